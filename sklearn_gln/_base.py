@@ -1,0 +1,148 @@
+"""What all GLN estimators share: parameters, checked input, and the one way in which rows are learned."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from sklearn_gln._base_predictor import SCALINGS
+from sklearn_gln._compat import Interval, Options, StrOptions, check_sample_weight
+from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER
+from sklearn_gln._network import Settings
+from sklearn_gln._online import OnlineNetwork
+from sklearn_gln.kernels import BACKENDS, get_kernels
+
+MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
+DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
+
+
+class BaseGLN(BaseEstimator):
+    """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read logits."""
+
+    _parameter_constraints: dict = {
+        "layer_sizes": ["array-like"],
+        "context_dim": [Interval(Integral, 0, 24, closed="both")],
+        "halfspaces": [StrOptions(set(DEFAULT_OFFSET_SCALES))],
+        "offset_scale": [Interval(Real, 0, None, closed="left"), None],
+        "share_halfspaces": ["boolean"],
+        "base_predictor": [StrOptions(set(SCALINGS)), callable],
+        "bias": ["boolean"],
+        "skip": ["boolean"],
+        "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
+        "preconditioner": [StrOptions({"auto", "full"}), None],
+        "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
+        "aggregation": [StrOptions({"layers", "last_layer", "neuron"})],
+        "eps": [Interval(Real, 0, 0.5, closed="neither")],
+        "max_weight": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
+        "backend": [StrOptions({"auto", *BACKENDS})],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_online")
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Attributes set inside are taken back if anything raises."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _check_X(self, X, *, reset=False):
+        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+
+    def _check_X_y(self, X, y, sample_weight, *, reset):
+        """X (n, n_features) float, y as given (n,), sample_weight (n,) float64."""
+        X, y = validate_data(
+            self, X, y, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", y_numeric=False
+        )
+        return X, y, check_sample_weight(sample_weight, X)
+
+    def _settings(self, n_features: int) -> Settings:
+        """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
+        sizes = tuple(self.layer_sizes)
+        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                f"layer_sizes={self.layer_sizes!r} must hold positive integers, the neurons of each hidden layer; "
+                "() is a network of one neuron per output."
+            )
+        if self.aggregation == "neuron" or not sizes:
+            sizes = (*sizes, 1)
+        normalized = self.learning_rate == "normalized"
+        if normalized and self.batch_size > 1:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be used with learning_rate='normalized': its steps are as large "
+                "as one row allows, and the sum of several would overshoot. Use batch_size=1, or a plain learning "
+                "rate such as 'constant'."
+            )
+        if self.preconditioner == "full" and not normalized:
+            raise ValueError(
+                f"preconditioner='full' belongs to learning_rate='normalized'; got learning_rate="
+                f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
+            )
+        narrow = n_features <= MAX_FULL_PRECONDITIONER
+        rate = DEFAULT_RATES.get(self.learning_rate if isinstance(self.learning_rate, str) else "", 1.0)
+        return Settings(
+            layer_sizes=sizes,
+            context_dim=self.context_dim,
+            halfspaces=self.halfspaces,
+            offset_scale=DEFAULT_OFFSET_SCALES[self.halfspaces] if self.offset_scale is None else self.offset_scale,
+            share_halfspaces=self.share_halfspaces,
+            bias=self.bias,
+            skip=self.skip,
+            learning_rate=self.learning_rate,
+            learning_rate_init=rate if self.learning_rate_init is None else self.learning_rate_init,
+            preconditioned=normalized and (self.preconditioner == "full" or (self.preconditioner == "auto" and narrow)),
+            initial_weights=self.initial_weights,
+            aggregation=self.aggregation,
+            eps=self.eps,
+            max_weight=np.inf if self.max_weight is None else self.max_weight,
+            batch_size=self.batch_size,
+            dtype=np.dtype(self.dtype).name,
+        )
+
+    def _new_online(self, outputs, random_state) -> OnlineNetwork:
+        """A network that has seen nothing, for the outputs of these numbers."""
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        n_features = self.n_features_in_
+        return OnlineNetwork.new(self._settings(n_features), self.base_predictor, n_features, outputs, seed)
+
+    def _executor(self, n_rows: int):
+        """Threads for the kernels: a context manager that gives an executor, or None."""
+        n_jobs = effective_n_jobs(self.n_jobs)
+        return nullcontext() if n_jobs == 1 or n_rows < MIN_ROWS_FOR_THREADS else ThreadPoolExecutor(n_jobs)
+
+    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None):
+        """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
+        with self._executor(len(X)) as executor:
+            yield from online.learn(X, y, sample_weight, get_kernels(self.backend), executor, order)
+
+    def _logits(self, X):
+        """Output logits (n, n_outputs)."""
+        with self._executor(len(X)) as executor:
+            return self._online.infer(X, get_kernels(self.backend), executor)
+
+    def _epochs(self, rows, random_state) -> Iterator[np.ndarray]:
+        """The order in which `fit` visits rows, for each pass."""
+        for _ in range(self.max_iter):
+            yield random_state.permutation(rows) if self.shuffle else rows

@@ -1,0 +1,77 @@
+"""The size and direction of a learning step: plain schedules, and the normalised, preconditioned step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+# Rates of the plain step by row number t = 1, 2, ... and the initial rate a.
+SCHEDULES: dict[str, Callable[[Array, float], Array]] = {
+    "constant": lambda t, a: np.full(t.shape, a),
+    "inverse": lambda t, a: np.minimum(100 / t, a),  # Veness et al. 2021
+    "hyperbolic": lambda t, a: np.minimum(a, 1 / (1 + 0.1 * t)),  # DeepMind's code
+}
+
+# Logistic curvature is at most 1/4, so 8 is the classical limit 2/L of a normalised step.
+DEFAULT_RATES = {"normalized": 8.0, "constant": 1e-3, "inverse": 1e-2, "hyperbolic": 3e-3}
+
+TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
+
+MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" goes without: cost grows with the square of their number
+
+
+def scheduled_rates(learning_rate: str | Callable, initial_rate: float, row_numbers: Array) -> Array:
+    """The plain step's rate at each row: (n,)."""
+    if callable(learning_rate):
+        rates = np.asarray(learning_rate(row_numbers), dtype=float)
+        return np.broadcast_to(rates, row_numbers.shape)
+    return SCHEDULES[learning_rate](row_numbers, initial_rate)
+
+
+@dataclass
+class Preconditioner:
+    """P = (M + m I)^-1 of one block of inputs: M its running second moment, m the mean eigenvalue of M."""
+
+    moment: Array  # (n_outputs | 1, b, b): weighted sum of u u^T
+    floor: float  # of m
+    weight: float = 0.0
+    matrix: Array | None = None  # (n_outputs | 1, b, b): P of the last refresh; None stands for the identity
+
+    @classmethod
+    def empty(cls, n_outputs: int, size: int, floor: float) -> "Preconditioner":
+        return cls(np.zeros((n_outputs, size, size)), floor)
+
+    def update(self, moment: Array, weight: float) -> None:
+        self.moment += moment
+        self.weight += weight
+
+    def refresh(self, dtype: np.dtype) -> None:
+        second_moment = self.moment / self.weight
+        size = second_moment.shape[-1]
+        mean_eigenvalue = np.maximum(np.trace(second_moment, axis1=1, axis2=2) / size, self.floor)
+        mean_eigenvalue[mean_eigenvalue == 0] = 1  # a block that is always 0 never steps
+        ridge = mean_eigenvalue[:, np.newaxis, np.newaxis] * np.eye(size)
+        self.matrix = np.linalg.inv(second_moment + ridge).astype(dtype)  # condition number at most size + 1
+
+
+class Block(NamedTuple):
+    """One block of a layer's inputs u, and the direction v = P u in which its weights step."""
+
+    inputs: Array  # (n, n_outputs | 1, b)
+    directions: Array  # (n, n_outputs | 1, b)
+    squares: Array | None  # (n, n_outputs | 1): u . v, for the normalised step
+
+
+def step_block(kernels: ModuleType, inputs: Array, preconditioner: Preconditioner | None, normalized: bool) -> Block:
+    if not normalized:
+        return Block(inputs, inputs, None)
+    return Block(inputs, *kernels.precondition(inputs, None if preconditioner is None else preconditioner.matrix))
+
+
+def normalized_rates(blocks: Sequence[Block], initial_rate: float) -> Array:
+    """a / (u . P u) for each row: (n, n_outputs | 1)."""
+    return initial_rate / (sum(block.squares for block in blocks) + TINY)

@@ -1,0 +1,148 @@
+"""Rows in, in order: the clock that builds the network anew, refreshes its statistics, and has it learn.
+
+Everything is tied to row numbers, never to calls, so that any split of a stream gives the same model:
+
+=============================  =======================================================================================
+after row                      what happens
+=============================  =======================================================================================
+1, 2, 4, ..., 256              the network is built anew from all rows so far, which it then replays
+512, 1024, 2048, 4096, 6144..  scaling and preconditioners are refreshed from all rows so far
+=============================  =======================================================================================
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import numpy as np
+
+from sklearn_gln._base_predictor import BasePredictor, RunningMoments
+from sklearn_gln._learning_rate import Preconditioner
+from sklearn_gln._network import (
+    Network,
+    Settings,
+    aggregate,
+    infer,
+    init_network,
+    learn,
+    refresh_preconditioners,
+)
+
+Array = np.ndarray
+
+LAST_REBUILD = 256
+REFRESH_PERIOD = 2048
+FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
+MAX_BLOCK_ROWS = 2048
+
+
+def next_event(n_rows_seen: int) -> int:
+    """The row number of the first event after n_rows_seen rows."""
+    if n_rows_seen < REFRESH_PERIOD:
+        return 1 << n_rows_seen.bit_length()
+    return (n_rows_seen // REFRESH_PERIOD + 1) * REFRESH_PERIOD
+
+
+@dataclass
+class OnlineNetwork:
+    """A network with its statistics and its clock: all that learning needs to go on, and prediction to start."""
+
+    settings: Settings
+    predictor: BasePredictor
+    outputs: Array  # (n_outputs,): the class that each output tells from the others
+    seed: int
+    n_rows_seen: int = 0  # of positive weight
+    network: Network | None = None  # from row 1 on
+    buffer: list[tuple[Array, Array, Array]] = field(default_factory=list)  # the rows to replay: X, y, sample_weight
+
+    @classmethod
+    def new(cls, settings: Settings, base_predictor, n_features: int, outputs: Array, seed: int) -> "OnlineNetwork":
+        predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
+        return cls(settings, predictor, outputs, seed)
+
+    def learn(
+        self,
+        X: Array,
+        y: Array,
+        sample_weight: Array,
+        kernels: ModuleType,
+        executor: Executor | None = None,
+        order: Array | None = None,
+    ) -> Iterator[tuple[Array, Array]]:
+        """Learn rows X (n, n_features) of class numbers y (n,), visited in `order`, a block at a time.
+
+        Yields the indices of each block's rows and the logits (n_block, n_outputs) predicted before they were learned.
+        A row of weight 0 is predicted only.
+        """
+        order = np.arange(len(X)) if order is None else order
+        row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
+        start = 0
+        while start < len(order):
+            event = next_event(self.n_rows_seen)
+            stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, event)) + 1, len(order))
+            rows = order[start:stop]
+            logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[start:stop], kernels, executor)
+            if self.n_rows_seen == event:
+                self._rebuild(kernels, executor) if event <= LAST_REBUILD else self._refresh()
+            yield rows, logits
+            start = stop
+
+    def infer(self, X: Array, kernels: ModuleType, executor: Executor | None = None) -> Array:
+        """Output logits (n, n_outputs) for rows X (n, n_features)."""
+        if self.network is None:
+            return np.zeros((len(X), len(self.outputs)))
+        blocks = []
+        for start in range(0, len(X), MAX_BLOCK_ROWS):
+            rows = self.predictor.transform(X[start : start + MAX_BLOCK_ROWS])
+            logits = infer(self.network, kernels, *rows, self.settings, executor)
+            blocks.append(aggregate(logits, self.settings.aggregation, kernels))
+        return np.concatenate(blocks)
+
+    def _learn_block(self, X, y, sample_weight, row_numbers, kernels, executor) -> Array:
+        """Learn rows between two events; returns their output logits before they were learned."""
+        logits = np.zeros((len(X), len(self.outputs)))
+        if self.network is not None:
+            logits = self._learn_network(self.network, X, y, sample_weight, row_numbers, kernels, executor)
+        exists = sample_weight > 0
+        if self.n_rows_seen < LAST_REBUILD:
+            self.buffer.append((X[exists], y[exists], sample_weight[exists]))
+        else:
+            self.predictor.update(X, sample_weight)
+        self.n_rows_seen = int(row_numbers[-1])
+        return logits
+
+    def _learn_network(self, network, X, y, sample_weight, row_numbers, kernels, executor) -> Array:
+        targets = y[:, np.newaxis] == self.outputs
+        visits = None if np.all(sample_weight == 1) else sample_weight
+        base_logits, side_info = self.predictor.transform(X)
+        logits = learn(
+            network, kernels, base_logits, side_info, targets, visits, row_numbers, self.settings, executor
+        )  # fmt: skip
+        return aggregate(logits, self.settings.aggregation, kernels)
+
+    def _rebuild(self, kernels: ModuleType, executor: Executor | None) -> None:
+        dtype = np.dtype(self.settings.dtype)
+        X, y, sample_weight = (np.concatenate(parts) for parts in zip(*self.buffer, strict=True))
+        self.predictor.moments = RunningMoments.empty(X.shape[1])
+        self.predictor.update(X, sample_weight)
+        self.predictor.refresh()
+        base_logits, side_info = self.predictor.transform(X)
+        network = init_network(base_logits.shape[1], side_info, self.outputs, self.settings, self.seed)
+        preconditioned = self.settings.preconditioned and len(X) >= FIRST_PRECONDITIONED
+        if preconditioned:  # from all rows, which the replay then counts as it learns them
+            so_far = Preconditioner.empty(1, base_logits.shape[1], floor=0.0)
+            so_far.update((base_logits * sample_weight[:, np.newaxis]).T @ base_logits, sample_weight.sum())
+            so_far.refresh(dtype)
+            network.base_preconditioner.matrix = so_far.matrix
+        self._learn_network(network, X, y, sample_weight, np.arange(1, len(X) + 1), kernels, executor)
+        if preconditioned:
+            refresh_preconditioners(network, dtype)
+        self.network = network
+        if self.n_rows_seen == LAST_REBUILD:
+            self.buffer.clear()
+
+    def _refresh(self) -> None:
+        self.predictor.refresh()
+        if self.network is not None:
+            refresh_preconditioners(self.network, np.dtype(self.settings.dtype))

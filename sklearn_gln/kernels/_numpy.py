@@ -1,0 +1,296 @@
+"""Kernels in NumPy: exact online learning as matrix products and a short recursion on scalars.
+
+While no weight of a neuron is clipped, its logits in a block of rows follow from its weights W at the block's start:
+s_t = W[c_t] . u_t - sum over earlier rows r in the same context of g_r (v_r . u_t), where g_r v_r is the step of row r.
+So a block costs one product for W . u, one Gram product for v . u, a recursion over its rows, and one product for the
+summed steps. Neurons whose weights could reach their bound within the block are run row by row instead.
+
+Inside, the neurons of all outputs are one axis, and W is (neurons, contexts, inputs).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.blas import get_blas_funcs
+from scipy.special import expit
+
+TASK_SIZE = 512  # bounds the (rows, rows, neurons) coupling of a block
+BLOCK_ROWS = 64
+MAX_PROJECTIONS = 2**23  # elements of one gating product
+MAX_DENSE_CONTEXTS = 64  # up to here a product with every row of W beats gathering the selected ones
+
+
+def asarray(x):
+    return np.asarray(x)
+
+
+def to_numpy(x):
+    return x
+
+
+def select_contexts(side_info, hyperplanes, offsets):
+    n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
+    normals = hyperplanes.reshape(-1, n_side).T
+    contexts = np.zeros((len(side_info), n_outputs, n_neurons), np.int32)
+    rows_per_product = max(1, MAX_PROJECTIONS // max(1, normals.shape[1]))
+    for start in range(0, len(side_info), rows_per_product):
+        rows = slice(start, start + rows_per_product)
+        positive = (side_info[rows] @ normals).reshape(-1, *offsets.shape) > offsets
+        for bit in range(context_dim):
+            contexts[rows] |= positive[..., bit].astype(np.int32) << bit
+    return contexts
+
+
+def second_moment(block, sample_weight=None):
+    weighted = block if sample_weight is None else block * sample_weight[:, :, np.newaxis]
+    return block.transpose(1, 2, 0) @ weighted.transpose(1, 0, 2)
+
+
+def precondition(block, matrices):
+    directions = block
+    if matrices is not None:
+        directions = np.ascontiguousarray((block.transpose(1, 0, 2) @ matrices).transpose(1, 0, 2))
+    return directions, np.vecdot(block, directions)
+
+
+def bernoulli_infer(weights, contexts, inputs, *, max_logit):
+    # Gathered rows, one dot product each: a row's logits do not depend, even in rounding, on the rows beside it.
+    n_outputs, n_neurons = weights.shape[:2]
+    logits = np.empty((len(contexts), n_outputs, n_neurons), weights.dtype)
+    for start in range(0, len(contexts), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        for k in range(n_outputs):
+            selected = contexts[rows, min(k, contexts.shape[1] - 1)]
+            logits[rows, k] = _gathered_dots(weights[k], selected, _features(inputs, rows, k))
+    return np.clip(logits, -max_logit, max_logit, out=logits)
+
+
+def bernoulli_learn(
+    weights,
+    energy,
+    contexts,
+    inputs,
+    directions,
+    targets,
+    rates,
+    sample_weight=None,
+    *,
+    damping,
+    max_logit,
+    max_weight,
+    batch_size,
+):
+    n_rows, n_outputs, n_neurons = len(contexts), *weights.shape[:2]
+    n_contexts = weights.shape[2]
+
+    def by_neuron(array):  # (n, k|1, j|1) -> (n, k * j)
+        return np.broadcast_to(array, (n_rows, n_outputs, n_neurons)).reshape(n_rows, -1)
+
+    flat_weights, flat_energy = weights.reshape(-1, *weights.shape[2:]), energy.reshape(-1, n_contexts)  # views
+    selected = by_neuron(contexts)
+    targets, rates = by_neuron(targets[..., np.newaxis]), by_neuron(rates[..., np.newaxis])
+    visits = None if sample_weight is None else by_neuron(sample_weight[..., np.newaxis])
+    guard = _Guard(max_weight, np.abs(flat_weights).max(axis=(1, 2))) if np.isfinite(max_weight) else None
+    logits = np.empty((n_rows, n_outputs * n_neurons), weights.dtype)
+    block_rows = batch_size * max(1, BLOCK_ROWS // batch_size)
+    for start in range(0, n_rows, block_rows):
+        rows = slice(start, start + block_rows)
+        block = _Block(
+            selected[rows],
+            _groups(inputs, directions, rows, n_outputs, n_neurons),
+            targets[rows],
+            rates[rows],
+            None if visits is None else visits[rows],
+            damping,
+            max_logit,
+            batch_size,
+        )
+        logits[rows] = _learn_block(flat_weights, flat_energy, block, guard)
+    np.clip(logits, -max_logit, max_logit, out=logits)
+    return weights, energy, logits.reshape(n_rows, n_outputs, n_neurons)
+
+
+class _Group(NamedTuple):
+    """Neurons that share their inputs."""
+
+    neurons: slice
+    inputs: np.ndarray  # (rows, i)
+    directions: np.ndarray  # (rows, i)
+
+
+class _Block(NamedTuple):
+    """Rows to learn, whole batches of them."""
+
+    contexts: np.ndarray  # (rows, neurons)
+    groups: list[_Group]
+    targets: np.ndarray  # (rows, neurons)
+    rates: np.ndarray  # (rows, neurons)
+    visits: np.ndarray | None  # (rows, neurons)
+    damping: float
+    max_logit: float
+    batch_size: int
+
+    def batches(self):
+        return (slice(b, b + self.batch_size) for b in range(0, len(self.contexts), self.batch_size))
+
+
+class _Guard(NamedTuple):
+    """Which neurons could be clipped: `largest` (neurons,) bounds their |weights| and is kept up to date."""
+
+    max_weight: float
+    largest: np.ndarray
+
+
+def _features(blocks, rows, k):
+    """The blocks of output k side by side: (rows, i)."""
+    parts = [block[rows, min(k, block.shape[1] - 1)] for block in blocks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _groups(inputs, directions, rows, n_outputs, n_neurons):
+    shared = all(block.shape[1] == 1 for block in inputs)
+    width = n_outputs * n_neurons if shared else n_neurons
+    return [
+        _Group(slice(k * width, (k + 1) * width), _features(inputs, rows, k), _features(directions, rows, k))
+        for k in range(1 if shared else n_outputs)
+    ]
+
+
+def _learn_block(weights, energy, block, guard):
+    """Learn a block in place and return its logits (rows, neurons), not clipped yet."""
+    logits, squares = np.empty(block.contexts.shape, weights.dtype), np.empty(block.contexts.shape, weights.dtype)
+    for neurons, inputs, directions in block.groups:
+        dots = _gathered_dots if weights.shape[1] > MAX_DENSE_CONTEXTS else _dense_dots
+        logits[:, neurons] = dots(weights[neurons], block.contexts[:, neurons], inputs)
+        squares[:, neurons] = np.vecdot(inputs, directions)[:, np.newaxis]
+    energy_after = energy if guard is None else energy.copy()
+    steps = _recursion(logits, squares, _coupling(block), energy_after, block)
+    if guard is not None:
+        clipped = _could_be_clipped(weights, steps, block, guard)
+        energy_after[clipped] = energy[clipped]
+        steps[:, clipped] = 0
+        energy[:] = energy_after
+        _learn_by_row(weights, energy, block, np.flatnonzero(clipped), guard.max_weight, logits)
+    for neurons, _, directions in block.groups:
+        add = _add_gathered if weights.shape[1] > MAX_DENSE_CONTEXTS else _add_dense
+        add(weights[neurons], block.contexts[:, neurons], steps[:, neurons], directions)
+    return logits
+
+
+def _coupling(block):
+    """[r, t]: how a unit step of row r moves the logit of row t, 0 where they do not meet: (rows, rows, neurons)."""
+    if block.batch_size >= len(block.contexts):  # one batch: its rows do not see each other
+        return None
+    coupling = (block.contexts[:, np.newaxis] == block.contexts).astype(block.rates.dtype)
+    for neurons, inputs, directions in block.groups:
+        coupling[:, :, neurons] *= (directions @ inputs.T)[:, :, np.newaxis]
+    return coupling
+
+
+def _recursion(logits, squares, coupling, energy, block):
+    """Turn logits under the block's first weights into those before each row's step, in place; return the steps.
+
+    `energy` (neurons, c) is brought up to date.
+    """
+    steps = np.empty_like(logits)
+    chains = block.contexts + energy.shape[1] * np.arange(len(energy))
+    flat_energy = energy.reshape(-1)
+    for batch in block.batches():
+        chain = chains[batch]
+        steps[batch], errors = _visit(logits[batch], squares[batch], flat_energy[chain], block, batch)
+        if block.batch_size == 1:
+            flat_energy[chain] += errors
+        else:
+            np.add.at(flat_energy, chain, errors)
+        if coupling is not None:
+            for r in range(batch.start, min(batch.stop, len(logits))):
+                logits[batch.stop :] -= coupling[r, batch.stop :] * steps[r]
+    return steps
+
+
+def _visit(logits, squares, energy, block, rows, neurons=slice(None)):
+    """The summed step and squared error of all visits of some rows."""
+    targets, rates = block.targets[rows, neurons], block.rates[rows, neurons]
+    if block.visits is None:
+        errors = expit(np.clip(logits, -block.max_logit, block.max_logit)) - targets
+        return rates * errors / (1 + block.damping * energy), errors * errors
+    visits = block.visits[rows, neurons]
+    steps, squared_errors = np.zeros_like(logits), np.zeros_like(logits)
+    while (visits > 0).any():
+        part = np.clip(visits, 0, 1)
+        errors = expit(np.clip(logits - steps * squares, -block.max_logit, block.max_logit)) - targets
+        steps += part * rates * errors / (1 + block.damping * (energy + squared_errors))
+        squared_errors += part * errors * errors
+        visits = visits - 1
+    return steps, squared_errors
+
+
+def _dense_dots(weights, contexts, inputs):
+    """weights[neuron, context] . inputs for every row and neuron, by multiplying all rows of W: (rows, neurons)."""
+    n_neurons, n_contexts, n_inputs = weights.shape
+    dots = np.empty(contexts.shape, weights.dtype)
+    for start in range(0, len(inputs), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        products = inputs[rows] @ weights.reshape(-1, n_inputs).T
+        chains = contexts[rows] + n_contexts * np.arange(n_neurons)
+        dots[rows] = np.take_along_axis(products, chains, axis=1)
+    return dots
+
+
+def _add_dense(weights, contexts, steps, directions):
+    """weights[neuron, context] -= step * direction, summed over rows: the adjoint of `_dense_dots`."""
+    n_neurons, n_contexts, n_inputs = weights.shape
+    gemm = get_blas_funcs("gemm", dtype=weights.dtype)
+    chains = contexts + n_contexts * np.arange(n_neurons)
+    for start in range(0, len(directions), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        scattered = np.zeros((len(chains[rows]), n_neurons * n_contexts), weights.dtype)
+        np.put_along_axis(scattered, chains[rows], steps[rows], axis=1)
+        transposed = weights.reshape(-1, n_inputs).T  # in Fortran's order, so that gemm adds in place
+        gemm(-1, directions[rows].T, scattered.T, 1, transposed, trans_b=True, overwrite_c=True)
+
+
+def _gathered_dots(weights, contexts, inputs):
+    """As `_dense_dots`, gathering the selected rows of W; every dot product stands alone."""
+    dots = np.empty(contexts.shape, weights.dtype)
+    for j, weights_of_neuron in enumerate(weights):
+        dots[:, j] = np.vecdot(weights_of_neuron[contexts[:, j]], inputs)
+    return dots
+
+
+def _add_gathered(weights, contexts, steps, directions):
+    """As `_add_dense`, touching the selected rows of W only."""
+    for j, weights_of_neuron in enumerate(weights):
+        order = np.argsort(contexts[:, j], kind="stable")
+        met, first = np.unique(contexts[order, j], return_index=True)
+        weights_of_neuron[met] -= np.add.reduceat(steps[order, j, np.newaxis] * directions[order], first, axis=0)
+
+
+def _could_be_clipped(weights, steps, block, guard):
+    """Whether a neuron's weights could reach the bound within the block: (neurons,)."""
+    growth = np.empty(len(weights), weights.dtype)
+    for neurons, _, directions in block.groups:
+        growth[neurons] = np.abs(directions).max(axis=1, initial=0) @ np.abs(steps[:, neurons])
+    doubtful = guard.largest + growth > guard.max_weight
+    guard.largest[doubtful] = np.abs(weights[doubtful]).max(axis=(1, 2))
+    clipped = guard.largest + growth > guard.max_weight
+    guard.largest[:] = np.where(clipped, guard.max_weight, guard.largest + growth)
+    return clipped
+
+
+def _learn_by_row(weights, energy, block, neurons, max_weight, logits):
+    """Learn a block for some neurons (their numbers) one row after the other, with the clip of every step."""
+    for group in block.groups:
+        numbers = neurons[(group.neurons.start <= neurons) & (neurons < group.neurons.stop)]
+        for batch in block.batches() if numbers.size else ():
+            rows = list(zip(block.contexts[batch, numbers], group.inputs[batch], group.directions[batch], strict=True))
+            dots = np.stack([np.vecdot(weights[numbers, context], u) for context, u, _ in rows])
+            squares = np.array([[u @ v] for _, u, v in rows])
+            before = energy[numbers, block.contexts[batch, numbers]]
+            logits[batch, numbers] = dots
+            steps, errors = _visit(dots, squares, before, block, batch, numbers)
+            for (context, _, v), step, error in zip(rows, steps, errors, strict=True):
+                weights[numbers, context] -= step[:, np.newaxis] * v
+                energy[numbers, context] += error
+            for context, *_ in rows:
+                weights[numbers, context] = np.clip(weights[numbers, context], -max_weight, max_weight)
