@@ -222,8 +222,8 @@ def refresh_preconditioners(network: Network, dtype: np.dtype) -> None:
 
 def _contexts_by_layer(network: Network, kernels: ModuleType, side_info: Array, dtype: np.dtype) -> list[Array]:
     """Contexts (n, n_outputs | 1, n_neurons) of each layer: one gating product serves them all."""
-    hyperplanes, offsets = (kernels.asarray(array.astype(dtype)) for array in (network.hyperplanes, network.offsets))
-    contexts = kernels.select_contexts(kernels.asarray(side_info.astype(dtype)), hyperplanes, offsets)
+    hyperplanes, offsets = (kernels.asarray(array.astype(dtype, copy=False)) for array in (network.hyperplanes, network.offsets))
+    contexts = kernels.select_contexts(kernels.asarray(side_info.astype(dtype, copy=False)), hyperplanes, offsets)
     ends = np.cumsum([layer.energy.shape[1] for layer in network.layers])
     return [contexts[:, :, end - layer.energy.shape[1] : end] for layer, end in zip(network.layers, ends, strict=True)]
 
@@ -232,7 +232,7 @@ def _base_and_constant(kernels: ModuleType, base_logits: Array, settings: Settin
     """The base block (n, 1, n_base), and what stands for it above the first layer of a network without skip."""
     dtype = np.dtype(settings.dtype)
     constant = np.ones((len(base_logits), 1, int(settings.bias)), dtype)
-    return kernels.asarray(base_logits[:, np.newaxis].astype(dtype)), kernels.asarray(constant)
+    return kernels.asarray(base_logits[:, np.newaxis].astype(dtype, copy=False)), kernels.asarray(constant)
 
 
 def _tasks(kernels: ModuleType, n_rows: int, weights: Array) -> list[tuple[slice, slice]]:

@@ -27,13 +27,15 @@ TASK_SIZE = 16
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 
 # Reductions may be reordered and multiply-adds fused, so that loops vectorise; NaN and infinities keep their meaning.
-jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
+options = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+jit = numba.njit(**options)
+inline = numba.njit(inline="always", **options)
 
 
 def select_contexts(side_info, hyperplanes, offsets):
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
-    normals = np.ascontiguousarray(hyperplanes.reshape(-1, n_side).T)
-    thresholds = offsets.reshape(-1, context_dim)
+    normals = hyperplanes.reshape(-1, n_side).T
+    thresholds = offsets.reshape(n_outputs * n_neurons, context_dim)
     contexts = np.empty((len(side_info), n_outputs, n_neurons), np.int32)
     rows_per_product = max(1, MAX_PROJECTIONS // max(1, normals.shape[1]))
     for start in range(0, len(side_info), rows_per_product):
@@ -79,7 +81,11 @@ def bernoulli_learn(
 ):
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     if sample_weight is None:
-        sample_weight = np.empty((0, 1), weights.dtype)
+        visits = squares = np.empty((0, 1), weights.dtype)
+    else:
+        visits = np.ascontiguousarray(np.broadcast_to(sample_weight, (len(logits), len(weights))))
+        squares = sum(np.vecdot(u, v) for u, v in zip(inputs, directions, strict=True))
+        squares = np.ascontiguousarray(np.broadcast_to(squares, visits.shape))
     scalar = weights.dtype.type  # one float64 scalar would make the inner loops run in float64
     _learn(
         weights,
@@ -89,7 +95,8 @@ def bernoulli_learn(
         *_two_blocks(directions),
         np.ascontiguousarray(targets),
         np.ascontiguousarray(rates),
-        np.ascontiguousarray(sample_weight),
+        visits,
+        squares,
         scalar(damping),
         scalar(max_logit),
         scalar(max_weight),
@@ -109,26 +116,54 @@ def _neuron_major(contexts):
     return np.ascontiguousarray(contexts.transpose(1, 2, 0))
 
 
-@jit
-def _dot(w, u):
-    total = w.dtype.type(0)
-    for i in range(w.size):
-        total += w[i] * u[i]
-    return total
+# Below, (p, x) is one row of the two blocks and (v, z) of their directions; w is one row of the weights. A view that
+# is given a name costs two atomic operations wherever it is made: rows are taken out in the calls.
 
 
-@jit
-def _step(w, g, v, max_weight):
-    for i in range(w.size):
+@inline
+def _dot(w, p, x):
+    from_previous = from_base = w.dtype.type(0)
+    for i in range(p.size):
+        from_previous += w[i] * p[i]
+    n_previous = np.uint64(p.size)  # unsigned: no check for negative indices
+    for i in range(x.size):
+        from_base += w[n_previous + np.uint64(i)] * x[i]
+    return from_previous + from_base
+
+
+@inline
+def _step(w, g, v, z, max_weight):
+    for i in range(v.size):
         w[i] = min(max(w[i] - g * v[i], -max_weight), max_weight)
+    n_previous = np.uint64(v.size)
+    for i in range(z.size):
+        at = n_previous + np.uint64(i)
+        w[at] = min(max(w[at] - g * z[i], -max_weight), max_weight)
 
 
-@jit
+@inline
+def _step_and_dot(w, g, v, z, max_weight, p, x):
+    """One row's step and the next row's dot product in one pass over the weights."""
+    from_previous = from_base = w.dtype.type(0)
+    for i in range(v.size):
+        stepped = min(max(w[i] - g * v[i], -max_weight), max_weight)
+        w[i] = stepped
+        from_previous += stepped * p[i]
+    n_previous = np.uint64(v.size)
+    for i in range(z.size):
+        at = n_previous + np.uint64(i)
+        stepped = min(max(w[at] - g * z[i], -max_weight), max_weight)
+        w[at] = stepped
+        from_base += stepped * x[i]
+    return from_previous + from_base
+
+
+@inline
 def _sort_by_context(contexts, n_contexts, ends, order):
     """Fill `order` with the rows of context 0 in time order, then those of context 1, ...; `ends` with their ends."""
     ends[:] = 0
-    for context in contexts:
-        ends[context] += 1
+    for t in range(contexts.size):
+        ends[contexts[t]] += 1
     start = 0
     for c in range(n_contexts):
         start, ends[c] = start + ends[c], start
@@ -140,16 +175,15 @@ def _sort_by_context(contexts, n_contexts, ends, order):
 @jit
 def _infer(weights, contexts, previous, base, max_logit, logits):
     n_outputs, n_neurons, n_contexts, _ = weights.shape
-    n_previous = previous.shape[2]
     ends = np.empty(n_contexts, np.int64)
     order = np.empty(len(logits), np.int64)
     for k in range(n_outputs):
         kc, kp, kb = min(k, len(contexts) - 1), min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
         for j in range(n_neurons):
             _sort_by_context(contexts[kc, j], n_contexts, ends, order)
-            for t in order:
-                w = weights[k, j, contexts[kc, j, t]]
-                s = _dot(w[:n_previous], previous[t, kp]) + _dot(w[n_previous:], base[t, kb])
+            for r in range(order.size):
+                t = order[r]
+                s = _dot(weights[k, j, contexts[kc, j, t]], previous[t, kp], base[t, kb])
                 logits[t, k, j] = min(max(s, -max_logit), max_logit)
 
 
@@ -170,60 +204,57 @@ def _visit(s, target, rate, energy, square, visits, one, damping, max_logit):
 
 @jit
 def _learn(
-    weights,
-    energy,
-    contexts,
-    previous,
-    base,
-    previous_directions,
-    base_directions,
-    targets,
-    rates,
-    sample_weight,
-    damping,
-    max_logit,
-    max_weight,
-    batch_size,
-    logits,
-):
+    weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
+    damping, max_logit, max_weight, batch_size, logits,
+):  # fmt: skip
     n_outputs, n_neurons, n_contexts, _ = weights.shape
-    n_rows, n_previous = len(logits), previous.shape[2]
     one = weights.dtype.type(1)
+    visit, square = one, one
     ends = np.empty(n_contexts, np.int64)
-    order = np.empty(n_rows, np.int64)
-    steps = np.empty(n_rows, weights.dtype)
+    order = np.empty(len(logits), np.int64)
+    steps = np.empty(len(logits), weights.dtype)
     for k in range(n_outputs):
-        kc, kr, kq = min(k, len(contexts) - 1), min(k, rates.shape[1] - 1), min(k, sample_weight.shape[1] - 1)
+        kc, kr = min(k, len(contexts) - 1), min(k, rates.shape[1] - 1)
         kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
         for j in range(n_neurons):
             _sort_by_context(contexts[kc, j], n_contexts, ends, order)
             first = 0
             for c in range(n_contexts):
-                wp, wb = weights[k, j, c, :n_previous], weights[k, j, c, n_previous:]
+                if first == ends[c]:
+                    continue
+                w, summed = weights[k, j, c], energy[k, j, c]
+                t = order[first]
+                s = _dot(w, previous[t, kp], base[t, kb])
                 while first < ends[c]:
-                    last = first  # of this chain's rows in one batch
-                    if batch_size > 1:
-                        batch = order[first] // batch_size
-                        while last + 1 < ends[c] and order[last + 1] // batch_size == batch:
-                            last += 1
-                    batch_errors = one - one
-                    for r in range(first, last + 1):
-                        t = order[r]
-                        s = _dot(wp, previous[t, kp]) + _dot(wb, base[t, kb])
+                    batch_energy = summed
+                    batch = order[first] // batch_size if batch_size > 1 else 0
+                    last = first
+                    while True:  # the rows of this chain in one batch
                         logits[t, k, j] = min(max(s, -max_logit), max_logit)
-                        visits, square = one, one
-                        if sample_weight.size:
-                            visits = sample_weight[t, kq]
-                            square = _dot(previous[t, kp], previous_directions[t, kp])
-                            square += _dot(base[t, kb], base_directions[t, kb])
-                        steps[r], errors = _visit(
-                            s, targets[t, k], rates[t, kr], energy[k, j, c], square, visits, one, damping, max_logit
+                        if visits.size:
+                            visit, square = visits[t, k], squares[t, k]
+                        g, errors = _visit(
+                            s, targets[t, k], rates[t, kr], batch_energy, square, visit, one, damping, max_logit
                         )
-                        batch_errors += errors
-                    energy[k, j, c] += batch_errors
-                    for r in range(first, last + 1):
+                        summed += errors
+                        steps[last] = g
+                        last += 1
+                        if batch_size == 1 or last == ends[c] or order[last] // batch_size != batch:
+                            break
+                        t = order[last]
+                        s = _dot(w, previous[t, kp], base[t, kb])
+                    for r in range(first, last - 1):
                         t = order[r]
-                        bound = max_weight if r == last else np.inf * one
-                        _step(wp, steps[r], previous_directions[t, kp], bound)
-                        _step(wb, steps[r], base_directions[t, kb], bound)
-                    first = last + 1
+                        _step(w, steps[r], previous_directions[t, kp], base_directions[t, kb], one * np.inf)
+                    t = order[last - 1]
+                    if last == ends[c]:
+                        _step(w, g, previous_directions[t, kp], base_directions[t, kb], max_weight)
+                    else:
+                        after = order[last]
+                        s = _step_and_dot(
+                            w, g, previous_directions[t, kp], base_directions[t, kb], max_weight,
+                            previous[after, kp], base[after, kb],
+                        )  # fmt: skip
+                        t = after
+                    first = last
+                energy[k, j, c] = summed

@@ -35,7 +35,8 @@ def select_contexts(side_info, hyperplanes, offsets):
     rows_per_product = max(1, MAX_PROJECTIONS // max(1, normals.shape[1]))
     for start in range(0, len(side_info), rows_per_product):
         rows = slice(start, start + rows_per_product)
-        positive = (side_info[rows] @ normals).reshape(-1, *offsets.shape) > offsets
+        projections = side_info[rows] @ normals
+        positive = projections.reshape(len(projections), *offsets.shape) > offsets
         for bit in range(context_dim):
             contexts[rows] |= positive[..., bit].astype(np.int32) << bit
     return contexts
@@ -84,7 +85,7 @@ def bernoulli_learn(
     n_contexts = weights.shape[2]
 
     def by_neuron(array):  # (n, k|1, j|1) -> (n, k * j)
-        return np.broadcast_to(array, (n_rows, n_outputs, n_neurons)).reshape(n_rows, -1)
+        return np.broadcast_to(array, (n_rows, n_outputs, n_neurons)).reshape(n_rows, n_outputs * n_neurons)
 
     flat_weights, flat_energy = weights.reshape(-1, *weights.shape[2:]), energy.reshape(-1, n_contexts)  # views
     selected = by_neuron(contexts)

@@ -1,0 +1,277 @@
+"""How accurate a Gated Linear Network is: measured on MNIST, in as many passes and with as many seeds as asked for.
+
+Ten classes in one pass over the deskewed digits, with the package's defaults::
+
+    python benchmarks/accuracy.py evaluate
+
+The settings for one pass, three seeds, results to a file as well::
+
+    python benchmarks/accuracy.py evaluate --preset one-pass --seeds 0 1 2 --json one_pass.json
+
+"Is it a 3?" on the images as they are, a tenth of a pass, with one parameter changed::
+
+    python benchmarks/accuracy.py evaluate --digit 3 --raw --epochs 0.1 --param context_dim=2
+
+MNIST comes from `--mnist FOLDER`, the folder named by SKLEARN_GLN_MNIST, or OpenML. Seconds are those of learning;
+a first chunk, learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up.
+"""
+
+import argparse
+import ast
+import json
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import accuracy_score, log_loss
+from tqdm import tqdm
+
+from sklearn_gln import GLNClassifier, __version__
+from sklearn_gln.datasets import fetch_mnist
+
+CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
+PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "jax")
+
+ONE_PASS = {"layer_sizes": (50, 50, 50), "context_dim": 8, "base_predictor": "global", "aggregation": "last_layer"}
+PYGLN = {
+    "layer_sizes": (16, 16),
+    "context_dim": 4,
+    "aggregation": "neuron",
+    "skip": False,
+    "base_predictor": "minmax",
+    "halfspaces": "raw_gaussian",
+    "share_halfspaces": False,
+    "learning_rate": "constant",
+    "learning_rate_init": 1e-3,
+    "eps": 1e-3,
+    "max_weight": 5.0,
+    "initial_weights": "uniform",
+}
+PRESETS = {"default": {}, "one-pass": ONE_PASS, "pygln": PYGLN}
+
+
+def main(arguments=None):
+    """Run the subcommand that the arguments name; returns its results, as written to --json."""
+    options = build_parser().parse_args(arguments)
+    results = options.run(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2, default=str) + "\n")
+    return results
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    evaluate_parser = subparsers.add_parser("evaluate", help="train and test with one setting")
+    evaluate_parser.set_defaults(run=evaluate)
+    add_data_options(evaluate_parser)
+    add_model_options(evaluate_parser)
+    add_run_options(evaluate_parser)
+    return parser
+
+
+def add_data_options(parser):
+    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
+    parser.add_argument("--raw", action="store_true", help="do not deskew the images")
+    parser.add_argument("--digit", type=int, choices=range(10), metavar="D", help="two classes: is it a D or not")
+    parser.add_argument("--train-rows", type=positive_int, metavar="N", help="only the first N training images")
+
+
+def add_model_options(parser):
+    parser.add_argument("--preset", choices=PRESETS, default="default", help="named parameters (%(choices)s)")
+    parser.add_argument(
+        "--param",
+        type=parse_param,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of GLNClassifier, over the preset's; may be given several times",
+    )
+    parser.add_argument("--batch-size", type=positive_int, metavar="N", help="rows that one step learns from")
+    parser.add_argument("--n-jobs", type=int, metavar="N", help="threads")
+
+
+def add_run_options(parser):
+    parser.add_argument("--epochs", type=positive_float, default=1.0, help="passes, e.g. 0.1 or 2.5 (%(default)s)")
+    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
+    parser.add_argument("--quiet", action="store_true", help="print the summary only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
+
+
+def parse_param(text):
+    """('context_dim', 4) of "context_dim=4"; what is no Python literal stays a string."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, such as context_dim=4")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def positive_int(text):
+    return _positive(int, text)
+
+
+def positive_float(text):
+    return _positive(float, text)
+
+
+def _positive(kind, text):
+    try:
+        number = kind(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive {kind.__name__}")
+    return number
+
+
+def evaluate(options):
+    """Subcommand `evaluate`: one run per seed, and their mean and range."""
+    X, X_test, y, y_test = load_data(options)
+    params = model_params(options)
+    runs = []
+    for seed in options.seeds:
+        model = GLNClassifier(**{"random_state": seed, **params})
+        runs.append(run_once(model, X, X_test, y, y_test, seed=seed, epochs=options.epochs, quiet=options.quiet))
+    summary = summarise(runs)
+    print_summary(summary, options.epochs)
+    return {
+        "options": {name: value for name, value in vars(options).items() if name not in ("run", "json", "mnist")},
+        "params": params,
+        "runs": runs,
+        "summary": summary,
+        "environment": environment(),
+    }
+
+
+def load_data(options):
+    """X, X_test (n, 784) and y, y_test (n,): digits, or with --digit whether it is this one."""
+    X, y = fetch_mnist(subset="train", deskew=not options.raw, folder=options.mnist, return_X_y=True)
+    X_test, y_test = fetch_mnist(subset="test", deskew=not options.raw, folder=options.mnist, return_X_y=True)
+    if options.digit is not None:
+        y, y_test = y == options.digit, y_test == options.digit
+    return X[: options.train_rows], X_test, y[: options.train_rows], y_test
+
+
+def model_params(options):
+    """The preset's parameters, overridden by --batch-size and --n-jobs, overridden by --param."""
+    shortcuts = {"batch_size": options.batch_size, "n_jobs": options.n_jobs}
+    given = {name: value for name, value in shortcuts.items() if value is not None}
+    return {**PRESETS[options.preset], **given, **dict(options.param)}
+
+
+def run_once(model, X, X_test, y, y_test, *, seed, epochs, quiet):
+    """Train a new model epoch by epoch; the test scores after each."""
+    classes = np.unique(np.concatenate([y, y_test]))
+    warm_up_seconds = warm_up(model, X, X_test, y, classes)
+    if not quiet:
+        print(f"seed {seed}: warm-up {warm_up_seconds:.1f} s")
+    rng = np.random.default_rng(seed)
+    scores, seconds, done = [], 0.0, 0.0
+    for n_rows in rows_of_epochs(len(X), epochs):
+        done += n_rows / len(X)
+        order = rng.permutation(len(X))[:n_rows]
+        seconds += learn_rows(model, X, y, order, classes, label=f"seed {seed}, epoch {done:.4g}", quiet=quiet)
+        scores.append({"epoch": done, "seconds": seconds, **score(model, X_test, y_test)})
+        if not quiet:
+            print_scores(seed, scores[-1])
+    return {"seed": seed, "warm_up_seconds": warm_up_seconds, "epochs": scores}
+
+
+def warm_up(model, X, X_test, y, classes):
+    """Seconds that a model like this one, thrown away, takes to learn and predict a first chunk."""
+    start = perf_counter()
+    other = clone(model)
+    other.partial_fit(X[:CHUNK_ROWS], y[:CHUNK_ROWS], classes=classes)
+    other.predict_proba(X_test[:CHUNK_ROWS])
+    return perf_counter() - start
+
+
+def rows_of_epochs(n_rows, epochs):
+    """The number of rows of each epoch, the last of which may be a part: [100, 100, 50] for 100 rows, 2.5 epochs."""
+    total = max(1, round(n_rows * epochs))
+    return [min(n_rows, total - start) for start in range(0, total, n_rows)]
+
+
+def learn_rows(model, X, y, order, classes, *, label, quiet):
+    """Learn the rows in this order, in chunks; the seconds it takes."""
+    seconds = 0.0
+    with tqdm(total=len(order), desc=label, unit="row", disable=quiet, leave=False) as bar:
+        for start in range(0, len(order), CHUNK_ROWS):
+            rows = order[start : start + CHUNK_ROWS]
+            X_chunk, y_chunk = X[rows], y[rows]
+            before = perf_counter()
+            model.partial_fit(X_chunk, y_chunk, classes=classes)
+            seconds += perf_counter() - before
+            bar.set_postfix_str(f"progressive accuracy {model.progressive_accuracy_:.2%}", refresh=False)
+            bar.update(len(rows))
+    return seconds
+
+
+def score(model, X_test, y_test):
+    """Test scores, and the model's own progressive ones since its first row."""
+    probabilities = model.predict_proba(X_test)
+    predictions = model.classes_[probabilities.argmax(axis=1)]
+    return {
+        "test_accuracy": float(accuracy_score(y_test, predictions)),
+        "test_log_loss": float(log_loss(y_test, probabilities, labels=model.classes_)),
+        "progressive_accuracy": float(model.progressive_accuracy_),
+        "progressive_loss": float(model.progressive_loss_),
+    }
+
+
+def summarise(runs):
+    """Mean, lowest and highest value over the seeds of each score after the last epoch."""
+    summary = {}
+    for name in runs[0]["epochs"][-1]:
+        values = [run["epochs"][-1][name] for run in runs]
+        summary[name] = {"mean": float(np.mean(values)), "min": min(values), "max": max(values)}
+    return {"seeds": len(runs), **summary}
+
+
+def environment():
+    """Versions of what takes part, and the machine."""
+    return {
+        "python": platform.python_version(),
+        "sklearn_gln": __version__,
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+    }
+
+
+def installed_version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def print_scores(seed, scores):
+    print(
+        f"seed {seed}, epoch {scores['epoch']:.4g}: test accuracy {scores['test_accuracy']:.2%}, "
+        f"test log-loss {scores['test_log_loss']:.4f}, "
+        f"progressive accuracy {scores['progressive_accuracy']:.2%}, {scores['seconds']:.1f} s"
+    )
+
+
+def print_summary(summary, epochs):
+    print(f"epochs: {epochs:g}; seeds: {summary['seeds']}; mean (range):")
+    for label, name, form in (
+        ("test accuracy", "test_accuracy", ".2%"),
+        ("test log-loss", "test_log_loss", ".4f"),
+        ("seconds", "seconds", ".1f"),
+    ):
+        mean, low, high = (format(summary[name][key], form) for key in ("mean", "min", "max"))
+        print(f"  {label:14} {mean} ({low} to {high})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,486 @@
+"""The textbook oracle: every formula of the network again, one scalar at a time, written for reading and not for speed.
+
+The first part has the signatures of the kernel contract; ``NaiveGLN`` is the whole network with its clock. Nothing here
+is shared with the package: what the two have in common is the mathematics.
+"""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def clip(value, low, high):
+    return min(max(value, low), high)
+
+
+def sigmoid(s):
+    return 1.0 / (1.0 + math.exp(-s))
+
+
+def logit(p):
+    return math.log(p / (1.0 - p))
+
+
+# One neuron
+
+
+def find_context(z, normals, offsets):
+    """Bit q of the context: does row z lie on the positive side of halfspace q?"""
+    return sum(2**q for q, (h, o) in enumerate(zip(normals, offsets, strict=True)) if dot(h, z) > o)
+
+
+def visit(s, motion, target, *, rate, weight, energy, damping, max_logit):
+    """All visits of one row to its weights: the factor g of their summed step -g v, and the sum of their e^2.
+
+    The row's own logit s (not clipped) moves by -g times ``motion`` = v . u after each visit.
+    """
+    step = squares = 0.0
+    whole = math.floor(weight)
+    for part in [1.0] * whole + [weight - whole]:
+        error = sigmoid(clip(s, -max_logit, max_logit)) - target
+        g = part * rate / (1.0 + damping * (energy + squares)) * error
+        s -= g * motion
+        step += g
+        squares += part * error**2
+    return step, squares
+
+
+# The kernel contract: arrays in, arrays out
+
+
+def select_contexts(side_info, hyperplanes, offsets):
+    n, (k, j) = len(side_info), offsets.shape[:2]
+    contexts = np.zeros((n, k, j), dtype=np.int32)
+    for t, output, neuron in np.ndindex(n, k, j):
+        contexts[t, output, neuron] = find_context(
+            side_info[t].tolist(), hyperplanes[output, neuron].tolist(), offsets[output, neuron].tolist()
+        )
+    return contexts
+
+
+def seen_by(array, t, output):
+    """Entry t of an (n, k|1, ...) array as this output sees it: outputs share an axis of length 1."""
+    return array[t, output if array.shape[1] > 1 else 0].tolist()
+
+
+def join(blocks, t, output):
+    return [value for block in blocks for value in seen_by(block, t, output)]
+
+
+def bernoulli_infer(weights, contexts, inputs, *, max_logit):
+    n, (k, j) = len(contexts), weights.shape[:2]
+    logits = np.zeros((n, k, j))
+    for t, output, neuron in np.ndindex(n, k, j):
+        w = weights[output, neuron, seen_by(contexts, t, output)[neuron]].tolist()
+        logits[t, output, neuron] = clip(dot(w, join(inputs, t, output)), -max_logit, max_logit)
+    return logits
+
+
+def bernoulli_learn(
+    weights,
+    energy,
+    contexts,
+    inputs,
+    directions,
+    targets,
+    rates,
+    sample_weight=None,
+    *,
+    damping,
+    max_logit,
+    max_weight,
+    batch_size,
+):
+    n, (k, j) = len(contexts), weights.shape[:2]
+    weights, energy, logits = weights.astype(float), energy.astype(float), np.zeros((n, k, j))
+    if sample_weight is None:
+        sample_weight = np.ones((n, 1))
+    for first in range(0, n, batch_size):
+        steps, squares = defaultdict(float), defaultdict(float)
+        for t in range(first, min(first + batch_size, n)):
+            for output in range(k):
+                u, v = join(inputs, t, output), join(directions, t, output)
+                for neuron in range(j):
+                    row = output, neuron, seen_by(contexts, t, output)[neuron]
+                    s = dot(weights[row].tolist(), u)
+                    logits[t, output, neuron] = clip(s, -max_logit, max_logit)
+                    g, e2 = visit(
+                        s,
+                        dot(v, u),
+                        float(targets[t, output]),
+                        rate=seen_by(rates, t, output),
+                        weight=seen_by(sample_weight, t, output),
+                        energy=float(energy[row]),
+                        damping=damping,
+                        max_logit=max_logit,
+                    )
+                    for i in range(len(v)):
+                        steps[(*row, i)] += g * v[i]
+                    squares[row] += e2
+        for entry, step in steps.items():
+            weights[entry] = clip(float(weights[entry]) - step, -max_weight, max_weight)
+        for row, e2 in squares.items():
+            energy[row] += e2
+    return weights, energy, logits
+
+
+def second_moment(block, sample_weight=None):
+    n, k, b = block.shape
+    moment = np.zeros((k, b, b))
+    for t, output in np.ndindex(n, k):
+        q = 1.0 if sample_weight is None else float(sample_weight[t, 0])
+        u = block[t, output].tolist()
+        moment[output] += [[q * left * right for right in u] for left in u]
+    return moment
+
+
+def precondition(block, matrices):
+    n, b = len(block), block.shape[2]
+    k = block.shape[1] if matrices is None else max(block.shape[1], len(matrices))
+    directions, squares = np.zeros((n, k, b)), np.zeros((n, k))
+    for t, output in np.ndindex(n, k):
+        u = v = seen_by(block, t, output)
+        if matrices is not None:
+            matrix = matrices[output if len(matrices) > 1 else 0].tolist()
+            v = [dot(u, column) for column in zip(*matrix, strict=True)]
+        directions[t, output], squares[t, output] = v, dot(u, v)
+    return directions, squares
+
+
+# From features to base logits x and side information z: each function returns a scaler, row -> (x, z)
+
+
+def zero_missing(row):
+    return [0.0 if math.isnan(value) else value for value in row]
+
+
+def base_logits(probabilities, eps):
+    return [0.0 if math.isnan(p) else logit(clip(p, eps, 1.0 - eps)) for p in probabilities]
+
+
+def weighted_moments(values, weights):
+    """Mean and variance of the values that are not missing; zeros where all are."""
+    seen = [(value, q) for value, q in zip(values, weights, strict=True) if not math.isnan(value)]
+    total = sum(q for _, q in seen)
+    if total == 0.0:
+        return 0.0, 0.0
+    mean = sum(q * value for value, q in seen) / total
+    return mean, sum(q * (value - mean) ** 2 for value, q in seen) / total
+
+
+def standardise(value, mean, deviation):
+    if math.isnan(value) or deviation <= 1e-9 * abs(mean):
+        return 0.0
+    return clip((value - mean) / deviation, -4.0, 4.0)
+
+
+def standard_features(rows, weights, *, common=False):
+    """Standardise by each feature's own deviation, or by one that is common to all."""
+    means, variances = zip(*(weighted_moments(column, weights) for column in zip(*rows, strict=True)), strict=True)
+    if common:
+        variances = [sum(variances) / len(variances)] * len(variances)
+    deviations = [math.sqrt(variance) for variance in variances]
+
+    def scale(row):
+        return [standardise(*feature) for feature in zip(row, means, deviations, strict=True)]
+
+    return scale
+
+
+def minmax(row):
+    """A row scaled to its own [0, 1]; a constant row is 1/2."""
+    seen = [value for value in row if not math.isnan(value)]
+    low, high = min(seen, default=0.0), max(seen, default=0.0)
+    if high == low:
+        return [math.nan if math.isnan(value) else 0.5 for value in row]
+    return [(value - low) / (high - low) for value in row]
+
+
+def fit_scaler(base_predictor, rows, weights, eps):
+    if base_predictor in ("standard", "global"):
+        features = standard_features(rows, weights, common=base_predictor == "global")
+        return lambda row: (features(row), features(row))
+    if base_predictor == "minmax":
+        return lambda row: (base_logits(minmax(row), eps), zero_missing(row))
+    if base_predictor == "identity":
+        return lambda row: (base_logits(row, eps), zero_missing(row))
+    features = standard_features(rows, weights)
+    return lambda row: (base_logits(np.asarray(base_predictor(np.array([row])))[0].tolist(), eps), features(row))
+
+
+# The network
+
+
+def is_event(t):
+    """Rebuilds at 1, 2, 4, ..., 256, refreshes at 512, 1024, 2048, 4096, 6144, ..."""
+    return t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) or (t > 0 and t % 2048 == 0)
+
+
+def regularised_inverse(vectors, weights, floor=0.0):
+    """P = (M + m I)^-1, with M the weighted mean of u u^T and m the mean of its diagonal; None is the identity."""
+    size, total = len(vectors[0]), sum(weights)
+    mean = [
+        [sum(q * u[row] * u[column] for u, q in zip(vectors, weights, strict=True)) / total for column in range(size)]
+        for row in range(size)
+    ]
+    m = max(sum(mean[row][row] for row in range(size)) / size, floor)
+    if m == 0.0:
+        return None
+    return np.linalg.inv(np.array(mean) + m * np.eye(size)).tolist()
+
+
+def multiply(matrix, u):
+    return u if matrix is None else [dot(row, u) for row in matrix]
+
+
+@dataclass
+class Row:
+    """A row as it was given; its number counts from 1."""
+
+    number: int
+    features: list
+    targets: list
+    weight: float
+
+
+@dataclass
+class Layer:
+    """One layer of one output. ``weights[j][c]`` is a list, ``below`` the inputs p of all rows learned."""
+
+    normals: list
+    offsets: list
+    weights: list
+    energy: list
+    below: list
+    matrix: list | None = None
+
+
+@dataclass
+class Trace:
+    """What one layer of one output computed for a row; ``s`` is not clipped, ``logits`` are."""
+
+    p: list
+    contexts: list
+    s: list
+    logits: list
+
+
+class NaiveGLN:
+    """A Gated Linear Network that learns row by row, with the clock, exactly as it is defined.
+
+    ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
+    side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
+    ``learning_rate`` is "normalized" or a function of the row number, which counts from 1.
+    """
+
+    def __init__(
+        self,
+        n_outputs,
+        draw,
+        *,
+        layer_sizes,
+        context_dim=None,
+        base_predictor="standard",
+        bias=True,
+        skip=True,
+        learning_rate="normalized",
+        learning_rate_init=8.0,
+        preconditioner="full",
+        initial_weights="mean",
+        aggregation="layers",
+        eps=1e-4,
+        max_weight=math.inf,
+        batch_size=1,
+    ):
+        self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
+        self.layer_sizes = list(layer_sizes)
+        if aggregation == "neuron" or not self.layer_sizes:
+            self.layer_sizes.append(1)
+        self.base_predictor, self.bias, self.skip = base_predictor, bias, skip
+        self.learning_rate, self.learning_rate_init = learning_rate, learning_rate_init
+        self.normalized = learning_rate == "normalized"
+        self.full = self.normalized and preconditioner == "full"
+        self.initial_weights, self.aggregation = initial_weights, aggregation
+        self.eps, self.max_logit = eps, math.log((1.0 - eps) / eps)
+        self.max_weight, self.batch_size = max_weight, batch_size
+        self.rows = []  # all rows learned, in order
+        self.base = []  # their base logits x, as each was scaled when it was learned
+        self.base_matrix = None  # P_x
+        self.outputs = None  # outputs[k][l] is a Layer; None before row 1
+
+    @property
+    def t(self):
+        return len(self.rows)
+
+    def logits(self, X):
+        """The logits (n_outputs,) of each row, learning nothing."""
+        return [self.aggregate(self.forward(features)) for features in np.asarray(X, dtype=float).tolist()]
+
+    def learn(self, X, targets, weights=None):
+        """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned."""
+        X, targets = np.asarray(X, dtype=float).tolist(), np.asarray(targets, dtype=float).tolist()
+        weights = [1.0] * len(X) if weights is None else np.asarray(weights, dtype=float).tolist()
+        logits, batch = [], []
+        for features, target, weight in zip(X, targets, weights, strict=True):
+            computed = self.forward(features)
+            logits.append(self.aggregate(computed))
+            if weight == 0.0:
+                continue
+            self.rows.append(Row(self.t + 1, features, target, weight))
+            batch.append((self.rows[-1], computed))
+            if len(batch) == self.batch_size or is_event(self.t):
+                self.update(batch)
+                batch = []
+            if is_event(self.t):
+                self.rebuild() if self.t <= 256 else self.refresh()
+        self.update(batch)
+        return logits
+
+    # Prediction
+
+    def scale(self, features):
+        """The base logits x, with the constant 1, and the side information z of a row."""
+        x, z = self.scaler(features)
+        return x + [1.0] * self.bias, z
+
+    def beside(self, level, x):
+        """What a layer sees beside p: the base logits, or (without skip, above the first layer) the constant alone."""
+        return x if level == 0 or self.skip else [1.0] * self.bias
+
+    def forward(self, features):
+        """The base logits of a row, and the Traces of all outputs and layers; None before row 1."""
+        if self.outputs is None:
+            return None
+        x, z = self.scale(features)
+        traces = []
+        for layers in self.outputs:
+            traces.append([])
+            p = []
+            for level, layer in enumerate(layers):
+                u = p + self.beside(level, x)
+                contexts = [
+                    find_context(z, *halfspaces) for halfspaces in zip(layer.normals, layer.offsets, strict=True)
+                ]
+                s = [dot(w[c], u) for w, c in zip(layer.weights, contexts, strict=True)]
+                logits = [clip(value, -self.max_logit, self.max_logit) for value in s]
+                traces[-1].append(Trace(p, contexts, s, logits))
+                p = logits
+        return x, traces
+
+    def aggregate(self, computed):
+        if computed is None:
+            return [0.0] * self.n_outputs
+        means = [[sum(trace.logits) / len(trace.logits) for trace in layers] for layers in computed[1]]
+        if self.aggregation == "layers":
+            return [sum(layers) / len(layers) for layers in means]
+        return [layers[-1] for layers in means]
+
+    # Learning
+
+    def update(self, batch):
+        """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once."""
+        if self.outputs is None:
+            return
+        steps, squares = defaultdict(float), defaultdict(float)
+        for row, (x, traces) in batch:
+            self.base.append(x)
+            for output, layers in enumerate(traces):
+                for level, trace in enumerate(layers):
+                    layer = self.outputs[output][level]
+                    layer.below.append(trace.p)
+                    u, v, rate, damping = self.step(row, level, layer, trace.p, x)
+                    for neuron, (c, s) in enumerate(zip(trace.contexts, trace.s, strict=True)):
+                        g, e2 = visit(
+                            s,
+                            dot(v, u),
+                            row.targets[output],
+                            rate=rate,
+                            weight=row.weight,
+                            energy=layer.energy[neuron][c],
+                            damping=damping,
+                            max_logit=self.max_logit,
+                        )
+                        for i in range(len(v)):
+                            steps[output, level, neuron, c, i] += g * v[i]
+                        squares[output, level, neuron, c] += e2
+        for (output, level, neuron, c, i), step in steps.items():
+            w = self.outputs[output][level].weights[neuron][c]
+            w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
+        for (output, level, neuron, c), e2 in squares.items():
+            self.outputs[output][level].energy[neuron][c] += e2
+
+    def step(self, row, level, layer, p, x):
+        """The inputs u of a layer, its direction v, rate and damping."""
+        beside = self.beside(level, x)
+        u = p + beside
+        if not self.normalized:
+            return u, u, self.learning_rate(row.number), 0.0
+        base_matrix = self.base_matrix if level == 0 or self.skip else None
+        v = multiply(layer.matrix, p) + multiply(base_matrix, beside)
+        square = dot(u, v)
+        rate = self.learning_rate_init / square if square > 0.0 else 0.0
+        return u, v, rate, self.learning_rate_init / len(u)
+
+    # The clock
+
+    def fit_scaler(self):
+        self.scaler = fit_scaler(
+            self.base_predictor, [row.features for row in self.rows], [row.weight for row in self.rows], self.eps
+        )
+
+    def set_base_matrix(self, base):
+        if self.full and self.t >= 64:
+            self.base_matrix = regularised_inverse(base, [row.weight for row in self.rows])
+
+    def set_layer_matrices(self):
+        if self.full and self.t >= 64:
+            for layers in self.outputs:
+                for layer in layers[1:]:
+                    layer.matrix = regularised_inverse(layer.below, [row.weight for row in self.rows], floor=1.0)
+
+    def rebuild(self):
+        """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""
+        self.fit_scaler()
+        base, pool = map(list, zip(*(self.scale(row.features) for row in self.rows), strict=True))
+        self.set_base_matrix(base)
+        self.outputs = [
+            [self.new_layer(pool, level, output, len(base[0])) for level in range(len(self.layer_sizes))]
+            for output in range(self.n_outputs)
+        ]
+        self.base = []
+        for first in range(0, self.t, self.batch_size):
+            batch = self.rows[first : first + self.batch_size]
+            self.update([(row, self.forward(row.features)) for row in batch])
+        self.set_layer_matrices()
+
+    def refresh(self):
+        """A new scaler, P_x and P_p from all rows so far; halfspaces and weights stay."""
+        self.fit_scaler()
+        self.set_base_matrix(self.base)
+        self.set_layer_matrices()
+
+    def new_layer(self, pool, level, output, n_base):
+        n_neurons = self.layer_sizes[level]
+        normals, offsets = (np.asarray(array, dtype=float) for array in self.draw(pool, level, output, n_neurons))
+        n_contexts = 2 ** offsets.shape[1]
+        n_below = self.layer_sizes[level - 1] if level > 0 else 0
+        n_beside = len(self.beside(level, [0.0] * n_base))
+        if self.initial_weights == "mean":
+            w = [1.0 / max(n_below, 1)] * n_below + [0.0] * n_beside
+        elif self.initial_weights == "uniform":
+            w = [1.0 / (n_below + n_beside)] * (n_below + n_beside)
+        else:
+            w = [0.0] * (n_below + n_beside)
+        return Layer(
+            normals=normals.tolist(),
+            offsets=offsets.tolist(),
+            weights=[[list(w) for _ in range(n_contexts)] for _ in range(n_neurons)],
+            energy=[[0.0] * n_contexts for _ in range(n_neurons)],
+            below=[],
+        )

@@ -1,0 +1,479 @@
+"""Every backend against the scalar oracle, and the laws that the kernel contract states."""
+
+import importlib.util
+import inspect
+import os
+import sys
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_gln import kernels as registry
+from tests import naive
+
+CONTRACT = (
+    "asarray",
+    "to_numpy",
+    "select_contexts",
+    "bernoulli_infer",
+    "bernoulli_learn",
+    "second_moment",
+    "precondition",
+)
+NAMES = [name for name in os.environ.get("SKLEARN_GLN_BACKENDS", "").split(",") if name] or list(registry.BACKENDS)
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")  # some backends are then as slow as the oracle
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+
+
+def examples(n):
+    return settings(
+        max_examples=max(5, n // 8) if INTERPRETED else n,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def backend(request):
+    if request.param in registry.BACKENDS and importlib.util.find_spec(request.param) is None:
+        pytest.skip(f"{request.param} is not installed")
+    return registry.get_kernels(request.param)
+
+
+def call(backend, function, *args, **options):
+    """A kernel on copies of NumPy arrays, lists of them and None; NumPy out."""
+
+    def convert(value):
+        if isinstance(value, list):
+            return [convert(block) for block in value]
+        return None if value is None else backend.asarray(value.copy())
+
+    result = getattr(backend, function)(*map(convert, args), **options)
+    return tuple(map(backend.to_numpy, result)) if isinstance(result, tuple) else backend.to_numpy(result)
+
+
+@dataclass(repr=False)
+class Case:
+    """The arguments of one call of ``bernoulli_learn``."""
+
+    weights: np.ndarray
+    energy: np.ndarray
+    contexts: np.ndarray
+    inputs: list
+    directions: list
+    targets: np.ndarray
+    rates: np.ndarray
+    sample_weight: np.ndarray | None
+    options: dict
+    description: str = "Case()"
+
+    def __repr__(self):
+        return self.description
+
+    def learn(self, backend):
+        arrays = (self.weights, self.energy, self.contexts, self.inputs, self.directions, self.targets, self.rates)
+        if backend is naive:
+            return naive.bernoulli_learn(*arrays, self.sample_weight, **self.options)
+        return call(backend, "bernoulli_learn", *arrays, self.sample_weight, **self.options)
+
+    def infer(self, backend):
+        max_logit = self.options["max_logit"]
+        if backend is naive:
+            return naive.bernoulli_infer(self.weights, self.contexts, self.inputs, max_logit=max_logit)
+        return call(backend, "bernoulli_infer", self.weights, self.contexts, self.inputs, max_logit=max_logit)
+
+    def rows(self, rows):
+        """The same weights, and a slice (or the numbers) of the rows."""
+        return replace(
+            self,
+            contexts=self.contexts[rows],
+            inputs=[block[rows] for block in self.inputs],
+            directions=[block[rows] for block in self.directions],
+            targets=self.targets[rows],
+            rates=self.rates[rows],
+            sample_weight=None if self.sample_weight is None else self.sample_weight[rows],
+        )
+
+    def output(self, k):
+        def cut(array):
+            return array if array is None or array.shape[1] == 1 else np.ascontiguousarray(array[:, k : k + 1])
+
+        return replace(
+            self,
+            weights=self.weights[k : k + 1],
+            energy=self.energy[k : k + 1],
+            contexts=cut(self.contexts),
+            inputs=[cut(block) for block in self.inputs],
+            directions=[cut(block) for block in self.directions],
+            targets=cut(self.targets),
+            rates=cut(self.rates),
+            sample_weight=cut(self.sample_weight),
+        )
+
+    def astype(self, dtype):
+        def cast(array):
+            return None if array is None else array.astype(dtype)
+
+        return replace(
+            self,
+            weights=cast(self.weights),
+            energy=cast(self.energy),
+            inputs=[cast(block) for block in self.inputs],
+            directions=[cast(block) for block in self.directions],
+            targets=cast(self.targets),
+            rates=cast(self.rates),
+            sample_weight=cast(self.sample_weight),
+        )
+
+
+def make_case(
+    seed,
+    *,
+    n,
+    k=1,
+    j=1,
+    n_contexts=4,
+    sizes=(3,),
+    shared=(),
+    occupied=None,
+    step="gradient",
+    scale=1.0,
+    damping=0.0,
+    weighted=None,
+    max_logit=9.0,
+    max_weight=np.inf,
+    batch_size=1,
+):
+    """Random rows, some of them zero; ``shared`` names arrays that outputs share, ``occupied`` contexts occur.
+
+    A batch's steps stay below the stability limit of a logit, rate * (v . u) < 8, where rounding errors would grow.
+    """
+
+    rng = np.random.default_rng(seed)
+
+    def width(name):
+        return 1 if name in shared else k
+
+    occurring = rng.choice(n_contexts, size=min(occupied or n_contexts, n_contexts), replace=False)
+    widths = [k] * (len(sizes) - 1) + [width("base")]
+    inputs = [scale * rng.normal(size=(n, axis, size)) for axis, size in zip(widths, sizes, strict=True)]
+    for block in inputs:
+        block[rng.random(n) < 0.1] = 0.0
+    directions = inputs
+    if step == "preconditioned":
+        roots = [rng.normal(size=(axis, size, size)) / size for axis, size in zip(widths, sizes, strict=True)]
+        directions = [
+            block if not block.size else np.einsum("nki,kia,kja->nkj", block, root, root) + 0.1 * block
+            for block, root in zip(inputs, roots, strict=True)
+        ]
+    elif step == "any":
+        directions = [0.05 * rng.normal(size=block.shape) for block in inputs]
+    motion = sum(np.abs(u * v).sum(axis=2) for u, v in zip(inputs, directions, strict=True))
+    limit = 1.0 / np.maximum(motion, 1.0) if step == "any" else 6.0 / np.maximum(motion, 0.1)
+    limit = limit / max(min(batch_size, n), 1)
+    rates = rng.uniform(0.0, 1.0, size=(n, k)) * limit
+    if "rates" in shared:
+        rates = rates.min(axis=1, keepdims=True)
+    if n:
+        rates[rng.integers(n)] = 0.0  # no step, but e^2 counts
+    sample_weight = None
+    if weighted == "few":
+        sample_weight = rng.choice([0.0, 0.3, 1.0, 2.0, 2.75], size=(n, width("sample_weight")))
+    elif weighted == "many":
+        sample_weight = rng.choice([0.0, 1.0, 17.5], size=(n, width("sample_weight")), p=[0.2, 0.6, 0.2])
+    bound = 1.0 if weighted is None else min(max_weight, 1.0)  # initial weights may lie outside of the clip
+    return Case(
+        weights=rng.uniform(-bound, bound, size=(k, j, n_contexts, sum(sizes))),
+        energy=rng.choice([0.0, 0.4, 3.0], size=(k, j, n_contexts)),
+        contexts=rng.choice(occurring, size=(n, width("contexts"), j)).astype(np.int32),
+        inputs=inputs,
+        directions=inputs if step == "gradient" else directions,
+        targets=rng.integers(2, size=(n, k)).astype(float),
+        rates=rates,
+        sample_weight=sample_weight,
+        options={
+            "damping": damping,
+            "max_logit": max_logit,
+            "max_weight": max_weight,
+            "batch_size": batch_size,
+        },
+    )
+
+
+@st.composite
+def cases(draw, *, rows=(1, 24), outputs=(1, 3), neurons=(1, 3), batch_sizes=(1, 1, 1, 2, 7, 70, 1000)):
+    seed = draw(st.integers(0, 2**32 - 1))
+    options = {
+        "n": draw(st.integers(*rows)),
+        "k": draw(st.integers(*outputs)),
+        "j": draw(st.integers(*neurons)),
+        "n_contexts": draw(st.one_of(st.integers(1, 128), st.sampled_from([1, 2, 16, 64, 65, 128]))),
+        "sizes": draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)),
+        "shared": draw(st.sets(st.sampled_from(["contexts", "base", "rates", "sample_weight"]))),
+        "occupied": draw(st.sampled_from([1, 3, None])),
+        "step": draw(st.sampled_from(["gradient", "preconditioned", "any"])),
+        "scale": draw(st.sampled_from([1.0, 0.01, 10.0])),
+        "damping": draw(st.sampled_from([0.0, 0.5, 8.0])),
+        "weighted": draw(st.sampled_from([None, "few", "many"])),
+        "max_logit": draw(st.sampled_from([9.0, 2.0])),
+        "max_weight": draw(st.sampled_from([np.inf, 200.0, 0.6, 0.05])),
+        "batch_size": draw(st.sampled_from(batch_sizes)),
+    }
+    arguments = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return replace(make_case(seed, **options), description=f"make_case({seed}, {arguments})")
+
+
+def long_cases(**options):
+    """More rows than one block of a blocked kernel, of very few neurons."""
+    return cases(rows=(65, 200), outputs=(1, 2), neurons=(1, 2), **options)
+
+
+def assert_all_close(got, wanted, **tolerance):
+    for name, left, right in zip(("weights", "energy", "logits"), got, wanted, strict=True):
+        assert_allclose(left, right, err_msg=name, **(tolerance or TOLERANCE))
+
+
+# Against the oracle
+
+
+@examples(400)
+@given(case=cases())
+def test_learn_equals_naive(backend, case):
+    assert_all_close(case.learn(backend), case.learn(naive))
+
+
+@examples(120)
+@given(case=long_cases())
+def test_learn_equals_naive_across_blocks(backend, case):
+    assert_all_close(case.learn(backend), case.learn(naive))
+
+
+@pytest.mark.parametrize("n_contexts", [1, 64, 65, 128])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 65, 500])
+@pytest.mark.parametrize("max_weight", [np.inf, 0.02])
+def test_learn_equals_naive_on_a_grid(backend, n_contexts, batch_size, max_weight):
+    case = make_case(
+        [n_contexts, batch_size],
+        n=150,
+        n_contexts=n_contexts,
+        sizes=(2, 3),
+        occupied=3,
+        step="preconditioned",
+        damping=1.5,
+        weighted="few",
+        max_weight=max_weight,
+        batch_size=batch_size,
+    )
+    expected = case.learn(naive)
+    assert_all_close(case.learn(backend), expected)
+    unbounded = replace(case, options=case.options | {"max_weight": np.inf}).learn(naive)
+    assert np.array_equal(expected[0], unbounded[0]) == np.isinf(max_weight)  # the clip is met
+
+
+@examples(60)
+@given(case=cases())
+def test_infer_equals_naive(backend, case):
+    assert_allclose(case.infer(backend), case.infer(naive), **TOLERANCE)
+
+
+@examples(60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 20),
+    k=st.integers(1, 3),
+    j=st.integers(1, 4),
+    context_dim=st.integers(1, 7),
+    n_side=st.integers(1, 5),
+)
+def test_contexts_equal_naive(backend, seed, n, k, j, context_dim, n_side):
+    rng = np.random.default_rng(seed)
+    side_info = rng.normal(size=(n, n_side))
+    hyperplanes, offsets = rng.normal(size=(k, j, context_dim, n_side)), rng.normal(size=(k, j, context_dim))
+    contexts = call(backend, "select_contexts", side_info, hyperplanes, offsets)
+    assert contexts.shape == (n, k, j)
+    assert contexts.dtype == np.int32
+    margins = np.abs(np.einsum("ns,kjqs->nkjq", side_info, hyperplanes) - offsets).min(axis=3, initial=np.inf)
+    clear = margins > 1e-9
+    assert_array_equal(contexts[clear], naive.select_contexts(side_info, hyperplanes, offsets)[clear])
+
+
+def test_context_dim_0_is_one_context(backend):
+    rng = np.random.default_rng(0)
+    contexts = call(backend, "select_contexts", rng.normal(size=(5, 3)), np.zeros((2, 4, 0, 3)), np.zeros((2, 4, 0)))
+    assert_array_equal(contexts, np.zeros((5, 2, 4), dtype=np.int32))
+
+
+@examples(40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 80),
+    k=st.integers(1, 3),
+    b=st.integers(1, 5),
+    weighted=st.booleans(),
+)
+def test_second_moment_equals_naive(backend, seed, n, k, b, weighted):
+    rng = np.random.default_rng(seed)
+    block = rng.normal(size=(n, k, b))
+    sample_weight = rng.choice([0.0, 0.5, 1.0, 3.0], size=(n, 1)) if weighted else None
+    moment = call(backend, "second_moment", block, sample_weight)
+    assert_allclose(moment, naive.second_moment(block, sample_weight), **TOLERANCE)
+
+
+@examples(40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 80),
+    k=st.integers(1, 3),
+    b=st.integers(1, 5),
+    matrix=st.booleans(),
+    shared=st.booleans(),
+)
+def test_precondition_equals_naive(backend, seed, n, k, b, matrix, shared):
+    rng = np.random.default_rng(seed)
+    block, matrices = rng.normal(size=(n, k, b)), rng.normal(size=(1 if shared else k, b, b)) if matrix else None
+    directions, squares = call(backend, "precondition", block, matrices)
+    expected = naive.precondition(block, matrices)
+    assert_allclose(directions, expected[0], **TOLERANCE)
+    assert_allclose(squares, expected[1], **TOLERANCE)
+
+
+# Laws
+
+
+@examples(60)
+@given(case=long_cases(batch_sizes=(1,)), data=st.data())
+def test_any_split_of_the_rows_learns_the_same(backend, case, data):
+    n = len(case.targets)
+    cuts = sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=4)))
+    weights, energy, logits = case.weights, case.energy, []
+    for first, last in zip([0, *cuts], [*cuts, n], strict=True):
+        part = replace(case.rows(slice(first, last)), weights=weights, energy=energy)
+        weights, energy, before = part.learn(backend)
+        logits.append(before)
+    assert_all_close((weights, energy, np.concatenate(logits)), case.learn(backend))
+
+
+@examples(60)
+@given(case=cases(outputs=(2, 3)))
+def test_outputs_are_independent(backend, case):
+    weights, energy, logits = case.learn(backend)
+    for k in range(len(weights)):
+        alone = case.output(k).learn(backend)
+        assert_all_close((weights[k : k + 1], energy[k : k + 1], logits[:, k : k + 1]), alone)
+
+
+@examples(40)
+@given(case=cases(neurons=(2, 5)), data=st.data())
+def test_tasks_write_their_part_in_place(backend, case, data):
+    if backend.TASK_SIZE is None:
+        pytest.skip("a call of this backend is never split")
+    n_outputs, n_neurons = case.weights.shape[:2]
+    cut = data.draw(st.integers(1, n_neurons - 1))
+    weights, energy, logits = (
+        case.weights.copy(),
+        case.energy.copy(),
+        np.zeros((len(case.targets), n_outputs, n_neurons)),
+    )
+    for k in range(n_outputs):
+        alone = case.output(k)
+        for part in (slice(0, cut), slice(cut, n_neurons)):
+            arrays = (alone.inputs, alone.directions, alone.targets, alone.rates, alone.sample_weight)
+            logits[:, k : k + 1, part] = backend.bernoulli_learn(
+                weights[k : k + 1, part], energy[k : k + 1, part], alone.contexts[:, :, part], *arrays, **case.options
+            )[2]
+    assert_all_close((weights, energy, logits), case.learn(backend))
+
+
+@examples(60)
+@given(case=cases(rows=(1, 150)), data=st.data())
+def test_infer_of_some_rows_is_bitwise_that_part_of_all(backend, case, data):
+    n = len(case.targets)
+    rows = data.draw(st.lists(st.integers(0, n - 1), max_size=12))
+    assert_array_equal(case.rows(rows).infer(backend), case.infer(backend)[rows])
+
+
+@examples(30)
+@given(case=cases())
+def test_float32_stays_float32(backend, case):
+    single = case.astype(np.float32)
+    learned = single.learn(backend)
+    assert [array.dtype for array in learned] == [np.float32] * 3
+    assert single.infer(backend).dtype == np.float32
+    assert_all_close(learned, case.learn(backend), rtol=1e-4, atol=1e-4)
+
+
+def test_moments_and_directions_keep_their_dtype(backend):
+    block = np.random.default_rng(1).normal(size=(9, 2, 3)).astype(np.float32)
+    moment = call(backend, "second_moment", block, np.ones((9, 1), dtype=np.float32))
+    directions, squares = call(backend, "precondition", block, moment)
+    assert moment.dtype == directions.dtype == squares.dtype == np.float32
+    assert_allclose(moment, naive.second_moment(block), rtol=1e-4)
+    assert_allclose(squares, naive.precondition(block, moment)[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("n_contexts", [4, 128])
+@pytest.mark.parametrize("weighted", [None, "few"])
+def test_no_rows_change_nothing(backend, batch_size, n_contexts, weighted):
+    case = make_case(
+        2,
+        n=0,
+        k=2,
+        j=3,
+        n_contexts=n_contexts,
+        sizes=(3, 2),
+        weighted=weighted,
+        batch_size=batch_size,
+    )
+    weights, energy, logits = case.learn(backend)
+    assert_array_equal(weights, case.weights)
+    assert_array_equal(energy, case.energy)
+    assert logits.shape == (0, 2, 3)
+
+
+def test_no_rows_have_empty_results(backend):
+    case = make_case(3, n=0, k=2, j=3)
+    assert case.infer(backend).shape == (0, 2, 3)
+    contexts = call(backend, "select_contexts", np.zeros((0, 3)), np.ones((2, 4, 2, 3)), np.zeros((2, 4, 2)))
+    assert contexts.shape == (0, 2, 4)
+    assert_array_equal(call(backend, "second_moment", np.zeros((0, 2, 3)), None), np.zeros((2, 3, 3)))
+    directions, squares = call(backend, "precondition", np.zeros((0, 2, 3)), np.ones((2, 3, 3)))
+    assert directions.shape == (0, 2, 3)
+    assert squares.shape == (0, 2)
+
+
+# The registry
+
+
+def test_signatures_equal_those_of_numpy(backend):
+    reference = registry.get_kernels("numpy")
+    for function in CONTRACT:
+        parameters = inspect.signature(getattr(reference, function)).parameters
+        assert list(inspect.signature(getattr(backend, function)).parameters) == list(parameters)
+        if hasattr(naive, function):
+            assert list(inspect.signature(getattr(naive, function)).parameters) == list(parameters)
+    assert backend.TASK_SIZE is None or backend.TASK_SIZE > 0
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match="backend='nunpy' is unknown; choose .*'numpy'"):
+        registry.get_kernels("nunpy")
+
+
+def test_missing_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, registry.BACKENDS["numba"], raising=False)
+    with pytest.raises(ImportError, match="backend='numba' needs a package that is not installed.*pip install"):
+        registry.get_kernels("numba")
+
+
+def test_auto_is_numba_where_it_is_installed(monkeypatch):
+    if importlib.util.find_spec("numba") is not None:
+        assert registry.get_kernels("auto") is registry.get_kernels("numba")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert registry.get_kernels("auto") is registry.get_kernels() is registry.get_kernels("numpy")
