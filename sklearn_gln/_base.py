@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
+from threadpoolctl import ThreadpoolController
 
 from sklearn_gln._base_predictor import SCALINGS
 from sklearn_gln._compat import Interval, Options, StrOptions, check_sample_weight
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER
 from sklearn_gln._network import Settings
 from sklearn_gln._online import OnlineNetwork
-from sklearn_gln.kernels import BACKENDS, get_kernels
+from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
@@ -56,6 +57,10 @@ class BaseGLN(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_online")
+
+    @property
+    def n_samples_seen_(self):
+        return self._online.n_rows_seen
 
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -127,20 +132,26 @@ class BaseGLN(BaseEstimator):
         n_features = self.n_features_in_
         return OnlineNetwork.new(self._settings(n_features), self.base_predictor, n_features, outputs, seed)
 
-    def _executor(self, n_rows: int):
-        """Threads for the kernels: a context manager that gives an executor, or None."""
-        n_jobs = effective_n_jobs(self.n_jobs)
-        return nullcontext() if n_jobs == 1 or n_rows < MIN_ROWS_FOR_THREADS else ThreadPoolExecutor(n_jobs)
+    @contextmanager
+    def _kernels(self, n_rows: int) -> Iterator[Kernels]:
+        """The backend's kernels, on `n_jobs` threads."""
+        kernels, n_jobs = get_kernels(self.backend), effective_n_jobs(self.n_jobs)
+        if n_rows < MIN_ROWS_FOR_THREADS:
+            yield in_tasks(kernels)
+            return
+        # BLAS threads wait actively for their next product and would take the cores from ours.
+        with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_jobs) as executor:
+            yield in_tasks(kernels, executor if n_jobs > 1 else None)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
-        with self._executor(len(X)) as executor:
-            yield from online.learn(X, y, sample_weight, get_kernels(self.backend), executor, order)
+        with self._kernels(len(X)) as kernels:
+            yield from online.learn(X, y, sample_weight, kernels, order)
 
     def _logits(self, X):
         """Output logits (n, n_outputs)."""
-        with self._executor(len(X)) as executor:
-            return self._online.infer(X, get_kernels(self.backend), executor)
+        with self._kernels(len(X)) as kernels:
+            return self._online.infer(X, kernels)
 
     def _epochs(self, rows, random_state) -> Iterator[np.ndarray]:
         """The order in which `fit` visits rows, for each pass."""

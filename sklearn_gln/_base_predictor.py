@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import logit
 
 SCALINGS = ("standard", "global", "minmax", "identity")
 CLIP = 4.0  # scaled features stay within +-CLIP deviations
+CACHED_ROWS = 128  # rows of one pass through several operations
 NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 
 @dataclass
@@ -85,13 +88,14 @@ class BasePredictor:
         """Rows X (n, n_features) -> base logits (n, n_base), the constant 1 last if `bias`; side info (n, n_side)."""
         max_logit = np.log((1 - self.eps) / self.eps)
         if self.has_statistics:
-            side_info = np.nan_to_num(np.clip((X - self.mean) * self.inverse_deviation, -CLIP, CLIP), copy=False)
+            side_info = _fill_missing(np.clip((X - self.mean) * self.inverse_deviation, -CLIP, CLIP))
         else:
-            side_info = np.nan_to_num(X)
+            missing = np.isnan(X)
+            side_info = np.where(missing, 0, X) if missing.any() else X
         if callable(self.kind):
             logits = _logit(_probabilities_of(self.kind, X), max_logit)
         elif self.kind == "minmax":
-            logits = _logit(_row_minmax(X), max_logit)
+            logits = _minmax_logit(X, max_logit)
         elif self.kind == "identity":
             logits = _logit(_check_probabilities(X, "The features (base_predictor='identity')"), max_logit)
         else:
@@ -101,16 +105,27 @@ class BasePredictor:
         return logits, side_info
 
 
+def _fill_missing(logits: Array) -> Array:
+    """Write 0, no evidence, where a value is missing."""
+    logits[np.isnan(logits)] = 0
+    return logits
+
+
 def _logit(probabilities: Array, max_logit: float) -> Array:
-    return np.nan_to_num(np.clip(logit(probabilities), -max_logit, max_logit), copy=False)
+    return _fill_missing(np.clip(logit(probabilities), -max_logit, max_logit))
 
 
-def _row_minmax(X: Array) -> Array:
-    """Each row scaled to its own [0, 1], a constant row to 1/2."""
-    low = np.fmin.reduce(X, axis=1, keepdims=True)
-    spread = np.fmax.reduce(X, axis=1, keepdims=True) - low
-    constant = ~(spread > 0)
-    return np.where(constant & ~np.isnan(X), 0.5, (X - low) / np.where(constant, 1, spread))
+def _minmax_logit(X: Array, max_logit: float) -> Array:
+    """Logits of each row scaled to its own [0, 1]; those of a constant row are 0."""
+    logits = np.empty_like(X)
+    for start in range(0, len(X), CACHED_ROWS):
+        rows = X[start : start + CACHED_ROWS]
+        above = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
+        below = np.fmax.reduce(rows, axis=1, keepdims=True) - rows
+        with np.errstate(divide="ignore", invalid="ignore"):
+            odds = np.log(above / below)
+        logits[start : start + CACHED_ROWS] = _fill_missing(np.clip(odds, -max_logit, max_logit))
+    return logits
 
 
 def _probabilities_of(predictor: Callable[[Array], Array], X: Array) -> Array:

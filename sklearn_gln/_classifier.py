@@ -14,7 +14,160 @@ MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a cla
 
 
 class GLNClassifier(ClassifierMixin, BaseGLN):
-    """Gated Linear Network classifier."""
+    """Gated Linear Network classifier: learns online, one row at a time, without backpropagation.
+
+    Every neuron predicts the target itself: it mixes the logits of the layer below (and, with skip connections, the
+    scaled features) with a weight vector that halfspaces of the features select, and learns by an online step of its
+    own. More than two classes are learned one against all and joined by a softmax. See the README for the method.
+
+    What is learned is a function of the rows in their order alone: any split of a stream into `partial_fit` calls
+    gives the same model.
+
+    Parameters
+    ----------
+    layer_sizes : array-like of int, default=(50, 50, 50)
+        Neurons of each hidden layer. ``()`` is one neuron per output.
+
+    context_dim : int, default=4
+        Halfspaces of each neuron, so 2**context_dim weight vectors. More pay with more data: 4 suits a few thousand
+        rows, 8 fifty thousand. 0: no gating.
+
+    halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
+        How halfspaces are drawn. "pairs": normal to the difference of two random rows among the first 256, at their
+        median projection plus `offset_scale` deviations of random noise. "gaussian": unit normals of random direction
+        [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
+
+    offset_scale : float or None, default=None
+        See `halfspaces`. None: 0.5 for "pairs", 0 for Gaussian halfspaces.
+
+    share_halfspaces : bool, default=True
+        Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
+
+    base_predictor : {"standard", "global", "minmax", "identity"} or callable, default="standard"
+        How features become base logits. "standard": scaled by running mean and deviation, clipped to +-4. "global":
+        centred, and scaled by one deviation common to all features (for features of one unit, such as pixels).
+        "minmax": each row scaled to its own [0, 1] and read as probabilities. "identity": features are probabilities.
+        A callable maps rows (n, n_features) to base probabilities (n, n_base), each row by itself. Halfspaces see the
+        raw features with "minmax" and "identity", else the scaled ones.
+
+    bias : bool, default=True
+        Whether each neuron has a constant input 1.
+
+    skip : bool, default=True
+        Whether all layers see the base logits, not only the first.
+
+    learning_rate : {"normalized", "constant", "inverse", "hyperbolic"} or callable, default="normalized"
+        The size of steps. "normalized": a / (u . P u) of each row's inputs u, decaying in the weight vectors whose rows
+        are noisy. Plain gradient steps: "constant" is a; "inverse" min(100 / t, a) [1]_; "hyperbolic"
+        min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
+
+    learning_rate_init : float or None, default=None
+        The a above. None: 8 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+
+    preconditioner : {"auto", "full"} or None, default="auto"
+        P of "normalized" steps. "full": the regularised inverse of the inputs' second moments. None: the identity,
+        cheaper and less accurate. "auto": "full" up to 1,500 features.
+
+    initial_weights : {"mean", "uniform", "zero"}, default="mean"
+        "mean": 1 / n on the n neurons below, 0 on base logits, so that unseen contexts pass on the mean of the layer
+        below. "uniform": 1 / n_inputs [1]_.
+
+    aggregation : {"layers", "last_layer", "neuron"}, default="layers"
+        The output logit: the mean over all layers of their mean logits, the mean logit of the last layer, or that of
+        a final layer of one neuron [1]_.
+
+    eps : float, default=1e-4
+        Probabilities are clipped to [eps, 1 - eps] everywhere.
+
+    max_weight : float or None, default=None
+        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
+
+    batch_size : int, default=1
+        Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
+
+    max_iter : int, default=5
+        Passes over the rows in `fit`; `partial_fit` makes one.
+
+    shuffle : bool, default=True
+        Whether `fit` visits rows in a new random order in each pass.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes, {label: weight}, which multiply sample weights. "balanced": inversely proportional to
+        class frequencies, in `fit` as in scikit-learn, in `partial_fit` from the counts so far, at most 10.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of weights and kernels. Statistics and probabilities are always float64.
+
+    backend : {"auto", "numba", "numpy"}, default="auto"
+        Where the kernels run. "auto": Numba if it is installed, else NumPy.
+
+    n_jobs : int or None, default=None
+        Threads; None is 1 and -1 all cores. The result does not depend on it.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+
+    n_features_in_ : int
+        Number of features seen.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X had names that are all strings.
+
+    n_iter_ : int
+        Passes made by `fit`.
+
+    n_samples_seen_ : int
+        Rows learned, those of every pass counted.
+
+    progressive_loss_ : float
+        Mean log-loss (natural logarithm) of the predictions made for each row just before it was first learned:
+        an honest estimate of performance along the stream. Weighted by `sample_weight`.
+
+    progressive_accuracy_ : float
+        The accuracy of these predictions.
+
+    See Also
+    --------
+    sklearn.linear_model.SGDClassifier : Linear online learner.
+    sklearn.neural_network.MLPClassifier : Network trained by backpropagation.
+
+    Notes
+    -----
+    At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
+    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows. A row of weight q counts as q rows, also
+    in part. A missing value (NaN) is no evidence: its base logit is 0. Parameters are read when learning begins;
+    only `backend` and `n_jobs` may change later.
+
+    References
+    ----------
+    .. [1] Veness et al., "Gated Linear Networks", AAAI 2021 (arXiv:1910.01526).
+    .. [2] Veness et al., "Online Learning with Gated Linear Networks", 2017 (arXiv:1712.01897).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_gln import GLNClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    >>> model = GLNClassifier(random_state=0).fit(X_train, y_train)
+    >>> model.score(X_test, y_test) > 0.95
+    True
+
+    A stream, learned in chunks of any size:
+
+    >>> import numpy as np
+    >>> stream = GLNClassifier(random_state=0)
+    >>> for rows in np.array_split(np.arange(len(X_train)), 10):
+    ...     stream = stream.partial_fit(X_train[rows], y_train[rows], classes=[0, 1])
+    >>> stream.progressive_accuracy_ > 0.9
+    True
+    """
 
     _parameter_constraints: dict = {
         **BaseGLN._parameter_constraints,
@@ -74,7 +227,28 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
-        """Learn from nothing, in `max_iter` passes over the rows."""
+        """Learn from nothing, in `max_iter` passes over the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        y : array-like of shape (n_samples,)
+            Labels of any type, at least two different ones.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : GLNClassifier
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is invalid; the estimator is left as it was.
+        """
         with self._unchanged_on_error():
             X, y, sample_weight = self._check_X_y(X, y, sample_weight, reset=True)
             check_classification_targets(y)
@@ -98,13 +272,51 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Go on learning: one pass over the rows, in their order."""
+        """Go on learning: one pass over the rows, in their order.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        y : array-like of shape (n_samples,)
+            Labels.
+
+        classes : array-like of shape (n_classes,), default=None
+            All labels that may ever come. Required in the first call, and may be left out later.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : GLNClassifier
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is invalid, or y holds a label that was not announced; the estimator is left
+            as it was.
+        """
         self._learn_on(X, y, classes, sample_weight)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def progressive_predict_proba(self, X, y, classes=None, sample_weight=None):
-        """Predict each row, then learn from it: `partial_fit` that returns the predictions made before."""
+        """Predict each row, then learn from it: `partial_fit` that returns the predictions made before.
+
+        The test-then-train protocol, at the speed of a whole chunk.
+
+        Parameters
+        ----------
+        X, y, classes, sample_weight
+            As in `partial_fit`. Rows of weight 0 are predicted only.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), float64
+            What `predict_proba` would have given for each row just before it was learned.
+        """
         return self._learn_on(X, y, classes, sample_weight, predict=True)
 
     def _learn_on(self, X, y, classes, sample_weight, predict=False):
@@ -133,22 +345,62 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         return probabilities
 
     def predict(self, X):
-        """The most probable class of each row: (n,)."""
+        """The most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+        """
         decisions = self.decision_function(X)
         codes = (decisions > 0).astype(int) if decisions.ndim == 1 else decisions.argmax(axis=1)
         return self.classes_[codes]
 
     def predict_proba(self, X):
-        """Class probabilities (n, n_classes), in the order of `classes_`."""
+        """Class probabilities, in the order of `classes_`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_classes), float64
+        """
         check_is_fitted(self)
         return self._probabilities(self._logits(self._check_X(X)))
 
     def predict_log_proba(self, X):
-        """Natural logarithms of the class probabilities: (n, n_classes)."""
+        """Natural logarithms of the class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n_samples, n_classes), float64
+        """
         return np.log(self.predict_proba(X))
 
     def decision_function(self, X):
-        """Output logits: (n,) for two classes (positive: the second), else (n, n_classes)."""
+        """Output logits: for two classes that of the second, else one for each class against all others.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
+        """
         check_is_fitted(self)
         logits = self._logits(self._check_X(X))
         return logits[:, 0] if logits.shape[1] == 1 else logits

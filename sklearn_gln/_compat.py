@@ -10,7 +10,9 @@ from sklearn.utils.validation import _check_sample_weight
 __all__ = ["Interval", "Options", "StrOptions", "_fit_context", "check_sample_weight"]
 
 # From 1.9 on scikit-learn refuses weights that are all zero unless told otherwise; estimators here decide themselves.
-_ALLOW_ZERO = {"allow_all_zero_weights": True} if "allow_all_zero_weights" in signature(_check_sample_weight).parameters else {}
+_ALLOW_ZERO = (
+    {"allow_all_zero_weights": True} if "allow_all_zero_weights" in signature(_check_sample_weight).parameters else {}
+)
 
 
 def check_sample_weight(sample_weight, X):

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-Array = np.ndarray
+from sklearn_gln.kernels import Kernels
+
+Array = NDArray[Any]
 
 # Rates of the plain step by row number t = 1, 2, ... and the initial rate a.
 SCHEDULES: dict[str, Callable[[Array, float], Array]] = {
@@ -24,7 +26,7 @@ TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
 MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" goes without: cost grows with the square of their number
 
 
-def scheduled_rates(learning_rate: str | Callable, initial_rate: float, row_numbers: Array) -> Array:
+def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate: float, row_numbers: Array) -> Array:
     """The plain step's rate at each row: (n,)."""
     if callable(learning_rate):
         rates = np.asarray(learning_rate(row_numbers), dtype=float)
@@ -49,7 +51,7 @@ class Preconditioner:
         self.moment += moment
         self.weight += weight
 
-    def refresh(self, dtype: np.dtype) -> None:
+    def refresh(self, dtype: np.dtype[Any]) -> None:
         second_moment = self.moment / self.weight
         size = second_moment.shape[-1]
         mean_eigenvalue = np.maximum(np.trace(second_moment, axis1=1, axis2=2) / size, self.floor)
@@ -66,7 +68,7 @@ class Block(NamedTuple):
     squares: Array | None  # (n, n_outputs | 1): u . v, for the normalised step
 
 
-def step_block(kernels: ModuleType, inputs: Array, preconditioner: Preconditioner | None, normalized: bool) -> Block:
+def step_block(kernels: Kernels, inputs: Array, preconditioner: Preconditioner | None, normalized: bool) -> Block:
     if not normalized:
         return Block(inputs, inputs, None)
     return Block(inputs, *kernels.precondition(inputs, None if preconditioner is None else preconditioner.matrix))
@@ -74,4 +76,5 @@ def step_block(kernels: ModuleType, inputs: Array, preconditioner: Preconditione
 
 def normalized_rates(blocks: Sequence[Block], initial_rate: float) -> Array:
     """a / (u . P u) for each row: (n, n_outputs | 1)."""
-    return initial_rate / (sum(block.squares for block in blocks) + TINY)
+    first, *others = (block.squares for block in blocks if block.squares is not None)
+    return initial_rate / (sum(others, start=first) + TINY)

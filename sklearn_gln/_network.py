@@ -1,18 +1,18 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklearn_gln._learning_rate import Preconditioner, normalized_rates, scheduled_rates, step_block
+from sklearn_gln.kernels import Kernels
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 POOL_ROWS = 256  # the first rows, from which pair halfspaces are drawn
-MIN_TASK_WORK = 2**14  # rows x neurons; smaller calls are not worth splitting
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -27,7 +27,7 @@ class Settings:
     share_halfspaces: bool
     bias: bool
     skip: bool
-    learning_rate: str | Callable
+    learning_rate: str | Callable[[Array], Array]
     learning_rate_init: float
     preconditioned: bool
     initial_weights: str
@@ -88,54 +88,68 @@ def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.ran
     return normals.reshape(*shape, n_side), offsets.reshape(shape)
 
 
-def init_network(n_base: int, pool: Array, outputs: Sequence[int], settings: Settings, seed: int) -> Network:
+def init_network(
+    n_base: int, pool: Array, outputs: Array, settings: Settings, seed: int, replaced: Network | None = None
+) -> Network:
     """A network that has learned nothing, for n_base base logits and the outputs of these numbers.
 
-    Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces.
+    Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. A network
+    that this one replaces gives up its arrays, of which only the parts that it changed are written again.
     """
-    n_outputs, n_contexts = len(outputs), 2**settings.context_dim
     dtype = np.dtype(settings.dtype)
-    drawn, layers, n_previous = [], [], 0
+    layers: list[Layer] = []
+    n_previous = 0
     for number, n_neurons in enumerate(settings.layer_sizes):
-        sequences = [np.random.SeedSequence(seed, spawn_key=(number, output)) for output in outputs]
-        if settings.share_halfspaces:
-            sequences = [np.random.SeedSequence(seed, spawn_key=(number,))]
-        drawn.append([draw_halfspaces(pool, n_neurons, settings, np.random.default_rng(s)) for s in sequences])
-
-        n_inputs = n_previous + _base_width(number, n_base, settings)
-        shape = (n_outputs, n_neurons, n_contexts)
-        weights = np.zeros((*shape, n_inputs), dtype)
+        n_inputs = n_previous + (n_base if number == 0 or settings.skip else int(settings.bias))
+        initial = np.zeros(n_inputs, dtype)
         if settings.initial_weights == "uniform":
-            weights[...] = 1 / n_inputs
+            initial[:] = 1 / n_inputs
         elif settings.initial_weights == "mean" and n_previous:
-            weights[..., :n_previous] = 1 / n_previous
-        # Without a floor the early logits, all near 0, would blow up their preconditioner.
-        preconditioner = Preconditioner.empty(n_outputs, n_previous, floor=1.0) if settings.preconditioned else None
-        layers.append(Layer(weights, np.zeros(shape, dtype), preconditioner if n_previous else None))
+            initial[:n_previous] = 1 / n_previous
+        if replaced is None:
+            energy = np.zeros((len(outputs), n_neurons, 2**settings.context_dim), dtype)
+            weights = np.zeros((*energy.shape, n_inputs), dtype)
+            if initial.any():
+                weights[...] = initial
+        else:
+            weights, energy = replaced.layers[number].weights, replaced.layers[number].energy
+            weights[energy > 0] = initial  # logits are clipped, so no error is 0: a row without energy is untouched
+            energy[...] = 0
+        preconditioner = None
+        if settings.preconditioned and n_previous:  # early logits, all near 0, would blow it up without a floor
+            preconditioner = Preconditioner.empty(len(outputs), n_previous, floor=1.0)
+        layers.append(Layer(weights, energy, preconditioner))
         n_previous = n_neurons
 
-    def stack(part: int) -> Array:  # (outputs, neurons of all layers, ...)
-        return np.concatenate([np.stack([pair[part] for pair in layer]) for layer in drawn], axis=1).astype(dtype)
-
+    if replaced is not None and settings.halfspaces != "pairs":  # drawn without a look at the data
+        hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
+    else:
+        hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, outputs, settings, seed))
     base_preconditioner = Preconditioner.empty(1, n_base, floor=0.0) if settings.preconditioned else None
-    return Network(stack(0), stack(1), layers, base_preconditioner)
+    return Network(hyperplanes, offsets, layers, base_preconditioner)
 
 
-def _base_width(layer_number: int, n_base: int, settings: Settings) -> int:
-    """How many of a layer's inputs are base logits (or, without skip connections, the constant)."""
-    return n_base if layer_number == 0 or settings.skip else int(settings.bias)
+def _draw_by_layer(pool: Array, outputs: Array, settings: Settings, seed: int) -> tuple[Array, Array]:
+    """Hyperplanes and offsets of a Network."""
+    normals, offsets = [], []
+    for number, n_neurons in enumerate(settings.layer_sizes):
+        keys = [(number,)] if settings.share_halfspaces else [(number, int(output)) for output in outputs]
+        generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
+        drawn = [draw_halfspaces(pool, n_neurons, settings, rng) for rng in generators]
+        normals.append([of_output[0] for of_output in drawn])
+        offsets.append([of_output[1] for of_output in drawn])
+    return np.concatenate(normals, axis=1), np.concatenate(offsets, axis=1)
 
 
 def learn(
     network: Network,
-    kernels: ModuleType,
+    kernels: Kernels,
     base_logits: Array,
     side_info: Array,
     targets: Array,
     sample_weight: Array | None,
     row_numbers: Array,
     settings: Settings,
-    executor: Executor | None = None,
 ) -> list[Array]:
     """Learn rows in order, in place; return each layer's logits (n, n_outputs, n_neurons) as they were before each row.
 
@@ -148,30 +162,29 @@ def learn(
     contexts = _contexts_by_layer(network, kernels, side_info, dtype)
     targets = kernels.asarray(targets.astype(dtype))
     visits = None if sample_weight is None else kernels.asarray(sample_weight[:, np.newaxis].astype(dtype))
-    total_weight = float(len(targets) if sample_weight is None else sample_weight.sum())
+    total_weight = float(len(row_numbers) if sample_weight is None else sample_weight.sum())
     rate = settings.learning_rate_init
     if not settings.normalized:
-        rates = scheduled_rates(settings.learning_rate, rate, row_numbers)
-        rates = kernels.asarray(rates[:, np.newaxis].astype(dtype))
+        scheduled = scheduled_rates(settings.learning_rate, rate, row_numbers)
+        rates = kernels.asarray(scheduled[:, np.newaxis].astype(dtype))
 
     base, constant = _base_and_constant(kernels, base_logits, settings)
     base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized)
     constant_block = step_block(kernels, constant, None, settings.normalized)
     logits: list[Array] = []
-    for layer in network.layers:
+    for layer, layer_contexts in zip(network.layers, contexts, strict=True):
         blocks = [base_block if settings.skip or not logits else constant_block]
         if logits:
             blocks.insert(0, step_block(kernels, logits[-1], layer.preconditioner, settings.normalized))
-        layer.weights, layer.energy, layer_logits = _learn_layer(
-            kernels,
-            layer,
-            contexts[len(logits)],
+        layer.weights, layer.energy, layer_logits = kernels.bernoulli_learn(
+            layer.weights,
+            layer.energy,
+            layer_contexts,
             tuple(block.inputs for block in blocks),
             tuple(block.directions for block in blocks),
             targets,
             normalized_rates(blocks, rate) if settings.normalized else rates,
             visits,
-            executor,
             damping=rate / layer.weights.shape[-1] if settings.normalized else 0.0,
             max_logit=settings.max_logit,
             max_weight=settings.max_weight,
@@ -185,34 +198,29 @@ def learn(
     return logits
 
 
-def infer(
-    network: Network,
-    kernels: ModuleType,
-    base_logits: Array,
-    side_info: Array,
-    settings: Settings,
-    executor: Executor | None = None,
-) -> list[Array]:
+def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Array, settings: Settings) -> list[Array]:
     """Each layer's logits (n, n_outputs, n_neurons) for base_logits (n, n_base) and side_info (n, n_side)."""
     # Gating in float64: in float32 a row near a hyperplane could change sides with the rows beside it in the product.
     contexts = _contexts_by_layer(network, kernels, side_info, np.dtype("float64"))
     base, constant = _base_and_constant(kernels, base_logits, settings)
     logits: list[Array] = []
-    for layer in network.layers:
-        inputs = (base if settings.skip or not logits else constant,)
+    for layer, layer_contexts in zip(network.layers, contexts, strict=True):
+        inputs = [base if settings.skip or not logits else constant]
         if logits:
-            inputs = (logits[-1], *inputs)
-        logits.append(_infer_layer(kernels, layer, contexts[len(logits)], inputs, executor, max_logit=settings.max_logit))
+            inputs.insert(0, logits[-1])
+        logits.append(
+            kernels.bernoulli_infer(layer.weights, layer_contexts, tuple(inputs), max_logit=settings.max_logit)
+        )
     return logits
 
 
-def aggregate(logits: Sequence[Array], aggregation: str, kernels: ModuleType) -> Array:
+def aggregate(logits: Sequence[Array], aggregation: str, kernels: Kernels) -> Array:
     """The output logits (n, n_outputs), float64, of the layers' logits."""
     chosen = logits if aggregation == "layers" else logits[-1:]
     return np.mean([kernels.to_numpy(layer).mean(axis=2, dtype=float) for layer in chosen], axis=0)
 
 
-def refresh_preconditioners(network: Network, dtype: np.dtype) -> None:
+def refresh_preconditioners(network: Network, dtype: np.dtype[Any]) -> None:
     if network.base_preconditioner is not None:
         network.base_preconditioner.refresh(dtype)
     for layer in network.layers:
@@ -220,89 +228,16 @@ def refresh_preconditioners(network: Network, dtype: np.dtype) -> None:
             layer.preconditioner.refresh(dtype)
 
 
-def _contexts_by_layer(network: Network, kernels: ModuleType, side_info: Array, dtype: np.dtype) -> list[Array]:
+def _contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtype: np.dtype[Any]) -> list[Array]:
     """Contexts (n, n_outputs | 1, n_neurons) of each layer: one gating product serves them all."""
-    hyperplanes, offsets = (kernels.asarray(array.astype(dtype, copy=False)) for array in (network.hyperplanes, network.offsets))
-    contexts = kernels.select_contexts(kernels.asarray(side_info.astype(dtype, copy=False)), hyperplanes, offsets)
+    operands = (side_info, network.hyperplanes, network.offsets)
+    contexts = kernels.select_contexts(*(kernels.asarray(array.astype(dtype, copy=False)) for array in operands))
     ends = np.cumsum([layer.energy.shape[1] for layer in network.layers])
     return [contexts[:, :, end - layer.energy.shape[1] : end] for layer, end in zip(network.layers, ends, strict=True)]
 
 
-def _base_and_constant(kernels: ModuleType, base_logits: Array, settings: Settings) -> tuple[Array, Array]:
+def _base_and_constant(kernels: Kernels, base_logits: Array, settings: Settings) -> tuple[Array, Array]:
     """The base block (n, 1, n_base), and what stands for it above the first layer of a network without skip."""
     dtype = np.dtype(settings.dtype)
     constant = np.ones((len(base_logits), 1, int(settings.bias)), dtype)
     return kernels.asarray(base_logits[:, np.newaxis].astype(dtype, copy=False)), kernels.asarray(constant)
-
-
-def _tasks(kernels: ModuleType, n_rows: int, weights: Array) -> list[tuple[slice, slice]]:
-    """Cut a layer into (outputs, neurons) whose weights are contiguous: by shape alone, whatever the threads."""
-    n_outputs, n_neurons = weights.shape[:2]
-    size = kernels.TASK_SIZE
-    if size is None or n_outputs * n_neurons <= size or n_rows * n_outputs * n_neurons <= MIN_TASK_WORK:
-        return [(slice(0, n_outputs), slice(0, n_neurons))]
-    outputs = _slices(n_outputs, max(1, size // n_neurons))
-    neurons = _slices(n_neurons, size)
-    return [(k, j) for k in outputs for j in neurons]
-
-
-def _slices(length: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
-
-
-def _of_outputs(array: Array, outputs: slice) -> Array:
-    return array if array.shape[1] == 1 else array[:, outputs]
-
-
-def _map(executor: Executor | None, function: Callable, tasks: Sequence) -> Iterator:
-    return map(function, tasks) if executor is None or len(tasks) == 1 else executor.map(function, tasks)
-
-
-def _learn_layer(kernels, layer, contexts, inputs, directions, targets, rates, visits, executor, **constants):
-    """`bernoulli_learn` for a layer, in tasks."""
-    tasks = _tasks(kernels, len(targets), layer.weights)
-
-    def learn_task(task: tuple[slice, slice]) -> tuple[Array, Array, Array]:
-        k, j = task
-        return kernels.bernoulli_learn(
-            layer.weights[k, j],
-            layer.energy[k, j],
-            _of_outputs(contexts, k)[:, :, j],
-            tuple(_of_outputs(block, k) for block in inputs),
-            tuple(_of_outputs(block, k) for block in directions),
-            targets[:, k],
-            _of_outputs(rates, k),
-            visits,
-            **constants,
-        )
-
-    results = list(_map(executor, learn_task, tasks))
-    if len(results) == 1:
-        return results[0]
-    return layer.weights, layer.energy, _join(tasks, [logits for _, _, logits in results])  # learned in place
-
-
-def _infer_layer(kernels, layer, contexts, inputs, executor, **constants):
-    """`bernoulli_infer` for a layer, in tasks."""
-    tasks = _tasks(kernels, len(contexts), layer.weights)
-
-    def infer_task(task: tuple[slice, slice]) -> Array:
-        k, j = task
-        return kernels.bernoulli_infer(
-            layer.weights[k, j],
-            _of_outputs(contexts, k)[:, :, j],
-            tuple(_of_outputs(block, k) for block in inputs),
-            **constants,
-        )
-
-    return _join(tasks, list(_map(executor, infer_task, tasks)))
-
-
-def _join(tasks: list[tuple[slice, slice]], logits: list[Array]) -> Array:
-    if len(tasks) == 1:
-        return logits[0]
-    n_outputs, n_neurons = tasks[-1][0].stop, tasks[-1][1].stop
-    joined = np.empty((len(logits[0]), n_outputs, n_neurons), logits[0].dtype)
-    for (k, j), part in zip(tasks, logits, strict=True):
-        joined[:, k, j] = part
-    return joined

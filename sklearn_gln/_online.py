@@ -10,12 +10,12 @@ after row                      what happens
 =============================  =======================================================================================
 """
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import ModuleType
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BasePredictor, RunningMoments
 from sklearn_gln._learning_rate import Preconditioner
@@ -28,8 +28,9 @@ from sklearn_gln._network import (
     learn,
     refresh_preconditioners,
 )
+from sklearn_gln.kernels import Kernels
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
@@ -57,7 +58,14 @@ class OnlineNetwork:
     buffer: list[tuple[Array, Array, Array]] = field(default_factory=list)  # the rows to replay: X, y, sample_weight
 
     @classmethod
-    def new(cls, settings: Settings, base_predictor, n_features: int, outputs: Array, seed: int) -> "OnlineNetwork":
+    def new(
+        cls,
+        settings: Settings,
+        base_predictor: str | Callable[[Array], Array],
+        n_features: int,
+        outputs: Array,
+        seed: int,
+    ) -> "OnlineNetwork":
         predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
         return cls(settings, predictor, outputs, seed)
 
@@ -66,8 +74,7 @@ class OnlineNetwork:
         X: Array,
         y: Array,
         sample_weight: Array,
-        kernels: ModuleType,
-        executor: Executor | None = None,
+        kernels: Kernels,
         order: Array | None = None,
     ) -> Iterator[tuple[Array, Array]]:
         """Learn rows X (n, n_features) of class numbers y (n,), visited in `order`, a block at a time.
@@ -82,28 +89,36 @@ class OnlineNetwork:
             event = next_event(self.n_rows_seen)
             stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, event)) + 1, len(order))
             rows = order[start:stop]
-            logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[start:stop], kernels, executor)
+            logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[start:stop], kernels)
             if self.n_rows_seen == event:
-                self._rebuild(kernels, executor) if event <= LAST_REBUILD else self._refresh()
+                self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
             yield rows, logits
             start = stop
 
-    def infer(self, X: Array, kernels: ModuleType, executor: Executor | None = None) -> Array:
+    def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs) for rows X (n, n_features)."""
-        if self.network is None:
+        network = self._in_force(kernels)
+        if network is None:
             return np.zeros((len(X), len(self.outputs)))
         blocks = []
         for start in range(0, len(X), MAX_BLOCK_ROWS):
             rows = self.predictor.transform(X[start : start + MAX_BLOCK_ROWS])
-            logits = infer(self.network, kernels, *rows, self.settings, executor)
+            logits = infer(network, kernels, *rows, self.settings)
             blocks.append(aggregate(logits, self.settings.aggregation, kernels))
         return np.concatenate(blocks)
 
-    def _learn_block(self, X, y, sample_weight, row_numbers, kernels, executor) -> Array:
+    def _in_force(self, kernels: Kernels) -> Network | None:
+        """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""
+        if self.network is None and self.n_rows_seen:
+            self._rebuild(kernels)
+        return self.network
+
+    def _learn_block(self, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels) -> Array:
         """Learn rows between two events; returns their output logits before they were learned."""
         logits = np.zeros((len(X), len(self.outputs)))
-        if self.network is not None:
-            logits = self._learn_network(self.network, X, y, sample_weight, row_numbers, kernels, executor)
+        network = self._in_force(kernels)
+        if network is not None:
+            logits = self._learn_network(network, X, y, sample_weight, row_numbers, kernels)
         exists = sample_weight > 0
         if self.n_rows_seen < LAST_REBUILD:
             self.buffer.append((X[exists], y[exists], sample_weight[exists]))
@@ -112,30 +127,32 @@ class OnlineNetwork:
         self.n_rows_seen = int(row_numbers[-1])
         return logits
 
-    def _learn_network(self, network, X, y, sample_weight, row_numbers, kernels, executor) -> Array:
+    def _learn_network(
+        self, network: Network, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels
+    ) -> Array:
         targets = y[:, np.newaxis] == self.outputs
         visits = None if np.all(sample_weight == 1) else sample_weight
         base_logits, side_info = self.predictor.transform(X)
-        logits = learn(
-            network, kernels, base_logits, side_info, targets, visits, row_numbers, self.settings, executor
-        )  # fmt: skip
+        logits = learn(network, kernels, base_logits, side_info, targets, visits, row_numbers, self.settings)
         return aggregate(logits, self.settings.aggregation, kernels)
 
-    def _rebuild(self, kernels: ModuleType, executor: Executor | None) -> None:
+    def _rebuild(self, kernels: Kernels) -> None:
         dtype = np.dtype(self.settings.dtype)
         X, y, sample_weight = (np.concatenate(parts) for parts in zip(*self.buffer, strict=True))
         self.predictor.moments = RunningMoments.empty(X.shape[1])
         self.predictor.update(X, sample_weight)
         self.predictor.refresh()
         base_logits, side_info = self.predictor.transform(X)
-        network = init_network(base_logits.shape[1], side_info, self.outputs, self.settings, self.seed)
-        preconditioned = self.settings.preconditioned and len(X) >= FIRST_PRECONDITIONED
-        if preconditioned:  # from all rows, which the replay then counts as it learns them
+        replaced, self.network = self.network, None
+        network = init_network(base_logits.shape[1], side_info, self.outputs, self.settings, self.seed, replaced)
+        preconditioned = len(X) >= FIRST_PRECONDITIONED
+        if preconditioned and network.base_preconditioner is not None:
+            # P_x is known before the replay, but it is the replay that counts these rows for later refreshes.
             so_far = Preconditioner.empty(1, base_logits.shape[1], floor=0.0)
             so_far.update((base_logits * sample_weight[:, np.newaxis]).T @ base_logits, sample_weight.sum())
             so_far.refresh(dtype)
             network.base_preconditioner.matrix = so_far.matrix
-        self._learn_network(network, X, y, sample_weight, np.arange(1, len(X) + 1), kernels, executor)
+        self._learn_network(network, X, y, sample_weight, np.arange(1, len(X) + 1), kernels)
         if preconditioned:
             refresh_preconditioners(network, dtype)
         self.network = network

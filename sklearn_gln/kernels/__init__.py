@@ -25,7 +25,7 @@ all outputs share the array.
     second_moment(block, sample_weight=None) -> (k|1, b, b)     # sum over rows of weight * outer(u, u); weight (n, 1)
     precondition(block, matrices) -> (directions, squares)      # block @ matrices (k|1, b, b) or the block itself
                                                                 # for None; squares (n, k|1) = sum(block * directions)
-    TASK_SIZE: int | None                                       # see below
+    TASK_SIZE: int | None                                       # the neurons that one call serves best; see below
 
 Rules that every backend keeps:
 
@@ -36,20 +36,24 @@ Rules that every backend keeps:
 - a row of weight q is visited floor(q) times, then once more with step and squared error scaled by the fraction; the
   visits follow one another on the row's own logit, and their sum is one step;
 - ``weights`` and ``energy`` may be overwritten: the caller uses what is returned. A backend with a ``TASK_SIZE``
-  writes in place, so that a layer can be split into tasks of about that many neurons (whole outputs, or neurons of
-  one output), run in threads; None: a call is never split;
+  writes in place, so that ``ThreadedKernels`` can cut its calls into tasks; with None it has threads of its own;
 - no random numbers, no row counter, no global configuration inside; arrays of one floating dtype in, the same out;
 - nothing of shape (n, k, j, i) for all rows at once.
 """
 
 import importlib
 import importlib.util
+from concurrent.futures import Executor
 from types import ModuleType
+
+from sklearn_gln.kernels._threads import ThreadedKernels
 
 BACKENDS = {
     "numpy": "sklearn_gln.kernels._numpy",
     "numba": "sklearn_gln.kernels._numba",
 }
+
+Kernels = ModuleType | ThreadedKernels
 
 
 def get_kernels(backend: str = "auto") -> ModuleType:
@@ -65,3 +69,8 @@ def get_kernels(backend: str = "auto") -> ModuleType:
             f"backend={backend!r} needs a package that is not installed ({error}); install it with "
             f"`pip install {backend}`, or choose backend='numpy'."
         ) from error
+
+
+def in_tasks(kernels: ModuleType, executor: Executor | None = None) -> Kernels:
+    """The kernels with their calls cut into tasks, which the executor's threads share."""
+    return kernels if kernels.TASK_SIZE is None else ThreadedKernels(kernels, executor)

@@ -5,12 +5,14 @@ row to its last while its weight row stays in the L1 cache. Threads are the call
 would abort under two Python threads or after a fork.
 """
 
+from collections.abc import Sequence
 from math import exp
+from typing import Any
 
 import numba
 import numpy as np
 
-from sklearn_gln.kernels._numpy import asarray, precondition, second_moment, to_numpy
+from sklearn_gln.kernels._numpy import Array, asarray, precondition, second_moment, to_numpy
 
 __all__ = [
     "TASK_SIZE",
@@ -24,15 +26,21 @@ __all__ = [
 ]
 
 TASK_SIZE = 16
+LOCKSTEP = 4  # neurons
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 
 # Reductions may be reordered and multiply-adds fused, so that loops vectorise; NaN and infinities keep their meaning.
-options = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
+options: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+}
 jit = numba.njit(**options)
 inline = numba.njit(inline="always", **options)
 
 
-def select_contexts(side_info, hyperplanes, offsets):
+def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array) -> Array:
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
     normals = hyperplanes.reshape(-1, n_side).T
     thresholds = offsets.reshape(n_outputs * n_neurons, context_dim)
@@ -52,12 +60,12 @@ def _pack(projections, thresholds, contexts):
         for j in range(n_neurons):
             context = 0
             for bit in range(context_dim):
-                context |= np.int32(projections[t, q] > thresholds[j, bit]) << bit
+                context |= int(projections[t, q] > thresholds[j, bit]) << bit
                 q += 1
             contexts[t, j] = context
 
 
-def bernoulli_infer(weights, contexts, inputs, *, max_logit):
+def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     previous, base = _two_blocks(inputs)
     _infer(weights, _neuron_major(contexts), previous, base, weights.dtype.type(max_logit), logits)
@@ -65,20 +73,20 @@ def bernoulli_infer(weights, contexts, inputs, *, max_logit):
 
 
 def bernoulli_learn(
-    weights,
-    energy,
-    contexts,
-    inputs,
-    directions,
-    targets,
-    rates,
-    sample_weight=None,
+    weights: Array,
+    energy: Array,
+    contexts: Array,
+    inputs: Sequence[Array],
+    directions: Sequence[Array],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
     *,
-    damping,
-    max_logit,
-    max_weight,
-    batch_size,
-):
+    damping: float,
+    max_logit: float,
+    max_weight: float,
+    batch_size: int,
+) -> tuple[Array, Array, Array]:
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     if sample_weight is None:
         visits = squares = np.empty((0, 1), weights.dtype)
@@ -87,7 +95,7 @@ def bernoulli_learn(
         squares = sum(np.vecdot(u, v) for u, v in zip(inputs, directions, strict=True))
         squares = np.ascontiguousarray(np.broadcast_to(squares, visits.shape))
     scalar = weights.dtype.type  # one float64 scalar would make the inner loops run in float64
-    _learn(
+    arguments = (
         weights,
         energy,
         _neuron_major(contexts),
@@ -100,19 +108,21 @@ def bernoulli_learn(
         scalar(damping),
         scalar(max_logit),
         scalar(max_weight),
-        batch_size,
-        logits,
     )
+    if batch_size == 1:
+        _learn(*arguments, logits)
+    else:
+        _learn_batches(*arguments, batch_size, logits)
     return weights, energy, logits
 
 
-def _two_blocks(blocks):
+def _two_blocks(blocks: Sequence[Array]) -> tuple[Array, Array]:
     """The previous layer's block, empty if there is none, and the base block."""
     *previous, base = (np.ascontiguousarray(block) for block in blocks)
     return previous[0] if previous else np.empty((len(base), 1, 0), base.dtype), base
 
 
-def _neuron_major(contexts):
+def _neuron_major(contexts: Array) -> Array:
     return np.ascontiguousarray(contexts.transpose(1, 2, 0))
 
 
@@ -205,8 +215,57 @@ def _visit(s, target, rate, energy, square, visits, one, damping, max_logit):
 @jit
 def _learn(
     weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
+    damping, max_logit, max_weight, logits,
+):  # fmt: skip
+    """Batches of one row. Some neurons take their rows in lockstep, so that their scalar work overlaps."""
+    n_outputs, n_neurons, n_contexts, _ = weights.shape
+    n_rows = len(logits)
+    one = weights.dtype.type(1)
+    visit, square = one, one
+    ends = np.empty(n_contexts, np.int64)
+    order = np.empty((LOCKSTEP, n_rows), np.int64)
+    # Each neuron's logit for its next row, then the size of its step: narrow layers take twice as long with two arrays.
+    s = np.empty(LOCKSTEP, weights.dtype)
+    for k in range(n_outputs):
+        kc, kr = min(k, len(contexts) - 1), min(k, rates.shape[1] - 1)
+        kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+        for first in range(0, n_neurons if n_rows else 0, LOCKSTEP):
+            in_step = min(LOCKSTEP, n_neurons - first)
+            for q in range(in_step):
+                _sort_by_context(contexts[kc, first + q], n_contexts, ends, order[q])
+                t = order[q, 0]
+                s[q] = _dot(weights[k, first + q, contexts[kc, first + q, t]], previous[t, kp], base[t, kb])
+            for r in range(n_rows):
+                for q in range(in_step):
+                    t, j = order[q, r], first + q
+                    c = contexts[kc, j, t]
+                    logits[t, k, j] = min(max(s[q], -max_logit), max_logit)
+                    if visits.size:
+                        visit, square = visits[t, k], squares[t, k]
+                    s[q], errors = _visit(
+                        s[q], targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, damping, max_logit
+                    )
+                    energy[k, j, c] += errors
+                for q in range(in_step):
+                    t, j = order[q, r], first + q
+                    c = contexts[kc, j, t]
+                    after = order[q, min(r + 1, n_rows - 1)]
+                    if r + 1 < n_rows and contexts[kc, j, after] == c:
+                        s[q] = _step_and_dot(
+                            weights[k, j, c], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight,
+                            previous[after, kp], base[after, kb],
+                        )  # fmt: skip
+                    else:
+                        _step(weights[k, j, c], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
+                        s[q] = _dot(weights[k, j, contexts[kc, j, after]], previous[after, kp], base[after, kb])
+
+
+@jit
+def _learn_batches(
+    weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
     damping, max_logit, max_weight, batch_size, logits,
 ):  # fmt: skip
+    """Batches of several rows: a chain's rows in one batch see the same weights, and their steps are clipped once."""
     n_outputs, n_neurons, n_contexts, _ = weights.shape
     one = weights.dtype.type(1)
     visit, square = one, one
@@ -219,42 +278,24 @@ def _learn(
         for j in range(n_neurons):
             _sort_by_context(contexts[kc, j], n_contexts, ends, order)
             first = 0
-            for c in range(n_contexts):
-                if first == ends[c]:
-                    continue
-                w, summed = weights[k, j, c], energy[k, j, c]
-                t = order[first]
-                s = _dot(w, previous[t, kp], base[t, kb])
-                while first < ends[c]:
-                    batch_energy = summed
-                    batch = order[first] // batch_size if batch_size > 1 else 0
-                    last = first
-                    while True:  # the rows of this chain in one batch
-                        logits[t, k, j] = min(max(s, -max_logit), max_logit)
-                        if visits.size:
-                            visit, square = visits[t, k], squares[t, k]
-                        g, errors = _visit(
-                            s, targets[t, k], rates[t, kr], batch_energy, square, visit, one, damping, max_logit
-                        )
-                        summed += errors
-                        steps[last] = g
-                        last += 1
-                        if batch_size == 1 or last == ends[c] or order[last] // batch_size != batch:
-                            break
-                        t = order[last]
-                        s = _dot(w, previous[t, kp], base[t, kb])
-                    for r in range(first, last - 1):
-                        t = order[r]
-                        _step(w, steps[r], previous_directions[t, kp], base_directions[t, kb], one * np.inf)
-                    t = order[last - 1]
-                    if last == ends[c]:
-                        _step(w, g, previous_directions[t, kp], base_directions[t, kb], max_weight)
-                    else:
-                        after = order[last]
-                        s = _step_and_dot(
-                            w, g, previous_directions[t, kp], base_directions[t, kb], max_weight,
-                            previous[after, kp], base[after, kb],
-                        )  # fmt: skip
-                        t = after
-                    first = last
-                energy[k, j, c] = summed
+            while first < order.size:
+                c, batch = contexts[kc, j, order[first]], order[first] // batch_size
+                summed_errors = one - one
+                last = first
+                while last < ends[c] and order[last] // batch_size == batch:
+                    t = order[last]
+                    s = _dot(weights[k, j, c], previous[t, kp], base[t, kb])
+                    logits[t, k, j] = min(max(s, -max_logit), max_logit)
+                    if visits.size:
+                        visit, square = visits[t, k], squares[t, k]
+                    steps[last], errors = _visit(
+                        s, targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, damping, max_logit
+                    )
+                    summed_errors += errors
+                    last += 1
+                energy[k, j, c] += summed_errors
+                for r in range(first, last):
+                    t = order[r]
+                    bound = max_weight if r == last - 1 else one * np.inf
+                    _step(weights[k, j, c], steps[r], previous_directions[t, kp], base_directions[t, kb], bound)
+                first = last

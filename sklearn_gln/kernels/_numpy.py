@@ -8,27 +8,32 @@ summed steps. Neurons whose weights could reach their bound within the block are
 Inside, the neurons of all outputs are one axis, and W is (neurons, contexts, inputs).
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.blas import get_blas_funcs
 from scipy.special import expit
+
+Array = NDArray[Any]
 
 TASK_SIZE = 512  # bounds the (rows, rows, neurons) coupling of a block
 BLOCK_ROWS = 64
 MAX_PROJECTIONS = 2**23  # elements of one gating product
+ALL = slice(None)
 MAX_DENSE_CONTEXTS = 64  # up to here a product with every row of W beats gathering the selected ones
 
 
-def asarray(x):
+def asarray(x: Array) -> Array:
     return np.asarray(x)
 
 
-def to_numpy(x):
+def to_numpy(x: Array) -> Array:
     return x
 
 
-def select_contexts(side_info, hyperplanes, offsets):
+def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array) -> Array:
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
     normals = hyperplanes.reshape(-1, n_side).T
     contexts = np.zeros((len(side_info), n_outputs, n_neurons), np.int32)
@@ -42,19 +47,20 @@ def select_contexts(side_info, hyperplanes, offsets):
     return contexts
 
 
-def second_moment(block, sample_weight=None):
+def second_moment(block: Array, sample_weight: Array | None = None) -> Array:
     weighted = block if sample_weight is None else block * sample_weight[:, :, np.newaxis]
-    return block.transpose(1, 2, 0) @ weighted.transpose(1, 0, 2)
+    moment: Array = block.transpose(1, 2, 0) @ weighted.transpose(1, 0, 2)
+    return moment
 
 
-def precondition(block, matrices):
+def precondition(block: Array, matrices: Array | None) -> tuple[Array, Array]:
     directions = block
     if matrices is not None:
         directions = np.ascontiguousarray((block.transpose(1, 0, 2) @ matrices).transpose(1, 0, 2))
     return directions, np.vecdot(block, directions)
 
 
-def bernoulli_infer(weights, contexts, inputs, *, max_logit):
+def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     # Gathered rows, one dot product each: a row's logits do not depend, even in rounding, on the rows beside it.
     n_outputs, n_neurons = weights.shape[:2]
     logits = np.empty((len(contexts), n_outputs, n_neurons), weights.dtype)
@@ -67,24 +73,24 @@ def bernoulli_infer(weights, contexts, inputs, *, max_logit):
 
 
 def bernoulli_learn(
-    weights,
-    energy,
-    contexts,
-    inputs,
-    directions,
-    targets,
-    rates,
-    sample_weight=None,
+    weights: Array,
+    energy: Array,
+    contexts: Array,
+    inputs: Sequence[Array],
+    directions: Sequence[Array],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
     *,
-    damping,
-    max_logit,
-    max_weight,
-    batch_size,
-):
+    damping: float,
+    max_logit: float,
+    max_weight: float,
+    batch_size: int,
+) -> tuple[Array, Array, Array]:
     n_rows, n_outputs, n_neurons = len(contexts), *weights.shape[:2]
     n_contexts = weights.shape[2]
 
-    def by_neuron(array):  # (n, k|1, j|1) -> (n, k * j)
+    def by_neuron(array: Array) -> Array:  # (n, k|1, j|1) -> (n, k * j)
         return np.broadcast_to(array, (n_rows, n_outputs, n_neurons)).reshape(n_rows, n_outputs * n_neurons)
 
     flat_weights, flat_energy = weights.reshape(-1, *weights.shape[2:]), energy.reshape(-1, n_contexts)  # views
@@ -115,23 +121,23 @@ class _Group(NamedTuple):
     """Neurons that share their inputs."""
 
     neurons: slice
-    inputs: np.ndarray  # (rows, i)
-    directions: np.ndarray  # (rows, i)
+    inputs: Array  # (rows, i)
+    directions: Array  # (rows, i)
 
 
 class _Block(NamedTuple):
     """Rows to learn, whole batches of them."""
 
-    contexts: np.ndarray  # (rows, neurons)
+    contexts: Array  # (rows, neurons)
     groups: list[_Group]
-    targets: np.ndarray  # (rows, neurons)
-    rates: np.ndarray  # (rows, neurons)
-    visits: np.ndarray | None  # (rows, neurons)
+    targets: Array  # (rows, neurons)
+    rates: Array  # (rows, neurons)
+    visits: Array | None  # (rows, neurons)
     damping: float
     max_logit: float
     batch_size: int
 
-    def batches(self):
+    def batches(self) -> Iterator[slice]:
         return (slice(b, b + self.batch_size) for b in range(0, len(self.contexts), self.batch_size))
 
 
@@ -139,16 +145,18 @@ class _Guard(NamedTuple):
     """Which neurons could be clipped: `largest` (neurons,) bounds their |weights| and is kept up to date."""
 
     max_weight: float
-    largest: np.ndarray
+    largest: Array
 
 
-def _features(blocks, rows, k):
+def _features(blocks: Sequence[Array], rows: slice, k: int) -> Array:
     """The blocks of output k side by side: (rows, i)."""
     parts = [block[rows, min(k, block.shape[1] - 1)] for block in blocks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def _groups(inputs, directions, rows, n_outputs, n_neurons):
+def _groups(
+    inputs: Sequence[Array], directions: Sequence[Array], rows: slice, n_outputs: int, n_neurons: int
+) -> list[_Group]:
     shared = all(block.shape[1] == 1 for block in inputs)
     width = n_outputs * n_neurons if shared else n_neurons
     return [
@@ -157,7 +165,7 @@ def _groups(inputs, directions, rows, n_outputs, n_neurons):
     ]
 
 
-def _learn_block(weights, energy, block, guard):
+def _learn_block(weights: Array, energy: Array, block: _Block, guard: _Guard | None) -> Array:
     """Learn a block in place and return its logits (rows, neurons), not clipped yet."""
     logits, squares = np.empty(block.contexts.shape, weights.dtype), np.empty(block.contexts.shape, weights.dtype)
     for neurons, inputs, directions in block.groups:
@@ -178,7 +186,7 @@ def _learn_block(weights, energy, block, guard):
     return logits
 
 
-def _coupling(block):
+def _coupling(block: _Block) -> Array | None:
     """[r, t]: how a unit step of row r moves the logit of row t, 0 where they do not meet: (rows, rows, neurons)."""
     if block.batch_size >= len(block.contexts):  # one batch: its rows do not see each other
         return None
@@ -188,7 +196,7 @@ def _coupling(block):
     return coupling
 
 
-def _recursion(logits, squares, coupling, energy, block):
+def _recursion(logits: Array, squares: Array, coupling: Array | None, energy: Array, block: _Block) -> Array:
     """Turn logits under the block's first weights into those before each row's step, in place; return the steps.
 
     `energy` (neurons, c) is brought up to date.
@@ -209,7 +217,9 @@ def _recursion(logits, squares, coupling, energy, block):
     return steps
 
 
-def _visit(logits, squares, energy, block, rows, neurons=slice(None)):
+def _visit(
+    logits: Array, squares: Array, energy: Array, block: _Block, rows: slice, neurons: slice | Array = ALL
+) -> tuple[Array, Array]:
     """The summed step and squared error of all visits of some rows."""
     targets, rates = block.targets[rows, neurons], block.rates[rows, neurons]
     if block.visits is None:
@@ -226,7 +236,7 @@ def _visit(logits, squares, energy, block, rows, neurons=slice(None)):
     return steps, squared_errors
 
 
-def _dense_dots(weights, contexts, inputs):
+def _dense_dots(weights: Array, contexts: Array, inputs: Array) -> Array:
     """weights[neuron, context] . inputs for every row and neuron, by multiplying all rows of W: (rows, neurons)."""
     n_neurons, n_contexts, n_inputs = weights.shape
     dots = np.empty(contexts.shape, weights.dtype)
@@ -238,7 +248,7 @@ def _dense_dots(weights, contexts, inputs):
     return dots
 
 
-def _add_dense(weights, contexts, steps, directions):
+def _add_dense(weights: Array, contexts: Array, steps: Array, directions: Array) -> None:
     """weights[neuron, context] -= step * direction, summed over rows: the adjoint of `_dense_dots`."""
     n_neurons, n_contexts, n_inputs = weights.shape
     gemm = get_blas_funcs("gemm", dtype=weights.dtype)
@@ -251,7 +261,7 @@ def _add_dense(weights, contexts, steps, directions):
         gemm(-1, directions[rows].T, scattered.T, 1, transposed, trans_b=True, overwrite_c=True)
 
 
-def _gathered_dots(weights, contexts, inputs):
+def _gathered_dots(weights: Array, contexts: Array, inputs: Array) -> Array:
     """As `_dense_dots`, gathering the selected rows of W; every dot product stands alone."""
     dots = np.empty(contexts.shape, weights.dtype)
     for j, weights_of_neuron in enumerate(weights):
@@ -259,7 +269,7 @@ def _gathered_dots(weights, contexts, inputs):
     return dots
 
 
-def _add_gathered(weights, contexts, steps, directions):
+def _add_gathered(weights: Array, contexts: Array, steps: Array, directions: Array) -> None:
     """As `_add_dense`, touching the selected rows of W only."""
     for j, weights_of_neuron in enumerate(weights):
         order = np.argsort(contexts[:, j], kind="stable")
@@ -267,19 +277,21 @@ def _add_gathered(weights, contexts, steps, directions):
         weights_of_neuron[met] -= np.add.reduceat(steps[order, j, np.newaxis] * directions[order], first, axis=0)
 
 
-def _could_be_clipped(weights, steps, block, guard):
+def _could_be_clipped(weights: Array, steps: Array, block: _Block, guard: _Guard) -> Array:
     """Whether a neuron's weights could reach the bound within the block: (neurons,)."""
     growth = np.empty(len(weights), weights.dtype)
     for neurons, _, directions in block.groups:
         growth[neurons] = np.abs(directions).max(axis=1, initial=0) @ np.abs(steps[:, neurons])
     doubtful = guard.largest + growth > guard.max_weight
     guard.largest[doubtful] = np.abs(weights[doubtful]).max(axis=(1, 2))
-    clipped = guard.largest + growth > guard.max_weight
+    clipped: Array = guard.largest + growth > guard.max_weight
     guard.largest[:] = np.where(clipped, guard.max_weight, guard.largest + growth)
     return clipped
 
 
-def _learn_by_row(weights, energy, block, neurons, max_weight, logits):
+def _learn_by_row(
+    weights: Array, energy: Array, block: _Block, neurons: Array, max_weight: float, logits: Array
+) -> None:
     """Learn a block for some neurons (their numbers) one row after the other, with the clip of every step."""
     for group in block.groups:
         numbers = neurons[(group.neurons.start <= neurons) & (neurons < group.neurons.stop)]

@@ -1,0 +1,703 @@
+"""How fast a Gated Linear Network learns, as ratios within one run: to a floor, to a plain loop, from size to size.
+
+One pass of the plain learner over MNIST's 60,000 training rows, beside the floor and a row-by-row NumPy loop::
+
+    python benchmarks/speed.py plain --json plain.json
+
+One pass of the most accurate learner, beside another script's class GLN(K, hidden, c, seed, scaling)::
+
+    python benchmarks/speed.py default --prototype FILE
+
+Peak memory of a pass against weights and data; how seconds grow with each size of the problem::
+
+    python benchmarks/speed.py memory
+    python benchmarks/speed.py scaling --out scaling.png
+
+`--rows N` and `--repeats N` make short runs. MNIST, deskewed, comes from `--mnist FOLDER`, the folder named by
+SKLEARN_GLN_MNIST, or OpenML. What is compared is measured in turn (A B A B ...) in the same run; the minimum and the
+median of the repetitions are reported. Seconds are those of one `partial_fit` call on data in memory; a first chunk,
+learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up. `n_jobs` counts the
+threads of the kernels: matrix products take as many as the BLAS library likes.
+
+The floor is a time that learning could hardly go below on this machine: the gating product of all rows with all
+hyperplanes, in blocks of the best of several sizes, and for each row and first-layer neuron a dot product and a clipped
+update of weights that never leave the L1 cache, divided by the number of cores.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numba
+import numpy as np
+from accuracy import ONE_PASS, PRESETS, PYGLN, environment, positive_int
+from joblib import cpu_count
+from scipy.special import expit
+from sklearn.base import clone
+from threadpoolctl import threadpool_info
+from tqdm import tqdm
+
+from sklearn_gln import GLNClassifier
+from sklearn_gln._network import init_network, learn
+from sklearn_gln._online import MAX_BLOCK_ROWS
+from sklearn_gln.datasets import fetch_mnist
+from sklearn_gln.kernels import get_kernels
+
+BACKENDS = ("numba", "numpy")
+DIGITS = np.arange(10)
+WARM_UP_ROWS = 2048
+
+PRODUCT_ROWS = (1024, 2048, 4096, 8192, 16384)  # block sizes tried for the gating product
+SQUARE_SIZE = 4096  # of the matrices whose product shows the best rate
+FAIR_SHARE = 0.8  # of that rate, which the gating product must reach
+N_PAIRS = 2**17  # dot products and updates timed at once
+CHECKS = (("float32", 32, 1e-3), ("float64", 256, 1e-6))  # rows and tolerance: this step size amplifies rounding
+
+MEMORY_PRESETS = ("pygln", "one-pass")
+MEGABYTE = 1e6
+
+SCALING_JOBS = {"numba": 2, "numpy": 1}
+SCALING_BASE = {"rows": 8192, "neurons": 32, "inputs": 128, "outputs": 8, "context_dim": 4}  # neurons: of two layers
+SCALING_RANGES = {
+    "rows": (2048, 4096, 8192, 16384, 32768),
+    "neurons": (8, 16, 32, 64, 128),
+    "inputs": (32, 64, 128, 256, 512),
+    "outputs": (4, 8, 16, 32, 64),
+    "context_dim": (1, 2, 4, 8, 12),
+}
+SERIES_STYLES = {  # apart in colour-blind eyes and in grey
+    "numba": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "numpy": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+}
+
+
+def main(arguments=None):
+    """Run the subcommand that the arguments name; returns its results, as written to --json."""
+    options = build_parser().parse_args(arguments)
+    results = {
+        "options": {name: value for name, value in vars(options).items() if name in ("rows", "repeats", "preset")},
+        "environment": describe_machine(),
+    }
+    print_machine(results["environment"])
+    results |= options.run(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    plain_parser = add_command(subparsers, plain, "the plain learner, the floor and a row-by-row loop")
+    add_data_options(plain_parser)
+    plain_parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    plain_parser.add_argument("--n-jobs", type=positive_int, nargs="+", default=[1, 2], metavar="N")
+    plain_parser.add_argument(
+        "--loop-rows", type=positive_int, default=300, metavar="N", help="rows that the loop is timed on (%(default)s)"
+    )
+
+    default_parser = add_command(subparsers, default, "the most accurate learner")
+    add_data_options(default_parser)
+    default_parser.add_argument("--n-jobs", type=positive_int, nargs="+", default=[1, 2], metavar="N")
+    default_parser.add_argument(
+        "--prototype", type=Path, metavar="FILE", help="script with a class GLN to compare with"
+    )
+
+    memory_parser = add_command(subparsers, memory, "peak memory of one pass")
+    add_data_options(memory_parser)
+    memory_parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+
+    scaling_parser = add_command(subparsers, scaling, "seconds against each size, on synthetic data")
+    scaling_parser.add_argument("--rows", type=positive_int, default=SCALING_BASE["rows"], metavar="N")
+    scaling_parser.add_argument("--preset", choices=PRESETS, default="default", help="learner (%(default)s)")
+    scaling_parser.add_argument("--out", type=Path, metavar="FILE", help="picture to write")
+    return parser
+
+
+def add_command(subparsers, run, summary):
+    parser = subparsers.add_parser(run.__name__, help=summary)
+    parser.set_defaults(run=run)
+    parser.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="repetitions (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and machine to FILE")
+    return parser
+
+
+def add_data_options(parser):
+    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
+    parser.add_argument("--rows", type=positive_int, metavar="N", help="only N training images")
+
+
+# Measuring
+
+
+def measure_in_turn(measures, repeats):
+    """Call the functions one after the other, `repeats` times over; what each returned, as a list, by name."""
+    samples = {name: [] for name in measures}
+    with tqdm(total=repeats * len(measures), leave=False, disable=None) as bar:
+        for _ in range(repeats):
+            for name, measure in measures.items():
+                bar.set_postfix_str(str(name), refresh=True)
+                samples[name].append(measure())
+                bar.update()
+    return samples
+
+
+def summarise(values):
+    return {"min": min(values), "median": float(np.median(values)), "all": list(values)}
+
+
+def ratio(above, below):
+    return {key: above[key] / below[key] for key in ("min", "median")}
+
+
+def seconds_of(function, *arguments, **keywords):
+    start = perf_counter()
+    function(*arguments, **keywords)
+    return perf_counter() - start
+
+
+def fit_seconds(model, X, y):
+    """Seconds that a new model like this one takes for one pass."""
+    return seconds_of(clone(model).partial_fit, X, y, classes=np.unique(y))
+
+
+# Subcommand plain
+
+
+def plain(options):
+    """The plain learner's pass, the floor, and the loop: the same work, measured in turn."""
+    X, y = fetch_mnist(subset="train", folder=options.mnist, return_X_y=True)
+    X, y = X[: options.rows], y[: options.rows]
+    models = {
+        (backend, n_jobs): GLNClassifier(**PYGLN, backend=backend, n_jobs=n_jobs, random_state=0)
+        for backend in options.backends
+        for n_jobs in options.n_jobs
+    }
+    loop_model = GLNClassifier(**PYGLN, random_state=0)
+    for backend in options.backends:
+        check_loop(clone(loop_model).set_params(backend=backend), X, y)
+    warm_up = {key: fit_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
+    samples = measure_in_turn(
+        floor_measures(X)
+        | {"loop": partial(loop_seconds, loop_model, X[: options.loop_rows], y[: options.loop_rows], len(X))}
+        | {key: partial(fit_seconds, model, X, y) for key, model in models.items()}
+        | {(*key, "parts"): partial(parts_seconds, model, X, y) for key, model in models.items()},
+        options.repeats,
+    )
+    floor = floor_of(samples, len(X))
+    loop = summarise(samples["loop"])
+    runs = [describe_run(*key, samples, warm_up[key], floor, loop) for key in models]
+    print_floor(floor)
+    print_runs(runs, floor, loop)
+    return {"params": PYGLN, "n_rows": len(X), "floor": floor, "loop_seconds": loop, "runs": runs}
+
+
+def describe_run(backend, n_jobs, samples, warm_up_seconds, floor, loop):
+    seconds = summarise(samples[backend, n_jobs])
+    run = {
+        "backend": backend,
+        "n_jobs": n_jobs,
+        "seconds": seconds,
+        "over_floor": {key: seconds[key] / floor["seconds"] for key in ("min", "median")},
+        "loop_over_this": ratio(loop, seconds),
+        "parts": parts_of(samples[backend, n_jobs, "parts"]),
+        "warm_up_seconds": warm_up_seconds,
+    }
+    if (backend, 1) in samples:
+        run["speed_up"] = ratio(summarise(samples[backend, 1]), seconds)
+    return run
+
+
+def parts_of(samples):
+    return {part: summarise([sample[part] for sample in samples]) for part in samples[0]}
+
+
+def floor_measures(X):
+    """What the floor is made of, and the rate that it is held against: functions that return seconds, by name."""
+    rng = np.random.default_rng(0)
+    square = rng.standard_normal((SQUARE_SIZE, SQUARE_SIZE), dtype=np.float32)
+    hyperplanes = rng.standard_normal((n_hyperplanes(), X.shape[1]), dtype=np.float32)
+    measures = {"square product": partial(seconds_of, np.matmul, square, square, out=np.empty_like(square))}
+    for n_rows in sorted({min(n_rows, len(X)) for n_rows in PRODUCT_ROWS}):
+        measures["gating product", n_rows] = partial(product_seconds, X, hyperplanes.T, n_rows)
+    return measures | {"pair": partial(pair_seconds, X.shape[1] + 1)}
+
+
+def n_hyperplanes():
+    """Those of the plain network for ten outputs, its final neurons included."""
+    return len(DIGITS) * (sum(PYGLN["layer_sizes"]) + 1) * PYGLN["context_dim"]
+
+
+def product_seconds(X, normals, block_rows):
+    """Seconds of X @ normals in blocks of rows."""
+    projections = np.empty((block_rows, normals.shape[1]), np.float32)
+    start = perf_counter()
+    for first in range(0, len(X), block_rows):
+        block = X[first : first + block_rows]
+        np.matmul(block, normals, out=projections[: len(block)])
+    return perf_counter() - start
+
+
+def pair_seconds(n_inputs):
+    """Seconds of one dot product and clipped update, on one core."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((4, n_inputs), dtype=np.float32)
+    weights = np.full(n_inputs, 1 / n_inputs, np.float32)
+    arguments = weights, inputs, np.arange(4, dtype=np.float32), np.float32(1e-4), np.float32(PYGLN["max_weight"])
+    learn_pairs(*arguments, 1)  # compiled here
+    return seconds_of(learn_pairs, *arguments, N_PAIRS) / N_PAIRS
+
+
+@numba.njit(fastmath=True, error_model="numpy")
+def learn_pairs(weights, inputs, targets, rate, max_weight, n_pairs):
+    for pair in range(n_pairs):
+        row = inputs[pair % len(inputs)]
+        dot = np.float32(0)
+        for i in range(weights.size):
+            dot += weights[i] * row[i]
+        step = rate * (dot - targets[pair % len(inputs)])
+        for i in range(weights.size):
+            weights[i] = min(max(weights[i] - step * row[i], -max_weight), max_weight)
+
+
+def floor_of(samples, n_rows):
+    """The floor from the best samples of its two parts, and whether its matrix product is near the best rate."""
+    products = {key[1]: min(values) for key, values in samples.items() if key[0] == "gating product"}
+    block_rows = min(products, key=products.get)
+    gflops = 2 * n_rows * 784 * n_hyperplanes() / products[block_rows] / 1e9
+    best_gflops = 2 * SQUARE_SIZE**3 / min(samples["square product"]) / 1e9
+    pair, n_cores = min(samples["pair"]), cpu_count()
+    pairs_seconds = pair * n_rows * len(DIGITS) * PYGLN["layer_sizes"][0] / n_cores
+    return {
+        "seconds": products[block_rows] + pairs_seconds,
+        "gating_seconds": products[block_rows],
+        "gating_block_rows": block_rows,
+        "gating_gflops": gflops,
+        "square_gflops": best_gflops,
+        "fair": gflops >= FAIR_SHARE * best_gflops,
+        "pairs_seconds": pairs_seconds,
+        "nanoseconds_per_pair": pair * 1e9,
+        "cores": n_cores,
+    }
+
+
+def new_network(model, X, y):
+    """The model's online network after one row, for its settings; a network of these settings that learned nothing."""
+    online = clone(model).partial_fit(X[:1], y[:1], classes=DIGITS)._online
+    base_logits, side_info = online.predictor.transform(X[:1])
+    return online, init_network(base_logits.shape[1], side_info, online.outputs, online.settings, online.seed)
+
+
+def parts_seconds(model, X, y):
+    """Seconds of each part of a pass, its functions called block by block as `partial_fit` calls them."""
+    online, network = new_network(model, X, y)
+    predicting = learning = 0.0
+    with model._kernels(len(X)) as kernels:
+        kernels = TimedGating(kernels)
+        for first in range(0, len(X), MAX_BLOCK_ROWS):
+            rows = slice(first, first + MAX_BLOCK_ROWS)
+            targets = y[rows, np.newaxis] == online.outputs
+            numbers = np.arange(first, first + len(targets)) + 1
+            start = perf_counter()
+            base_logits, side_info = online.predictor.transform(X[rows])
+            predicted = perf_counter()
+            learn(network, kernels, base_logits, side_info, targets, None, numbers, online.settings)
+            predicting += predicted - start
+            learning += perf_counter() - predicted
+    return {"base_predictor": predicting, "gating": kernels.seconds, "learning": learning - kernels.seconds}
+
+
+class TimedGating:
+    """Kernels that sum up the seconds of their gating."""
+
+    def __init__(self, kernels):
+        self.kernels = kernels
+        self.seconds = 0.0
+
+    def __getattr__(self, name):
+        return getattr(self.kernels, name)
+
+    def select_contexts(self, *arrays):
+        start = perf_counter()
+        contexts = self.kernels.select_contexts(*arrays)
+        self.seconds += perf_counter() - start
+        return contexts
+
+
+def loop_seconds(model, X, y, n_rows):
+    """Seconds that the row-by-row loop takes for these rows, scaled to n_rows."""
+    online, network = new_network(model, X, y)
+    return seconds_of(learn_by_row, online, network, X, y) * n_rows / len(X)
+
+
+def learn_by_row(online, network, X, y):
+    """The plain learner as a loop over rows in NumPy; each layer's logits (n, n_outputs, n_neurons) before each row."""
+    settings = online.settings
+    dtype = np.dtype(settings.dtype)
+    base_logits, side_info = (array.astype(dtype, copy=False) for array in online.predictor.transform(X))
+    targets = (y[:, np.newaxis] == online.outputs).astype(dtype)
+    ends = np.cumsum([layer.weights.shape[1] for layer in network.layers])[:-1]
+    hyperplanes, offsets = np.split(network.hyperplanes, ends, axis=1), np.split(network.offsets, ends, axis=1)
+    rate, max_logit, max_weight = (
+        dtype.type(value) for value in (settings.learning_rate_init, settings.max_logit, settings.max_weight)
+    )
+    bits = 1 << np.arange(settings.context_dim)
+    outputs = np.arange(len(online.outputs))[:, np.newaxis]
+    constant = np.ones((len(outputs), 1), dtype)
+    all_logits = [np.empty((len(X), *layer.weights.shape[:2]), dtype) for layer in network.layers]
+    for t in range(len(X)):
+        inputs = base_logits[t : t + 1]
+        for number, layer in enumerate(network.layers):
+            contexts = (hyperplanes[number] @ side_info[t] > offsets[number]) @ bits
+            selected = outputs, np.arange(layer.weights.shape[1]), contexts
+            weights = layer.weights[selected]  # (n_outputs, n_neurons, n_inputs)
+            logits = np.clip(np.vecdot(weights, inputs[:, np.newaxis]), -max_logit, max_logit)
+            steps = rate * (expit(logits) - targets[t, :, np.newaxis])
+            stepped = weights - steps[:, :, np.newaxis] * inputs[:, np.newaxis]
+            layer.weights[selected] = np.clip(stepped, -max_weight, max_weight)
+            all_logits[number][t] = logits
+            inputs = np.concatenate([logits, constant], axis=1)
+    return all_logits
+
+
+def check_loop(model, X, y):
+    """Stop unless the loop predicts what the model's kernels predict."""
+    for dtype, n_rows, tolerance in CHECKS:
+        X_check, y_check = X[:n_rows], y[:n_rows]
+        online, network = new_network(clone(model).set_params(dtype=dtype), X, y)
+        expected = learn_by_row(online, network, X_check, y_check)
+        online, network = new_network(clone(model).set_params(dtype=dtype), X, y)
+        targets = y_check[:, np.newaxis] == online.outputs
+        rows = online.predictor.transform(X_check)
+        numbers = np.arange(len(X_check)) + 1
+        found = learn(network, get_kernels(model.backend), *rows, targets, None, numbers, online.settings)
+        for layer_found, layer_expected in zip(found, expected, strict=True):
+            np.testing.assert_allclose(layer_found, layer_expected, rtol=0, atol=tolerance)
+
+
+# Subcommand default
+
+
+def default(options):
+    """The most accurate learner's pass, alone or in turn with a prototype's."""
+    X, y = fetch_mnist(subset="train", folder=options.mnist, return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(X))[: options.rows]
+    data = X[order], y[order], *fetch_mnist(subset="test", folder=options.mnist, return_X_y=True)
+    learners = {"sklearn_gln": one_pass}
+    if options.prototype:
+        learners["prototype"] = partial(one_pass_of_prototype, load_script(options.prototype).GLN)
+    measures, warm_up = {}, {}
+    for n_jobs in options.n_jobs:
+        for name, learner in learners.items():
+            warm_up[name, n_jobs] = seconds_of(learner, n_jobs, *(array[:WARM_UP_ROWS] for array in data))
+            measures[name, n_jobs] = partial(learner, n_jobs, *data)
+    samples = measure_in_turn(measures, options.repeats)
+    runs = []
+    for (name, n_jobs), passes in samples.items():
+        seconds = summarise([sample["seconds"] for sample in passes])
+        run = {
+            "learner": name,
+            "n_jobs": n_jobs,
+            "seconds": seconds,
+            "test_accuracy": passes[0]["test_accuracy"],
+            "warm_up_seconds": warm_up[name, n_jobs],
+        }
+        if (name, 1) in samples:
+            run["speed_up"] = ratio(summarise([sample["seconds"] for sample in samples[name, 1]]), seconds)
+        if options.prototype:
+            prototype = summarise([sample["seconds"] for sample in samples["prototype", n_jobs]])
+            run["over_prototype"] = ratio(seconds, prototype)
+        runs.append(run)
+    print_table(
+        ("learner", "n_jobs", "seconds", "test accuracy", "speed-up", "/ prototype", "warm-up"),
+        [
+            (
+                run["learner"],
+                run["n_jobs"],
+                show(run["seconds"]),
+                f"{run['test_accuracy']:.2%}",
+                show(run.get("speed_up")),
+                show(run.get("over_prototype")),
+                f"{run['warm_up_seconds']:.1f}",
+            )
+            for run in runs
+        ],
+    )
+    return {"params": ONE_PASS, "n_rows": len(order), "runs": runs}
+
+
+def one_pass(n_jobs, X, y, X_test, y_test):
+    model = GLNClassifier(**ONE_PASS, n_jobs=n_jobs, random_state=0)
+    seconds = seconds_of(model.partial_fit, X, y, classes=DIGITS)
+    return {"seconds": seconds, "test_accuracy": float(model.score(X_test, y_test))}
+
+
+def one_pass_of_prototype(prototype, n_threads, X, y, X_test, y_test):
+    numba.set_num_threads(n_threads)
+    model = prototype(
+        len(DIGITS),
+        hidden=ONE_PASS["layer_sizes"],
+        c=ONE_PASS["context_dim"],
+        seed=0,
+        scaling=ONE_PASS["base_predictor"],
+    )
+    seconds = seconds_of(model.partial_fit, X, (DIGITS[:, np.newaxis] == y).astype(np.float32))
+    predictions = model.logits(X_test)[-1].argmax(axis=0)
+    return {"seconds": seconds, "test_accuracy": float(np.mean(predictions == y_test))}
+
+
+def load_script(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Subcommand memory
+
+
+def memory(options):
+    """Peak memory of a pass, each in a process of its own, against weights and data.
+
+    Pages of weights that no row has selected may never become resident: an excess can be negative.
+    """
+    cases = [(preset, backend) for preset in MEMORY_PRESETS for backend in options.backends]
+    with TemporaryDirectory() as folder:
+        in_new_process(save_training_rows, folder, options.mnist, options.rows)
+        measures = {
+            (*case, learns): partial(in_new_process, measure_memory, folder, *case, learns)
+            for case in cases
+            for learns in (False, True)
+        }
+        samples = measure_in_turn(measures, options.repeats)
+    runs = []
+    for preset, backend in cases:
+        passes = samples[preset, backend, True]
+        weights, data = passes[0]["weights"], passes[0]["data"]
+        runs.append(
+            {
+                "preset": preset,
+                "backend": backend,
+                "weights": weights,
+                "data": data,
+                "peak": summarise([sample["peak"] for sample in passes]),
+                "excess": summarise([sample["peak"] - weights - data for sample in passes]),
+                "baseline": summarise([sample["peak"] for sample in samples[preset, backend, False]]),
+            }
+        )
+    print("Megabytes; excess = peak - weights - data; baseline: imported and loaded, nothing learned; min (median)")
+    print_table(
+        ("preset", "backend", "weights", "data", "peak", "excess", "baseline"),
+        [
+            (
+                run["preset"],
+                run["backend"],
+                f"{run['weights']:.0f}",
+                f"{run['data']:.0f}",
+                *(show(run[name], ".0f") for name in ("peak", "excess", "baseline")),
+            )
+            for run in runs
+        ],
+    )
+    return {"unit": "megabytes", "runs": runs}
+
+
+def in_new_process(function, *arguments):
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def save_training_rows(folder, mnist, n_rows):
+    """To files, so that what it takes to unpack and deskew the images is no part of what is measured."""
+    X, y = fetch_mnist(subset="train", folder=mnist, return_X_y=True)
+    np.save(Path(folder, "X.npy"), X[:n_rows])
+    np.save(Path(folder, "y.npy"), y[:n_rows])
+
+
+def measure_memory(folder, preset, backend, learns):
+    """Megabytes of this process at its peak, and of what it holds."""
+    X, y = np.load(Path(folder, "X.npy")), np.load(Path(folder, "y.npy"))
+    model = GLNClassifier(**PRESETS[preset], backend=backend, random_state=0)
+    weights = 0
+    if learns:
+        model.partial_fit(X, y, classes=DIGITS)
+        weights = sum(layer.weights.nbytes for layer in model._online.network.layers)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {"peak": peak / MEGABYTE, "weights": weights / MEGABYTE, "data": (X.nbytes + y.nbytes) / MEGABYTE}
+
+
+# Subcommand scaling
+
+
+def scaling(options):
+    """Seconds of a pass over synthetic rows, with one size at a time varied around the base."""
+    base = SCALING_BASE | {"rows": options.rows}
+    ranges = SCALING_RANGES | {"rows": [options.rows * n // SCALING_BASE["rows"] for n in SCALING_RANGES["rows"]]}
+    cases = {(name, value): base | {name: value} for name, values in ranges.items() for value in values}
+    for backend in BACKENDS:
+        synthetic_pass_seconds(backend, options.preset, base)  # compiles
+    samples = measure_in_turn(
+        {
+            (backend, *key): partial(synthetic_pass_seconds, backend, options.preset, sizes)
+            for key, sizes in cases.items()
+            for backend in BACKENDS
+        },
+        options.repeats,
+    )
+    curves = {
+        name: {
+            backend: describe_curve(values, [summarise(samples[backend, name, value]) for value in values])
+            for backend in BACKENDS
+        }
+        for name, values in ranges.items()
+    }
+    print_table(
+        ("seconds against", "from", "to", *(f"slope, {backend}" for backend in BACKENDS)),
+        [
+            (name, values[0], values[-1], *(f"{curves[name][backend]['slope']:.2f}" for backend in BACKENDS))
+            for name, values in ranges.items()
+        ],
+    )
+    if options.out:
+        plot_scaling(curves, base, options.repeats, options.out)
+    return {"base": base, "n_jobs": SCALING_JOBS, "curves": curves}
+
+
+def synthetic_pass_seconds(backend, preset, sizes):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((sizes["rows"], sizes["inputs"]), dtype=np.float32)
+    y = np.argmax(X @ rng.standard_normal((sizes["inputs"], sizes["outputs"]), dtype=np.float32), axis=1)
+    params = PRESETS[preset] | {"layer_sizes": (sizes["neurons"],) * 2, "context_dim": sizes["context_dim"]}
+    model = GLNClassifier(**params, backend=backend, n_jobs=SCALING_JOBS[backend], random_state=0)
+    return seconds_of(model.partial_fit, X, y, classes=np.arange(sizes["outputs"]))
+
+
+def describe_curve(values, seconds):
+    """The slope is that of the best seconds in the upper half of the range, on logarithmic axes."""
+    values, best = np.array(values), np.array([summary["min"] for summary in seconds])
+    upper = values >= np.sqrt(values[0] * values[-1])
+    slope = np.polyfit(np.log(values[upper]), np.log(best[upper]), 1)[0]
+    return {"values": values.tolist(), "seconds": seconds, "slope": float(slope)}
+
+
+def plot_scaling(curves, base, repeats, path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.5), layout="constrained")
+    panels = figure.subplots(2, 3, sharey=True).flat
+    for panel, (name, by_backend) in zip(panels, curves.items(), strict=False):
+        for backend, curve in by_backend.items():
+            best = [summary["min"] for summary in curve["seconds"]]
+            label = f"{backend}, n_jobs={SCALING_JOBS[backend]}"
+            panel.plot(curve["values"], best, label=label, **SERIES_STYLES[backend])
+        values = np.array(curve["values"])
+        lowest = min(c["seconds"][-1]["min"] for c in by_backend.values())
+        panel.plot(values, 0.6 * lowest * values / values[-1], color="0.4", linestyle=":", label="slope 1")
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xticks(values, values)
+        panel.minorticks_off()
+        panel.grid(color="0.9")
+        panel.set_xlabel("neurons in each of two layers" if name == "neurons" else name)
+        slopes = ", ".join(f"{backend} {curve['slope']:.2f}" for backend, curve in by_backend.items())
+        panel.set_title(f"slopes: {slopes}", fontsize="medium")
+    for panel in figure.axes[::3]:
+        panel.set_ylabel(f"seconds of one pass, best of {repeats}")
+    figure.axes[-1].set_axis_off()
+    figure.axes[-1].legend(*figure.axes[0].get_legend_handles_labels(), loc="center", frameon=False)
+    figure.suptitle("around " + ", ".join(f"{name} = {value}" for name, value in base.items()))
+    figure.savefig(path, dpi=200)
+
+
+# The machine, and printing
+
+
+def describe_machine():
+    """Versions, processor, BLAS, and how busy the machine was before the run."""
+    blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    return {
+        **environment(),
+        "cpu": cpu_model(),
+        "usable_cores": cpu_count(),
+        "blas": [{key: value for key, value in info.items() if key != "filepath"} for info in blas],
+        "load_average": os.getloadavg(),
+    }
+
+
+def cpu_model():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def print_machine(machine):
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    print(f"sklearn_gln {machine['sklearn_gln']}, Python {machine['python']}, {packages}")
+    print(f"{machine['cpu']}, {machine['usable_cores']} cores, load average {machine['load_average'][0]:.1f}")
+    for blas in machine["blas"]:
+        print(
+            f"{blas['internal_api']} {blas['version']} for {blas.get('architecture')}, {blas['num_threads']} threads "
+            f"({blas['prefix']})"
+        )
+
+
+def print_floor(floor):
+    share = floor["gating_gflops"] / floor["square_gflops"]
+    verdict = "fair" if floor["fair"] else f"not fair: below {FAIR_SHARE:.0%}, repeat on a quiet machine"
+    print(
+        f"floor {floor['seconds']:.2f} s\n"
+        f"  gating product {floor['gating_seconds']:.2f} s in blocks of {floor['gating_block_rows']} rows, "
+        f"{floor['gating_gflops']:.0f} GFLOP/s, {share:.0%} of the {floor['square_gflops']:.0f} of a square product "
+        f"({verdict})\n"
+        f"  dot products and updates {floor['pairs_seconds']:.2f} s, {floor['nanoseconds_per_pair']:.0f} ns a pair, "
+        f"{floor['cores']} cores"
+    )
+
+
+def print_runs(runs, floor, loop):
+    print("Seconds of one pass and their ratios, each as min (median); parts: median seconds")
+    parts = list(runs[0]["parts"])
+    rows = [("floor", "", f"{floor['seconds']:.2f}"), ("row-by-row loop, scaled", "", show(loop))]
+    for run in runs:
+        rows.append(
+            (
+                run["backend"],
+                run["n_jobs"],
+                *(show(run.get(name)) for name in ("seconds", "over_floor", "loop_over_this", "speed_up")),
+                *(f"{run['parts'][part]['median']:.2f}" for part in parts),
+                f"{run['warm_up_seconds']:.1f}",
+            )
+        )
+    names = [part.replace("_", " ") for part in parts]
+    print_table(("learner", "n_jobs", "seconds", "/ floor", "loop / this", "speed-up", *names, "warm-up"), rows)
+
+
+def show(summary, form=".2f"):
+    return "" if summary is None else f"{summary['min']:{form}} ({summary['median']:{form}})"
+
+
+def print_table(header, rows):
+    width = len(header)
+    cells = [[*map(str, row), *[""] * (width - len(row))] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(width)]
+    for row in cells:
+        print("  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The kernels of a backend with every call cut into tasks that threads share: the same functions, the same results.
+
+Calls are cut by shape alone, so that results do not depend, even in rounding, on the number of threads.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+ROWS_PER_TASK = 512  # of the products that treat rows alone
+MIN_TASK_WORK = 2**14  # rows x neurons; smaller layers are not worth cutting
+
+
+class ThreadedKernels:
+    """The contract of `sklearn_gln.kernels`, for a backend that works in place (one with a TASK_SIZE)."""
+
+    def __init__(self, kernels: ModuleType, executor: Executor | None = None):
+        self._kernels = kernels
+        self._executor = executor
+        self.asarray = kernels.asarray
+        self.to_numpy = kernels.to_numpy
+
+    def select_contexts(self, side_info: Array, hyperplanes: Array, offsets: Array) -> Array:
+        tasks = _slices(len(side_info), ROWS_PER_TASK)
+        return _concatenate(
+            self._map(lambda rows: self._kernels.select_contexts(side_info[rows], hyperplanes, offsets), tasks)
+        )
+
+    def second_moment(self, block: Array, sample_weight: Array | None = None) -> Array:
+        def of_rows(rows: slice) -> Array:
+            weights = None if sample_weight is None else sample_weight[rows]
+            moment: Array = self._kernels.second_moment(block[rows], weights)
+            return moment
+
+        first, *others = self._map(of_rows, _slices(len(block), ROWS_PER_TASK))
+        return sum(others, start=first)
+
+    def precondition(self, block: Array, matrices: Array | None) -> tuple[Array, Array]:
+        if matrices is None:  # the directions are the block itself: nothing to share out, nothing to copy
+            directions, squares = self._kernels.precondition(block, None)
+            return directions, squares
+        parts = self._map(
+            lambda rows: self._kernels.precondition(block[rows], matrices), _slices(len(block), ROWS_PER_TASK)
+        )
+        directions, squares = zip(*parts, strict=True)
+        return _concatenate(directions), _concatenate(squares)
+
+    def bernoulli_infer(self, weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+        def infer(outputs: slice, neurons: slice) -> Array:
+            logits: Array = self._kernels.bernoulli_infer(
+                weights[outputs, neurons],
+                _of_outputs(contexts, outputs)[:, :, neurons],
+                tuple(_of_outputs(block, outputs) for block in inputs),
+                max_logit=max_logit,
+            )
+            return logits
+
+        return self._over_neurons(infer, len(contexts), weights)
+
+    def bernoulli_learn(
+        self,
+        weights: Array,
+        energy: Array,
+        contexts: Array,
+        inputs: Sequence[Array],
+        directions: Sequence[Array],
+        targets: Array,
+        rates: Array,
+        sample_weight: Array | None = None,
+        **constants: float,
+    ) -> tuple[Array, Array, Array]:
+        def learn(outputs: slice, neurons: slice) -> Array:
+            *_, logits = self._kernels.bernoulli_learn(
+                weights[outputs, neurons],
+                energy[outputs, neurons],
+                _of_outputs(contexts, outputs)[:, :, neurons],
+                tuple(_of_outputs(block, outputs) for block in inputs),
+                tuple(_of_outputs(block, outputs) for block in directions),
+                targets[:, outputs],
+                _of_outputs(rates, outputs),
+                None if sample_weight is None else _of_outputs(sample_weight, outputs),
+                **constants,
+            )
+            return logits
+
+        return weights, energy, self._over_neurons(learn, len(contexts), weights)
+
+    def _map(self, function: Callable[..., Any], *tasks: Sequence[Any]) -> Iterator[Any]:
+        return map(function, *tasks) if self._executor is None else self._executor.map(function, *tasks)
+
+    def _over_neurons(self, function: Callable[[slice, slice], Array], n_rows: int, weights: Array) -> Array:
+        """The logits (n, n_outputs, n_neurons) of a layer, from `function` of some outputs and neurons."""
+        n_outputs, n_neurons = weights.shape[:2]
+        tasks = layer_tasks(n_rows, n_outputs, n_neurons, self._kernels.TASK_SIZE)
+        if len(tasks) == 1:
+            return function(*tasks[0])
+        logits = np.empty((n_rows, n_outputs, n_neurons), weights.dtype)
+        for (outputs, neurons), part in zip(tasks, self._map(function, *zip(*tasks, strict=True)), strict=True):
+            logits[:, outputs, neurons] = part
+        return logits
+
+
+def layer_tasks(n_rows: int, n_outputs: int, n_neurons: int, task_size: int) -> list[tuple[slice, slice]]:
+    """Cut a layer into (outputs, neurons) of about task_size neurons whose weights are contiguous."""
+    if n_outputs * n_neurons <= task_size or n_rows * n_outputs * n_neurons <= MIN_TASK_WORK:
+        return [(slice(0, n_outputs), slice(0, n_neurons))]
+    return [
+        (outputs, neurons)
+        for outputs in _slices(n_outputs, max(1, task_size // n_neurons))
+        for neurons in _slices(n_neurons, task_size)
+    ]
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    """Cut range(length), at least one slice even of nothing."""
+    return [slice(start, min(start + step, length)) for start in range(0, max(length, 1), step)]
+
+
+def _of_outputs(array: Array, outputs: slice) -> Array:
+    return array if array.shape[1] == 1 else array[:, outputs]
+
+
+def _concatenate(parts: Iterable[Array]) -> Array:
+    first, *others = parts
+    return np.concatenate([first, *others]) if others else first

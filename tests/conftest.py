@@ -1,0 +1,31 @@
+"""What several test files share."""
+
+import numpy as np
+import pytest
+
+from sklearn_gln import GLNClassifier
+from sklearn_gln.kernels import BACKENDS
+from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
+
+
+@pytest.fixture
+def backend_name(backend):  # noqa: F811
+    """The name by which users choose the backend."""
+    return next(name for name, module in BACKENDS.items() if module == backend.__name__)
+
+
+def make_settings(n_features=4, **params):
+    """The resolved settings of a classifier with these parameters."""
+    return GLNClassifier(**params)._settings(n_features)
+
+
+def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):
+    """Rows X with missing values, noisy classes y that no hyperplane separates, weights among them 0 and fractions."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(n_classes, size=n)
+    centres = rng.normal(size=(2, n_classes, n_features))
+    X = centres[rng.integers(2, size=n), y] + 0.7 * rng.normal(size=(n, n_features))
+    X = X * rng.uniform(0.5, 2.0, n_features) + rng.normal(size=n_features)
+    X[rng.random(X.shape) < missing] = np.nan
+    weights = rng.choice([0.0, 0.3, 1.0, 1.0, 1.0, 2.0, 2.75], size=n) if weighted else np.ones(n)
+    return X, y, weights

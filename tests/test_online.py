@@ -1,0 +1,555 @@
+"""The clock: learning against the scalar oracle, the laws of online learning, and what `progressive` promises."""
+
+import threading
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit, logit, softmax
+from sklearn.base import clone
+from sklearn.metrics import accuracy_score, log_loss
+
+from sklearn_gln import GLNClassifier, _online
+from sklearn_gln._network import draw_halfspaces
+from sklearn_gln._online import OnlineNetwork, next_event
+from tests import naive
+from tests.conftest import make_settings, make_stream
+from tests.test_kernels import INTERPRETED, make_case
+
+TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+
+
+@dataclass
+class Learned:
+    """A stream that was learned: the logits before each row, the network, and the contexts of all rows, in order."""
+
+    logits: np.ndarray
+    online: OnlineNetwork
+    contexts: np.ndarray
+
+    def state(self):
+        """All numbers on which later predictions depend."""
+        online, network = self.online, self.online.network
+        state = {"n_rows_seen": online.n_rows_seen, "hyperplanes": network.hyperplanes, "offsets": network.offsets}
+        state |= {f"moments.{name}": array for name, array in vars(online.predictor.moments).items()}
+        state |= {name: getattr(online.predictor, name) for name in ("mean", "inverse_deviation")}
+        preconditioners = {"base": network.base_preconditioner}
+        for number, layer in enumerate(network.layers):
+            state |= {f"weights {number}": layer.weights, f"energy {number}": layer.energy}
+            preconditioners[f"layer {number}"] = layer.preconditioner
+        for name, preconditioner in preconditioners.items():
+            if preconditioner is not None:
+                for part in ("moment", "weight", "matrix"):
+                    state[f"{part} of {name}"] = getattr(preconditioner, part)
+        return state
+
+
+def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
+    """Learn a stream in the pieces that `cuts` make of it."""
+    X, y, weights = stream
+    params = {"dtype": "float64"} | params
+    settings = make_settings(X.shape[1], **params)
+    base_predictor = params.get("base_predictor", "standard")
+    online = OnlineNetwork.new(settings, base_predictor, X.shape[1], np.array(outputs), seed)
+    seen = []
+
+    def select_contexts(*args):
+        contexts = kernels.select_contexts(*args)
+        seen.append(np.broadcast_to(contexts, (len(contexts), len(outputs), contexts.shape[2])))
+        return contexts
+
+    recording = SimpleNamespace(**{**vars(kernels), "select_contexts": select_contexts})
+    logits = np.full((len(X), len(outputs)), np.nan)
+    for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
+        for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], recording):
+            logits[first:last][rows] = before
+    if unseen is not None:
+        logits = np.concatenate([logits, online.infer(unseen, recording)])
+    return Learned(logits, online, np.concatenate(seen))
+
+
+def assert_same(got, wanted):
+    assert_array_equal(got.contexts, wanted.contexts, err_msg="a row's context: it lies on a hyperplane, or an error")
+    assert_allclose(got.logits, wanted.logits, **TOLERANCE)
+    state, expected = got.state(), wanted.state()
+    assert state.keys() == expected.keys()
+    for name, array in expected.items():
+        if array is None:
+            assert state[name] is None
+        else:
+            assert_allclose(state[name], array, err_msg=name, **TOLERANCE)
+
+
+def clipped(online, max_weight):
+    """The fraction of weights that lie at the bound."""
+    weights = np.concatenate([layer.weights.ravel() for layer in online.network.layers])
+    assert np.abs(weights).max() <= max_weight
+    return np.mean(np.abs(weights) == max_weight)
+
+
+# Against the oracle
+
+
+def halves(X):
+    """Base probabilities, two a feature and one a row."""
+    squashed = expit(X)
+    return np.hstack([squashed, np.square(squashed), np.nanmean(squashed, axis=1, keepdims=True)])
+
+
+SMALL = {"layer_sizes": (3, 2), "context_dim": 2}
+PYGLN = {
+    "aggregation": "neuron",
+    "skip": False,
+    "base_predictor": "minmax",
+    "halfspaces": "raw_gaussian",
+    "share_halfspaces": False,
+    "learning_rate": "constant",
+    "learning_rate_init": 0.02,
+    "eps": 1e-3,
+    "initial_weights": "uniform",
+}
+DEEPMIND = {
+    "context_dim": 1,
+    "aggregation": "neuron",
+    "skip": False,
+    "halfspaces": "gaussian",
+    "offset_scale": 0.05,
+    "share_halfspaces": False,
+    "learning_rate": "hyperbolic",
+    "learning_rate_init": 0.1,
+    "eps": 1e-2,
+    "max_weight": 200.0,
+    "initial_weights": "zero",
+}
+ORACLE_CASES = {
+    "default": {},
+    "identity matrix, global, no bias": {"preconditioner": None, "base_predictor": "global", "bias": False},
+    "no skip, last layer, gaussian": {
+        "skip": False,
+        "aggregation": "last_layer",
+        "halfspaces": "gaussian",
+        "offset_scale": 0.5,
+    },
+    "no hidden layer": {"layer_sizes": (), "share_halfspaces": False},
+    "no contexts, lower rate": {"context_dim": 0, "learning_rate_init": 2.0, "eps": 0.01},
+    "neuron, normalised steps and clipping": {"aggregation": "neuron", "max_weight": 0.6},
+    "callable": {"base_predictor": halves, "initial_weights": "uniform"},
+    "identity, pairs": {"base_predictor": "identity", "learning_rate": "inverse", "learning_rate_init": 0.3},
+    "PyGLN": {**PYGLN, "max_weight": 5.0},
+    "PyGLN, active clipping": {**PYGLN, "max_weight": 0.5, "offset_scale": 0.3},
+    "PyGLN, batches of 5": {**PYGLN, "batch_size": 5, "max_weight": 0.5},
+    "DeepMind": DEEPMIND,
+    "own schedule, pairs, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
+}
+# Written out once more, for the oracle.
+SCHEDULES = {
+    "constant": lambda a: lambda t: a,
+    "inverse": lambda a: lambda t: min(100 / t, a),
+    "hyperbolic": lambda a: lambda t: min(a, 1 / (1 + 0.1 * t)),
+}
+
+
+class RecordingGLN(naive.NaiveGLN):
+    """The oracle, with the contexts of all rows that it computed."""
+
+    def forward(self, features):
+        computed = super().forward(features)
+        if computed is not None:
+            self.__dict__.setdefault("contexts", []).append(
+                [sum((trace.contexts for trace in layers), []) for layers in computed[1]]
+            )
+        return computed
+
+
+def make_oracle(params, settings, outputs, seed):
+    def draw(pool, layer, output, n_neurons):
+        key = (layer,) if settings.share_halfspaces else (layer, int(outputs[output]))
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+        return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
+
+    same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size")
+    rate = settings.learning_rate
+    return RecordingGLN(
+        len(outputs),
+        draw,
+        layer_sizes=params["layer_sizes"],
+        learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
+        learning_rate_init=settings.learning_rate_init,
+        preconditioner=params.get("preconditioner", "full"),
+        eps=settings.eps,
+        max_weight=settings.max_weight,
+        **{name: params[name] for name in same if name in params},
+    )
+
+
+@cache
+def oracle_run(name, n):
+    """What the oracle makes of a case: the stream, rows to predict at the end, and the Learned of the oracle."""
+    params = SMALL | ORACLE_CASES[name]
+    X, y, weights = make_stream([n, 1], n + 20)
+    if params.get("base_predictor") == "identity":
+        X = expit(X)
+        X[np.flatnonzero(weights)[0]] = np.nan  # alone in the first pool, on all its hyperplanes: exactly if it is 0
+    stream, unseen = (X[:n], y[:n], weights[:n]), X[n:]
+    outputs = (0, 2)
+    oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, seed=7)
+    targets = stream[1][:, np.newaxis] == np.array(outputs)
+    logits = oracle.learn(stream[0], targets.astype(float), stream[2]) + oracle.logits(unseen)
+    return params, stream, unseen, oracle, np.array(logits)
+
+
+@pytest.mark.parametrize(("name", "n"), [*((name, 600) for name in ORACLE_CASES), ("default", 2100)])
+def test_learning_equals_the_oracle(backend, name, n):
+    params, stream, unseen, oracle, logits = oracle_run(name, n)
+    got = learn_stream(backend, params, stream, outputs=(0, 2), unseen=unseen)
+    assert_array_equal(got.contexts, oracle.contexts, err_msg="a row's context: it lies on a hyperplane, or an error")
+    assert_allclose(got.logits, logits, **TOLERANCE)
+    assert got.online.n_rows_seen == oracle.t == np.count_nonzero(stream[2])
+    for number, layer in enumerate(got.online.network.layers):
+        layers = [layers[number] for layers in oracle.outputs]
+        assert_allclose(layer.weights, [of_output.weights for of_output in layers], **TOLERANCE)
+        assert_allclose(layer.energy, [of_output.energy for of_output in layers], **TOLERANCE)
+    if params.get("max_weight", 9.0) < 1.0:
+        assert 0.02 < clipped(got.online, params["max_weight"]) < 0.9
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_estimator_equals_the_oracle(backend_name, n_classes):
+    X, y, weights = make_stream(3, 600, n_classes=n_classes)
+    params = SMALL | {"dtype": "float64"}
+    classifier = GLNClassifier(**params, backend=backend_name, random_state=5)
+    probabilities = classifier.progressive_predict_proba(X, y, np.arange(n_classes), weights)
+    outputs = [1] if n_classes == 2 else [0, 1, 2]
+    oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, classifier._online.seed)
+    logits = np.array(oracle.learn(X, (y[:, np.newaxis] == outputs).astype(float), weights))
+    expected = softmax(np.hstack([0 * logits, logits]) if n_classes == 2 else logits, axis=1)
+    assert_allclose(probabilities, expected, **TOLERANCE)
+    assert_allclose(classifier.decision_function(X[:50]), np.squeeze(oracle.logits(X[:50])), **TOLERANCE)
+
+
+# Four laws
+
+LEARNERS = {
+    "pairs": {},
+    "gaussian": {"halfspaces": "gaussian", "offset_scale": 0.5, "aggregation": "neuron"},
+    "plain": {
+        "halfspaces": "gaussian",
+        "share_halfspaces": False,
+        "learning_rate": "inverse",
+        "learning_rate_init": 0.2,
+        "base_predictor": "global",
+        "skip": False,
+        "max_weight": 0.75,
+    },
+    "plain, pairs": {
+        "base_predictor": "minmax",
+        "share_halfspaces": False,
+        "learning_rate": "constant",
+        "learning_rate_init": 0.05,
+        "max_weight": 0.6,
+    },
+}
+LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
+STREAM = make_stream(11, 1100 if INTERPRETED else 4200)
+STREAM[2][2:6] = 0.0
+STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
+
+
+@cache
+def reference(kernels, learner):
+    """The whole stream in one call."""
+    learned = learn_stream(kernels, LEARNERS[learner], STREAM)
+    if "max_weight" in LEARNERS[learner]:
+        assert 0.02 < clipped(learned.online, LEARNERS[learner]["max_weight"]) < 0.9
+    return learned
+
+
+def random_cuts(seed, n):
+    """Sorted cuts of n rows, among them pieces of one row."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.choice([1, 1, 2, 3, 10, 90, 300], size=n)
+    return np.cumsum(lengths)[np.cumsum(lengths) < n].tolist()
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkeypatch):
+    learn = _online.learn
+
+    def learn_by_row(network, kernels, base_logits, side_info, targets, sample_weight, row_numbers, settings):
+        rows = []
+        for t in range(len(row_numbers)):
+            row = slice(t, t + 1)
+            visits = None if sample_weight is None else sample_weight[row]
+            arrays = (base_logits[row], side_info[row], targets[row], visits, row_numbers[row])
+            rows.append(learn(network, kernels, *arrays, settings))
+        return [np.concatenate(layer) for layer in zip(*rows, strict=True)]
+
+    expected = reference(backend, learner)
+    monkeypatch.setattr(_online, "learn", learn_by_row)
+    assert_same(learn_stream(backend, LEARNERS[learner], STREAM), expected)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
+    cuts = random_cuts(list(LEARNERS).index(learner), len(STREAM[0]))
+    assert {1, 2, 3, 300}.issubset(np.diff(cuts))
+    assert_same(learn_stream(backend, LEARNERS[learner], STREAM, cuts=cuts), reference(backend, learner))
+
+
+@pytest.mark.parametrize(("learner", "outputs"), [*((learner, [0, 2]) for learner in LEARNERS), ("plain", [1])])
+def test_outputs_are_independent(backend, learner, outputs):
+    of_all = reference(backend, learner)
+    got = learn_stream(backend, LEARNERS[learner], STREAM, outputs=outputs)
+    assert_array_equal(got.contexts, of_all.contexts[:, outputs])
+    assert_allclose(got.logits, of_all.logits[:, outputs], **TOLERANCE)
+    state, expected = got.state(), of_all.state()
+    for name, array in expected.items():
+        if np.ndim(array) and len(array) == 3 and name.startswith(("weights", "energy", "moment of", "matrix of")):
+            array = array[outputs]
+        if name in ("hyperplanes", "offsets") and len(array) == 3:
+            assert not LEARNERS[learner].get("share_halfspaces", True)
+            array = array[outputs]
+        if array is not None:
+            assert_allclose(state[name], array, err_msg=name, **TOLERANCE)
+
+
+@pytest.mark.parametrize("max_weight", [np.inf, 0.2])
+@pytest.mark.parametrize("step", ["gradient", "preconditioned"])
+def test_contexts_are_independent_chains(backend, step, max_weight):
+    damping = 0.8 if max_weight == np.inf else 0.0  # without damping, weights go on to meet the bound
+    options = {"n": 4200, "sizes": (3, 2), "damping": damping, "weighted": "few", "max_weight": max_weight}
+    case = make_case([1, 2], step=step, **options)
+    weights, energy, logits = case.learn(backend)
+    assert np.any(np.abs(weights) == max_weight) == np.isfinite(max_weight)
+    for context in range(case.weights.shape[2]):
+        rows = np.flatnonzero(case.contexts == context)
+        assert 100 < len(rows) < 4000
+        alone = case.rows(rows).learn(backend)
+        assert_allclose(alone[0][:, :, context], weights[:, :, context], **TOLERANCE)
+        assert_allclose(alone[1][:, :, context], energy[:, :, context], **TOLERANCE)
+        assert_allclose(alone[2], logits[rows], **TOLERANCE)
+        others = np.arange(case.weights.shape[2]) != context
+        assert_array_equal(alone[0][:, :, others], case.weights[:, :, others])
+        assert_array_equal(alone[1][:, :, others], case.energy[:, :, others])
+
+
+# Causality
+
+
+@pytest.mark.parametrize("learner", ["pairs", "plain"])
+@pytest.mark.parametrize("number", [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[0]) / 1.5])
+def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
+    t = np.searchsorted(np.cumsum(STREAM[2] > 0), number)
+    X, y, weights = (array[: t + 150] for array in STREAM)
+    flipped = y.copy()
+    flipped[t] = (y[t] + 1) % 3
+    before = learn_stream(backend, LEARNERS[learner], (X, y, weights)).logits
+    after = learn_stream(backend, LEARNERS[learner], (X, flipped, weights)).logits
+    assert_array_equal(after[: t + 1], before[: t + 1])
+    assert np.mean(after[t + 1 :] != before[t + 1 :]) > 0.1
+
+
+@pytest.mark.parametrize("n", [n for n in (1, 2, 256, 257, 2048, 2049) if n < len(STREAM[0]) / 1.5])
+def test_no_prediction_sees_a_later_row(backend, n):
+    stop = np.searchsorted(np.cumsum(STREAM[2] > 0), n) + 1
+    got = learn_stream(backend, LEARNERS["pairs"], [array[:stop] for array in STREAM])
+    assert_allclose(got.logits, reference(backend, "pairs").logits[:stop], **TOLERANCE)
+
+
+def test_rows_of_weight_zero_do_not_exist(backend):
+    exist = STREAM[2] > 0
+    got = learn_stream(backend, LEARNERS["plain"], [array[exist] for array in STREAM])
+    expected = reference(backend, "plain")
+    assert_allclose(got.logits, expected.logits[exist], **TOLERANCE)
+    for name, array in expected.state().items():
+        if array is not None:
+            assert_allclose(got.state()[name], array, err_msg=name, **TOLERANCE)
+
+
+def test_events_of_the_clock():
+    events = [next_event(0)]
+    while events[-1] < 10_000:
+        events.append(next_event(events[-1]))
+    assert events == [*EVENTS, 4096, 6144, 8192, 10240]
+    for t in range(10_000):
+        assert next_event(t) == min(event for event in events if event > t)
+
+
+@pytest.mark.parametrize("learner", ["pairs", "plain"])
+def test_an_event_changes_what_it_should(backend, learner):
+    changes = {}
+    online = OnlineNetwork.new(make_settings(**LEARNERS[learner]), "standard", 4, np.arange(3), seed=7)
+    X, y, weights = make_stream(12, 1030, weighted=False)
+    before = None
+    for t in range(len(X)):
+        for _ in online.learn(X[t : t + 1], y[t : t + 1], weights[t : t + 1], backend):
+            pass
+        now = {name: deepcopy(array) for name, array in Learned(None, online, None).state().items()}
+        if before is not None:
+            for name, array in now.items():
+                if not np.array_equal(array, before[name]):
+                    changes.setdefault(name, []).append(t + 1)
+        before = now
+    rebuilds = [event for event in EVENTS[1:] if event <= 256]
+    assert changes["mean"] == changes["inverse_deviation"] == [*rebuilds, 512, 1024]
+    if learner == "pairs":
+        assert changes["hyperplanes"] == changes["offsets"] == rebuilds
+        assert changes["matrix of base"] == changes["matrix of layer 1"] == [64, 128, 256, 512, 1024]
+    else:
+        assert "hyperplanes" not in changes
+
+
+# Threads
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_n_jobs_change_not_a_bit(backend, backend_name, dtype, monkeypatch):
+    if INTERPRETED and backend_name == "numba":
+        pytest.skip("a layer that is large enough to be split takes minutes without the compiler")
+    X, y, weights = make_stream(13, 700)
+    params = {"layer_sizes": (200, 20), "context_dim": 2, "max_iter": 1, "dtype": dtype, "random_state": 0}
+    parts, threads = set(), set()
+
+    def count_tasks(function):
+        def counting(layer_weights, *args, **options):
+            parts.add(layer_weights.shape[:2])
+            threads.add(threading.current_thread())
+            return function(layer_weights, *args, **options)
+
+        return counting
+
+    for name in ("bernoulli_learn", "bernoulli_infer"):
+        monkeypatch.setattr(backend, name, count_tasks(getattr(backend, name)))
+    results = {}
+    for n_jobs in (1, 2, 3):
+        parts.clear(), threads.clear()
+        classifier = GLNClassifier(**params, n_jobs=n_jobs, backend=backend_name)
+        progressive = classifier.progressive_predict_proba(X, y, np.arange(3), weights)
+        results[n_jobs] = [progressive, classifier.predict_proba(X)]
+        results[n_jobs] += Learned(None, classifier._online, None).state().values()
+        if backend.TASK_SIZE is not None:
+            assert any(n_outputs * n_neurons < 600 for n_outputs, n_neurons in parts - {(3, 20)})
+            assert (threads != {threading.main_thread()}) == (n_jobs > 1)
+    for n_jobs in (2, 3):
+        for got, expected in zip(results[n_jobs], results[1], strict=True):
+            assert_array_equal(got, expected)
+
+
+# fit and partial_fit
+
+
+class Ordered(GLNClassifier):
+    """Remembers the order in which each epoch visited the rows."""
+
+    def _epochs(self, rows, random_state):
+        self.orders = []
+        for order in super()._epochs(rows, random_state):
+            self.orders.append(order)
+            yield order
+
+
+def estimator_state(classifier):
+    state = Learned(None, classifier._online, None).state()
+    return state | {"class counts": classifier._class_counts}
+
+
+def assert_equal_models(left, right):
+    state, expected = estimator_state(left), estimator_state(right)
+    assert state.keys() == expected.keys()
+    for name, array in expected.items():
+        if array is not None:
+            assert_allclose(state[name], array, err_msg=name, **TOLERANCE)
+
+
+ESTIMATOR = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 3}
+
+
+def test_one_unshuffled_epoch_is_one_partial_fit(backend_name):
+    X, y, weights = make_stream(14, 700)
+    classifier = GLNClassifier(**ESTIMATOR, backend=backend_name, shuffle=False, max_iter=1)
+    streamed = clone(classifier).partial_fit(X, y, np.arange(3), weights)
+    classifier.fit(X, y, weights)
+    assert_equal_models(classifier, streamed)
+    assert classifier.progressive_loss_ == pytest.approx(streamed.progressive_loss_)
+    assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)
+    assert_allclose(classifier.predict_proba(X), streamed.predict_proba(X), **TOLERANCE)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("plain", [True, False])
+def test_epochs_are_passes_over_the_rows_in_their_orders(backend_name, shuffle, plain):
+    X, y, weights = make_stream(15, 230)
+    params = ESTIMATOR | {"learning_rate": "inverse", "learning_rate_init": 0.3} if plain else ESTIMATOR
+    classifier = Ordered(**params, backend=backend_name, shuffle=shuffle, max_iter=4).fit(X, y, weights)
+    assert len(classifier.orders) == classifier.n_iter_ == 4
+    assert classifier._online.n_rows_seen == 4 * np.count_nonzero(weights)
+    streamed = GLNClassifier(**params, backend=backend_name)
+    for order in classifier.orders:
+        assert_array_equal(np.sort(order), np.flatnonzero(weights))
+        streamed.partial_fit(X[order], y[order], np.arange(3), weights[order])
+    assert np.array_equal(classifier.orders[0], classifier.orders[1]) != shuffle
+    assert (np.diff(classifier.orders[0]) > 0).all() != shuffle
+    assert_equal_models(classifier, streamed)
+
+
+def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
+    X, y, weights = make_stream(16, 300)
+    classifier = Ordered(**ESTIMATOR, backend="numpy", max_iter=3).fit(X, y, weights)
+    order = classifier.orders[0]
+    streamed = GLNClassifier(**ESTIMATOR, backend="numpy")
+    streamed.partial_fit(X[order], y[order], np.arange(3), weights[order])
+    assert classifier.progressive_loss_ == pytest.approx(streamed.progressive_loss_)
+    assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)
+
+
+# Progressive predictions
+
+
+def test_progressive_probabilities_are_those_of_predict_proba_just_before(backend_name):
+    X, y, weights = make_stream(17, 2900)
+    weights[:2] = 0.0
+    classes = np.arange(3)
+    classifier = GLNClassifier(**ESTIMATOR, backend=backend_name)
+    progressive = clone(classifier).progressive_predict_proba(X, y, classes, weights)
+    of_event = [int(np.searchsorted(np.cumsum(weights > 0), event)) for event in EVENTS]
+    positions = {0, 1, 700, 1500, 2899, *of_event, *(t + 1 for t in of_event)}
+    positions |= set(np.flatnonzero(weights == 0)[[5, 50, 80, 200]].tolist())
+    classifier.partial_fit(X[:1], y[:1], classes, [0.0])
+    start = 0
+    for t in sorted(positions):
+        if t > start:
+            classifier.partial_fit(X[start:t], y[start:t], sample_weight=weights[start:t])
+        before = deepcopy(classifier)
+        assert_allclose(before.predict_proba(X[t : t + 1])[0], progressive[t], err_msg=str(t), rtol=1e-9)
+        start = t
+    assert_allclose(progressive[: of_event[0] + 1], 1 / 3)  # before row 1
+    assert np.all(np.ptp(progressive[of_event[0] + 2 :], axis=1) > 0)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_progressive_figures_are_those_of_the_progressive_probabilities(n_classes):
+    X, y, weights = make_stream(18, 700, n_classes=n_classes)
+    classes = np.arange(n_classes)
+    classifier = GLNClassifier(**ESTIMATOR, backend="numpy", class_weight={0: 3.0, 1: 0.5})
+    parts = []
+    for rows in (slice(0, 100), slice(100, 101), slice(101, 700)):
+        parts.append(classifier.progressive_predict_proba(X[rows], y[rows], classes, weights[rows]))
+    probabilities = np.concatenate(parts)
+    loss = log_loss(y, probabilities, sample_weight=weights, labels=classes)
+    accuracy = accuracy_score(y, probabilities.argmax(axis=1), sample_weight=weights)
+    assert classifier.progressive_loss_ == pytest.approx(loss, rel=1e-9)
+    assert classifier.progressive_accuracy_ == pytest.approx(accuracy, rel=1e-9)
+    streamed = clone(classifier).partial_fit(X, y, classes, weights)
+    assert streamed.progressive_loss_ == pytest.approx(loss, rel=1e-9)
+    assert streamed.progressive_accuracy_ == pytest.approx(accuracy, rel=1e-9)
+
+
+def test_callables_predict_row_by_row():
+    rows = make_stream(19, 30)[0]
+    assert_allclose(halves(rows)[7], halves(rows[7:8])[0])
+    assert_allclose(logit(halves(rows)[:, :4]), rows, rtol=1e-6)
