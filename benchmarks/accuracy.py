@@ -12,6 +12,10 @@ The settings for one pass, three seeds, results to a file as well::
 
     python benchmarks/accuracy.py evaluate --digit 3 --raw --epochs 0.1 --param context_dim=2
 
+scikit-learn's 8x8 digits, no settings: 5-fold accuracy beside MLPClassifier's, and the picture of one pass::
+
+    python benchmarks/accuracy.py digits --seeds 0 1 2 3 4 --picture benchmarks/results/digits.png
+
 MNIST comes from `--mnist FOLDER`, the folder named by SKLEARN_GLN_MNIST, or OpenML. Seconds are those of learning;
 a first chunk, learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up.
 """
@@ -27,10 +31,17 @@ from time import perf_counter
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from sklearn_gln import GLNClassifier, __version__
+from sklearn_gln.__main__ import PIXEL_MAX, RowByRow
 from sklearn_gln.datasets import fetch_mnist
 
 CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
@@ -71,6 +82,11 @@ def build_parser():
     add_data_options(evaluate_parser)
     add_model_options(evaluate_parser)
     add_run_options(evaluate_parser)
+    digits_parser = subparsers.add_parser("digits", help="scikit-learn's digits: 5-fold, and one pass")
+    digits_parser.set_defaults(run=digits)
+    digits_parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
+    digits_parser.add_argument("--picture", type=Path, metavar="FILE", help="draw progressive accuracy along the pass")
+    digits_parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
     return parser
 
 
@@ -148,6 +164,69 @@ def evaluate(options):
         "summary": summary,
         "environment": environment(),
     }
+
+
+def digits(options):
+    """Subcommand `digits`: 5-fold scores with default settings, and the course of a single pass."""
+    X, y = load_digits(return_X_y=True)
+    folds = {}
+    for name, model in {
+        "GLNClassifier": GLNClassifier(),
+        "StandardScaler, MLPClassifier": make_pipeline(StandardScaler(), MLPClassifier(max_iter=1000)),
+    }.items():
+        scores = [cross_validate_once(model, X, y, seed) for seed in options.seeds]
+        folds[name] = dict(zip(("accuracy", "log_loss"), np.mean(scores, axis=0).tolist(), strict=True))
+        print(f"5-fold, {name:30} accuracy {folds[name]['accuracy']:.2%}, log-loss {folds[name]['log_loss']:.4f}")
+    streams = {
+        "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
+        "SGDClassifier": lambda seed: RowByRow(SGDClassifier(loss="log_loss", random_state=seed)),
+        "MLPClassifier": lambda seed: RowByRow(MLPClassifier(random_state=seed)),
+    }
+    hits = {
+        name: [stream_hits(make, X / PIXEL_MAX, y, seed) for seed in options.seeds] for name, make in streams.items()
+    }
+    progressive = {name: float(np.mean(runs)) for name, runs in hits.items()}
+    for name, accuracy in progressive.items():
+        print(f"one pass, {name:28} progressive accuracy {accuracy:.2%}")
+    if options.picture:
+        draw_streams(hits, options.picture)
+    return {"seeds": options.seeds, "folds": folds, "progressive": progressive, "environment": environment()}
+
+
+def cross_validate_once(model, X, y, seed):
+    """Accuracy and log-loss, each the mean of five folds."""
+    model = clone(model).set_params(**{name: seed for name in model.get_params() if name.endswith("random_state")})
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    scores = cross_validate(model, X, y, cv=folds, scoring=("accuracy", "neg_log_loss"))
+    return scores["test_accuracy"].mean(), -scores["test_neg_log_loss"].mean()
+
+
+def stream_hits(make_model, X, y, seed):
+    """Whether each row of one pass was predicted right before it was learned: (n,)."""
+    order = np.random.default_rng(seed).permutation(len(X))
+    probabilities = make_model(seed).progressive_predict_proba(X[order], y[order], classes=np.unique(y))
+    return probabilities.argmax(axis=1) == y[order]
+
+
+def draw_streams(hits, path):
+    """Accuracy of the predictions over the last 100 rows, mean and range of the seeds."""
+    import matplotlib.pyplot as plt
+
+    window = 100
+    figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for (name, runs), style in zip(hits.items(), ("-", "--", ":"), strict=True):
+        sums = np.cumsum(np.insert(np.array(runs, float), 0, 0, axis=1), axis=1)
+        accuracy = (sums[:, window:] - sums[:, :-window]) / window
+        rows = np.arange(window, sums.shape[1])
+        (line,) = ax.plot(rows, accuracy.mean(axis=0), style, label=name)
+        ax.fill_between(rows, accuracy.min(axis=0), accuracy.max(axis=0), color=line.get_color(), alpha=0.2, lw=0)
+    ax.set(xlabel="images seen, each once", ylabel=f"accuracy on the last {window} images", ylim=(0, 1))
+    ax.set_title("Handwritten digits, each predicted before it is learned", fontsize="medium")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def load_data(options):

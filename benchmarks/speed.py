@@ -16,8 +16,7 @@ Peak memory of a pass against weights and data; how seconds grow with each size 
 `--rows N` and `--repeats N` make short runs. MNIST, deskewed, comes from `--mnist FOLDER`, the folder named by
 SKLEARN_GLN_MNIST, or OpenML. What is compared is measured in turn (A B A B ...) in the same run; the minimum and the
 median of the repetitions are reported. Seconds are those of one `partial_fit` call on data in memory; a first chunk,
-learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up. `n_jobs` counts the
-threads of the kernels: matrix products take as many as the BLAS library likes.
+learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up.
 
 The floor is a time that learning could hardly go below on this machine: the gating product of all rows with all
 hyperplanes, in blocks of the best of several sizes, and for each row and first-layer neuron a dot product and a clipped
@@ -44,7 +43,7 @@ from accuracy import ONE_PASS, PRESETS, PYGLN, environment, positive_int
 from joblib import cpu_count
 from scipy.special import expit
 from sklearn.base import clone
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 from tqdm import tqdm
 
 from sklearn_gln import GLNClassifier
@@ -54,6 +53,7 @@ from sklearn_gln.datasets import fetch_mnist
 from sklearn_gln.kernels import get_kernels
 
 BACKENDS = ("numba", "numpy")
+RECORDED_OPTIONS = ("rows", "repeats", "backends", "n_jobs", "loop_rows", "preset")  # none names a file
 DIGITS = np.arange(10)
 WARM_UP_ROWS = 2048
 
@@ -73,7 +73,7 @@ SCALING_RANGES = {
     "neurons": (8, 16, 32, 64, 128),
     "inputs": (32, 64, 128, 256, 512),
     "outputs": (4, 8, 16, 32, 64),
-    "context_dim": (1, 2, 4, 8, 12),
+    "context_dim": (1, 2, 3, 4, 6, 8, 12),
 }
 SERIES_STYLES = {  # apart in colour-blind eyes and in grey
     "numba": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
@@ -85,7 +85,7 @@ def main(arguments=None):
     """Run the subcommand that the arguments name; returns its results, as written to --json."""
     options = build_parser().parse_args(arguments)
     results = {
-        "options": {name: value for name, value in vars(options).items() if name in ("rows", "repeats", "preset")},
+        "options": {name: value for name, value in vars(options).items() if name in RECORDED_OPTIONS},
         "environment": describe_machine(),
     }
     print_machine(results["environment"])
@@ -161,6 +161,11 @@ def ratio(above, below):
     return {key: above[key] / below[key] for key in ("min", "median")}
 
 
+def compare(samples, above, below):
+    """The ratio of two entries; None where the first was not measured."""
+    return ratio(summarise(samples[above]), summarise(samples[below])) if above in samples else None
+
+
 def seconds_of(function, *arguments, **keywords):
     start = perf_counter()
     function(*arguments, **keywords)
@@ -169,7 +174,7 @@ def seconds_of(function, *arguments, **keywords):
 
 def fit_seconds(model, X, y):
     """Seconds that a new model like this one takes for one pass."""
-    return seconds_of(clone(model).partial_fit, X, y, classes=np.unique(y))
+    return seconds_of(clone(model).partial_fit, X, y, classes=DIGITS)
 
 
 # Subcommand plain
@@ -184,43 +189,38 @@ def plain(options):
         for backend in options.backends
         for n_jobs in options.n_jobs
     }
-    loop_model = GLNClassifier(**PYGLN, random_state=0)
-    for backend in options.backends:
-        check_loop(clone(loop_model).set_params(backend=backend), X, y)
     warm_up = {key: fit_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
+    for model in models.values():
+        check_loop(model, X, y)
+    loop_model = GLNClassifier(**PYGLN, random_state=0)
     samples = measure_in_turn(
         floor_measures(X)
         | {"loop": partial(loop_seconds, loop_model, X[: options.loop_rows], y[: options.loop_rows], len(X))}
         | {key: partial(fit_seconds, model, X, y) for key, model in models.items()}
-        | {(*key, "parts"): partial(parts_seconds, model, X, y) for key, model in models.items()},
+        | {("parts", *key): partial(parts_seconds, model, X, y) for key, model in models.items()},
         options.repeats,
     )
-    floor = floor_of(samples, len(X))
+    floor = floor_of(samples, *X.shape)
     loop = summarise(samples["loop"])
-    runs = [describe_run(*key, samples, warm_up[key], floor, loop) for key in models]
+    runs = [describe_plain(*key, samples, floor, loop) | {"warm_up_seconds": warm_up[key]} for key in models]
     print_floor(floor)
-    print_runs(runs, floor, loop)
+    print(f"row-by-row loop, scaled to all rows: {show(loop)} s")
+    print_plain(runs)
     return {"params": PYGLN, "n_rows": len(X), "floor": floor, "loop_seconds": loop, "runs": runs}
 
 
-def describe_run(backend, n_jobs, samples, warm_up_seconds, floor, loop):
+def describe_plain(backend, n_jobs, samples, floor, loop):
     seconds = summarise(samples[backend, n_jobs])
-    run = {
+    parts = samples["parts", backend, n_jobs]
+    return {
         "backend": backend,
         "n_jobs": n_jobs,
         "seconds": seconds,
         "over_floor": {key: seconds[key] / floor["seconds"] for key in ("min", "median")},
         "loop_over_this": ratio(loop, seconds),
-        "parts": parts_of(samples[backend, n_jobs, "parts"]),
-        "warm_up_seconds": warm_up_seconds,
+        "speed_up": compare(samples, (backend, 1), (backend, n_jobs)),
+        "parts": {part: summarise([sample[part] for sample in parts]) for part in parts[0]},
     }
-    if (backend, 1) in samples:
-        run["speed_up"] = ratio(summarise(samples[backend, 1]), seconds)
-    return run
-
-
-def parts_of(samples):
-    return {part: summarise([sample[part] for sample in samples]) for part in samples[0]}
 
 
 def floor_measures(X):
@@ -256,39 +256,40 @@ def pair_seconds(n_inputs):
     weights = np.full(n_inputs, 1 / n_inputs, np.float32)
     arguments = weights, inputs, np.arange(4, dtype=np.float32), np.float32(1e-4), np.float32(PYGLN["max_weight"])
     learn_pairs(*arguments, 1)  # compiled here
-    return seconds_of(learn_pairs, *arguments, N_PAIRS) / N_PAIRS
+    return seconds_of(learn_pairs, *arguments, N_PAIRS // len(inputs)) / N_PAIRS
 
 
 @numba.njit(fastmath=True, error_model="numpy")
-def learn_pairs(weights, inputs, targets, rate, max_weight, n_pairs):
-    for pair in range(n_pairs):
-        row = inputs[pair % len(inputs)]
-        dot = np.float32(0)
-        for i in range(weights.size):
-            dot += weights[i] * row[i]
-        step = rate * (dot - targets[pair % len(inputs)])
-        for i in range(weights.size):
-            weights[i] = min(max(weights[i] - step * row[i], -max_weight), max_weight)
+def learn_pairs(weights, inputs, targets, rate, max_weight, n_rounds):
+    for _ in range(n_rounds):
+        for t in range(len(inputs)):
+            row = inputs[t]
+            dot = np.float32(0)
+            for i in range(weights.size):
+                dot += weights[i] * row[i]
+            step = rate * (dot - targets[t])
+            for i in range(weights.size):
+                weights[i] = min(max(weights[i] - step * row[i], -max_weight), max_weight)
 
 
-def floor_of(samples, n_rows):
+def floor_of(samples, n_rows, n_features):
     """The floor from the best samples of its two parts, and whether its matrix product is near the best rate."""
-    products = {key[1]: min(values) for key, values in samples.items() if key[0] == "gating product"}
+    products = {name[1]: min(seconds) for name, seconds in samples.items() if name[0] == "gating product"}
     block_rows = min(products, key=products.get)
-    gflops = 2 * n_rows * 784 * n_hyperplanes() / products[block_rows] / 1e9
-    best_gflops = 2 * SQUARE_SIZE**3 / min(samples["square product"]) / 1e9
-    pair, n_cores = min(samples["pair"]), cpu_count()
-    pairs_seconds = pair * n_rows * len(DIGITS) * PYGLN["layer_sizes"][0] / n_cores
+    gflops = 2 * n_rows * n_features * n_hyperplanes() / products[block_rows] / 1e9
+    square_gflops = 2 * SQUARE_SIZE**3 / min(samples["square product"]) / 1e9
+    pair = min(samples["pair"])
+    pairs_seconds = pair * n_rows * len(DIGITS) * PYGLN["layer_sizes"][0] / cpu_count()
     return {
         "seconds": products[block_rows] + pairs_seconds,
         "gating_seconds": products[block_rows],
         "gating_block_rows": block_rows,
         "gating_gflops": gflops,
-        "square_gflops": best_gflops,
-        "fair": gflops >= FAIR_SHARE * best_gflops,
+        "square_gflops": square_gflops,
+        "fair": gflops >= FAIR_SHARE * square_gflops,
         "pairs_seconds": pairs_seconds,
         "nanoseconds_per_pair": pair * 1e9,
-        "cores": n_cores,
+        "cores": cpu_count(),
     }
 
 
@@ -338,7 +339,8 @@ class TimedGating:
 def loop_seconds(model, X, y, n_rows):
     """Seconds that the row-by-row loop takes for these rows, scaled to n_rows."""
     online, network = new_network(model, X, y)
-    return seconds_of(learn_by_row, online, network, X, y) * n_rows / len(X)
+    with threadpool_limits(1, user_api="blas"):  # as the package does; its small products gain nothing from more
+        return seconds_of(learn_by_row, online, network, X, y) * n_rows / len(X)
 
 
 def learn_by_row(online, network, X, y):
@@ -374,14 +376,14 @@ def learn_by_row(online, network, X, y):
 def check_loop(model, X, y):
     """Stop unless the loop predicts what the model's kernels predict."""
     for dtype, n_rows, tolerance in CHECKS:
+        typed = clone(model).set_params(dtype=dtype)
         X_check, y_check = X[:n_rows], y[:n_rows]
-        online, network = new_network(clone(model).set_params(dtype=dtype), X, y)
-        expected = learn_by_row(online, network, X_check, y_check)
-        online, network = new_network(clone(model).set_params(dtype=dtype), X, y)
-        targets = y_check[:, np.newaxis] == online.outputs
+        expected = learn_by_row(*new_network(typed, X, y), X_check, y_check)
+        online, network = new_network(typed, X, y)
         rows = online.predictor.transform(X_check)
-        numbers = np.arange(len(X_check)) + 1
-        found = learn(network, get_kernels(model.backend), *rows, targets, None, numbers, online.settings)
+        targets = y_check[:, np.newaxis] == online.outputs
+        with typed._kernels(len(X_check)) as kernels:
+            found = learn(network, kernels, *rows, targets, None, np.arange(len(X_check)) + 1, online.settings)
         for layer_found, layer_expected in zip(found, expected, strict=True):
             np.testing.assert_allclose(layer_found, layer_expected, rtol=0, atol=tolerance)
 
@@ -403,63 +405,53 @@ def default(options):
             warm_up[name, n_jobs] = seconds_of(learner, n_jobs, *(array[:WARM_UP_ROWS] for array in data))
             measures[name, n_jobs] = partial(learner, n_jobs, *data)
     samples = measure_in_turn(measures, options.repeats)
-    runs = []
-    for (name, n_jobs), passes in samples.items():
-        seconds = summarise([sample["seconds"] for sample in passes])
-        run = {
+    all_seconds = {key: [seconds for seconds, _ in passes] for key, passes in samples.items()}
+    runs = [
+        {
             "learner": name,
             "n_jobs": n_jobs,
-            "seconds": seconds,
-            "test_accuracy": passes[0]["test_accuracy"],
+            "seconds": summarise(all_seconds[name, n_jobs]),
+            "test_accuracy": samples[name, n_jobs][0][1],
+            "speed_up": compare(all_seconds, (name, 1), (name, n_jobs)),
+            "prototype_over_this": compare(all_seconds, ("prototype", n_jobs), (name, n_jobs)),
             "warm_up_seconds": warm_up[name, n_jobs],
         }
-        if (name, 1) in samples:
-            run["speed_up"] = ratio(summarise([sample["seconds"] for sample in samples[name, 1]]), seconds)
-        if options.prototype:
-            prototype = summarise([sample["seconds"] for sample in samples["prototype", n_jobs]])
-            run["over_prototype"] = ratio(seconds, prototype)
-        runs.append(run)
+        for name, n_jobs in samples
+    ]
     print_table(
-        ("learner", "n_jobs", "seconds", "test accuracy", "speed-up", "/ prototype", "warm-up"),
-        [
-            (
-                run["learner"],
-                run["n_jobs"],
-                show(run["seconds"]),
-                f"{run['test_accuracy']:.2%}",
-                show(run.get("speed_up")),
-                show(run.get("over_prototype")),
-                f"{run['warm_up_seconds']:.1f}",
-            )
-            for run in runs
-        ],
+        {
+            "learner": run["learner"],
+            "n_jobs": run["n_jobs"],
+            "seconds": run["seconds"],
+            "test accuracy": f"{run['test_accuracy']:.2%}",
+            "speed-up": run["speed_up"],
+            "prototype / this": run["prototype_over_this"],
+            "warm-up": run["warm_up_seconds"],
+        }
+        for run in runs
     )
     return {"params": ONE_PASS, "n_rows": len(order), "runs": runs}
 
 
 def one_pass(n_jobs, X, y, X_test, y_test):
+    """Seconds of learning, and test accuracy."""
     model = GLNClassifier(**ONE_PASS, n_jobs=n_jobs, random_state=0)
     seconds = seconds_of(model.partial_fit, X, y, classes=DIGITS)
-    return {"seconds": seconds, "test_accuracy": float(model.score(X_test, y_test))}
+    return seconds, float(model.score(X_test, y_test))
 
 
 def one_pass_of_prototype(prototype, n_threads, X, y, X_test, y_test):
     numba.set_num_threads(n_threads)
-    model = prototype(
-        len(DIGITS),
-        hidden=ONE_PASS["layer_sizes"],
-        c=ONE_PASS["context_dim"],
-        seed=0,
-        scaling=ONE_PASS["base_predictor"],
-    )
+    sizes, context_dim, scaling = (ONE_PASS[name] for name in ("layer_sizes", "context_dim", "base_predictor"))
+    model = prototype(len(DIGITS), hidden=sizes, c=context_dim, seed=0, scaling=scaling)
     seconds = seconds_of(model.partial_fit, X, (DIGITS[:, np.newaxis] == y).astype(np.float32))
     predictions = model.logits(X_test)[-1].argmax(axis=0)
-    return {"seconds": seconds, "test_accuracy": float(np.mean(predictions == y_test))}
+    return seconds, float(np.mean(predictions == y_test))
 
 
 def load_script(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # named there for Numba's cache
     spec.loader.exec_module(module)
     return module
 
@@ -481,36 +473,26 @@ def memory(options):
             for learns in (False, True)
         }
         samples = measure_in_turn(measures, options.repeats)
-    runs = []
-    for preset, backend in cases:
-        passes = samples[preset, backend, True]
-        weights, data = passes[0]["weights"], passes[0]["data"]
-        runs.append(
-            {
-                "preset": preset,
-                "backend": backend,
-                "weights": weights,
-                "data": data,
-                "peak": summarise([sample["peak"] for sample in passes]),
-                "excess": summarise([sample["peak"] - weights - data for sample in passes]),
-                "baseline": summarise([sample["peak"] for sample in samples[preset, backend, False]]),
-            }
-        )
-    print("Megabytes; excess = peak - weights - data; baseline: imported and loaded, nothing learned; min (median)")
-    print_table(
-        ("preset", "backend", "weights", "data", "peak", "excess", "baseline"),
-        [
-            (
-                run["preset"],
-                run["backend"],
-                f"{run['weights']:.0f}",
-                f"{run['data']:.0f}",
-                *(show(run[name], ".0f") for name in ("peak", "excess", "baseline")),
-            )
-            for run in runs
-        ],
-    )
+    runs = [describe_memory(*case, samples[*case, True], samples[*case, False]) for case in cases]
+    print("Megabytes, min (median); excess = peak - weights - data; baseline: the peak of a process that imported and")
+    print("loaded everything and learned nothing; learning = peak - baseline - weights")
+    print_table(runs, ".0f")
     return {"unit": "megabytes", "runs": runs}
+
+
+def describe_memory(preset, backend, passes, idle):
+    weights, data = passes[0]["weights"], passes[0]["data"]
+    peaks, baseline = [sample["peak"] for sample in passes], summarise([sample["peak"] for sample in idle])
+    return {
+        "preset": preset,
+        "backend": backend,
+        "weights": weights,
+        "data": data,
+        "peak": summarise(peaks),
+        "excess": summarise([peak - weights - data for peak in peaks]),
+        "baseline": baseline,
+        "learning": summarise([peak - baseline["median"] - weights for peak in peaks]),
+    }
 
 
 def in_new_process(function, *arguments):
@@ -529,6 +511,7 @@ def measure_memory(folder, preset, backend, learns):
     """Megabytes of this process at its peak, and of what it holds."""
     X, y = np.load(Path(folder, "X.npy")), np.load(Path(folder, "y.npy"))
     model = GLNClassifier(**PRESETS[preset], backend=backend, random_state=0)
+    get_kernels(backend)
     weights = 0
     if learns:
         model.partial_fit(X, y, classes=DIGITS)
@@ -563,11 +546,13 @@ def scaling(options):
         for name, values in ranges.items()
     }
     print_table(
-        ("seconds against", "from", "to", *(f"slope, {backend}" for backend in BACKENDS)),
-        [
-            (name, values[0], values[-1], *(f"{curves[name][backend]['slope']:.2f}" for backend in BACKENDS))
-            for name, values in ranges.items()
-        ],
+        {
+            "seconds against": name,
+            "from": values[0],
+            "to": values[-1],
+            **{f"slope, {backend}": curve["slope"] for backend, curve in curves[name].items()},
+        }
+        for name, values in ranges.items()
     )
     if options.out:
         plot_scaling(curves, base, options.repeats, options.out)
@@ -669,34 +654,38 @@ def print_floor(floor):
     )
 
 
-def print_runs(runs, floor, loop):
-    print("Seconds of one pass and their ratios, each as min (median); parts: median seconds")
-    parts = list(runs[0]["parts"])
-    rows = [("floor", "", f"{floor['seconds']:.2f}"), ("row-by-row loop, scaled", "", show(loop))]
-    for run in runs:
-        rows.append(
-            (
-                run["backend"],
-                run["n_jobs"],
-                *(show(run.get(name)) for name in ("seconds", "over_floor", "loop_over_this", "speed_up")),
-                *(f"{run['parts'][part]['median']:.2f}" for part in parts),
-                f"{run['warm_up_seconds']:.1f}",
-            )
-        )
-    names = [part.replace("_", " ") for part in parts]
-    print_table(("learner", "n_jobs", "seconds", "/ floor", "loop / this", "speed-up", *names, "warm-up"), rows)
+def print_plain(runs):
+    print("min (median); of the parts the min")
+    print_table(
+        {
+            "backend": run["backend"],
+            "n_jobs": run["n_jobs"],
+            "seconds": run["seconds"],
+            "/ floor": run["over_floor"],
+            "loop / this": run["loop_over_this"],
+            "speed-up": run["speed_up"],
+            **{part.replace("_", " "): seconds["min"] for part, seconds in run["parts"].items()},
+            "warm-up": run["warm_up_seconds"],
+        }
+        for run in runs
+    )
 
 
-def show(summary, form=".2f"):
-    return "" if summary is None else f"{summary['min']:{form}} ({summary['median']:{form}})"
-
-
-def print_table(header, rows):
-    width = len(header)
-    cells = [[*map(str, row), *[""] * (width - len(row))] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(width)]
+def print_table(rows, form=".2f"):
+    """Print dicts of the same keys; a summary shows as "min (median)"."""
+    rows = list(rows)
+    cells = [list(rows[0]), *([show(value, form) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
-        print("  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def show(value, form=".2f"):
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return f"{value['min']:{form}} ({value['median']:{form}})"
+    return format(value, form) if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -463,7 +463,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def _set_progress(self, sums):
         self._progress = sums
         if sums[0] > 0:
-            _, self.progressive_loss_, self.progressive_accuracy_ = sums / sums[0]
+            _, self.progressive_loss_, self.progressive_accuracy_ = (sums / sums[0]).tolist()
 
 
 def _check_classes(classes):

@@ -1,0 +1,215 @@
+"""Schedules by their formulas, and the normalised, preconditioned step."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_gln import GLNClassifier
+from sklearn_gln._learning_rate import (
+    DEFAULT_RATES,
+    SCHEDULES,
+    Preconditioner,
+    normalized_rates,
+    scheduled_rates,
+    step_block,
+)
+from tests.conftest import make_settings, make_stream
+from tests.naive import regularised_inverse
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("constant", lambda t, a: a),
+        ("inverse", lambda t, a: min(100 / t, a)),
+        ("hyperbolic", lambda t, a: min(a, 1 / (1 + 0.1 * t))),
+    ],
+)
+@pytest.mark.parametrize("initial_rate", [1e-3, 0.02, 0.7])
+def test_schedules(name, formula, initial_rate):
+    row_numbers = np.array([1, 2, 3, 10, 142, 143, 5000, 5001, 100_000, 10**9])
+    rates = scheduled_rates(name, initial_rate, row_numbers)
+    assert rates.shape == row_numbers.shape
+    assert_allclose(rates, [formula(int(t), initial_rate) for t in row_numbers], rtol=1e-12)
+
+
+def test_every_schedule_is_tested():
+    assert set(SCHEDULES) == {"constant", "inverse", "hyperbolic"}
+    assert set(DEFAULT_RATES) == {"normalized", *SCHEDULES}
+
+
+@pytest.mark.parametrize("schedule", [lambda t: 1 / np.sqrt(t), lambda t: 0.5, lambda t: (1 / t).tolist()])
+def test_callable_schedules(schedule):
+    row_numbers = np.arange(1, 9)
+    rates = scheduled_rates(schedule, 123.0, row_numbers)
+    assert rates.shape == row_numbers.shape
+    assert rates.dtype == float
+    assert_allclose(rates, np.broadcast_to(schedule(row_numbers), 8))
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "rate"), [("normalized", 8.0), ("constant", 1e-3), ("inverse", 0.01), ("hyperbolic", 3e-3)]
+)
+def test_initial_rates(learning_rate, rate):
+    assert make_settings(learning_rate=learning_rate).learning_rate_init == rate
+    assert make_settings(learning_rate=learning_rate, learning_rate_init=0.25).learning_rate_init == 0.25
+
+
+def test_a_schedule_sees_row_numbers_not_calls():
+    X, y, weights = make_stream(0, 60)
+    seen = []
+
+    def schedule(row_numbers):
+        seen.extend(row_numbers.tolist())
+        return np.full(len(row_numbers), 0.1)
+
+    classifier = GLNClassifier((2,), 1, learning_rate=schedule, backend="numpy", random_state=0)
+    for row in range(60):
+        before = len(seen)
+        classifier.partial_fit(X[row : row + 1], y[row : row + 1], [0, 1, 2], weights[row : row + 1])
+        number = np.count_nonzero(weights[: row + 1])
+        expected = [number] if number > 1 and weights[row] else []
+        if number in (1, 2, 4, 8, 16, 32) and weights[row]:
+            expected += range(1, number + 1)  # the replay
+        assert seen[before:] == expected
+
+
+# The preconditioner
+
+
+def random_rows(n=30, size=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, size)) @ rng.normal(size=(size, size)), rng.choice([0.0, 0.5, 1.0, 3.0], size=n)
+
+
+def preconditioner_of(rows, weights, floor):
+    preconditioner = Preconditioner.empty(1, rows.shape[1], floor)
+    for part in np.array_split(np.arange(len(rows)), 3):
+        moment = np.einsum("n,ni,nj->ij", weights[part], rows[part], rows[part])
+        preconditioner.update(moment[np.newaxis], weights[part].sum())
+    return preconditioner
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0, 50.0])
+def test_preconditioner_is_the_regularised_inverse(floor):
+    rows, weights = random_rows()
+    preconditioner = preconditioner_of(rows, weights, floor)
+    assert preconditioner.matrix is None
+    preconditioner.refresh(np.dtype("float64"))
+    moment = (rows * weights[:, np.newaxis]).T @ rows / weights.sum()
+    ridge = max(np.linalg.eigvalsh(moment).mean(), floor)
+    assert_allclose(np.linalg.inv(preconditioner.matrix[0]), moment + ridge * np.eye(4), rtol=1e-9)
+    assert_allclose(preconditioner.matrix[0], regularised_inverse(rows.tolist(), weights.tolist(), floor), rtol=1e-9)
+
+
+def test_every_output_has_its_own_matrix():
+    rows, _ = random_rows()
+    moments = np.stack([rows.T @ rows, 9 * rows.T @ rows])
+    preconditioner = Preconditioner.empty(2, 4, floor=1e-3)
+    preconditioner.update(moments, 30.0)
+    preconditioner.refresh(np.dtype("float64"))
+    assert_allclose(preconditioner.matrix[0], 9 * preconditioner.matrix[1], rtol=1e-9)
+
+
+def test_a_refresh_keeps_what_was_counted():
+    rows, weights = random_rows()
+    once, twice = preconditioner_of(rows[:15], weights[:15], 0.0), preconditioner_of(rows, weights, 0.0)
+    once.refresh(np.dtype("float32"))
+    assert once.matrix.dtype == np.float32
+    once.update((rows[15:] * weights[15:, np.newaxis]).T @ rows[15:], weights[15:].sum())
+    for preconditioner in (once, twice):
+        preconditioner.refresh(np.dtype("float64"))
+    assert_allclose(once.matrix, twice.matrix, rtol=1e-12)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0])
+def test_a_block_that_is_always_zero_has_a_finite_matrix(floor):
+    preconditioner = preconditioner_of(np.zeros((30, 4)), np.ones(30), floor)
+    preconditioner.refresh(np.dtype("float64"))
+    assert_array_equal(preconditioner.matrix[0], np.eye(4))
+
+
+def test_the_matrix_undoes_the_units_of_all_features_together():
+    rows, weights = random_rows()
+    left, right = (preconditioner_of(unit * rows, weights, 0.0) for unit in (1.0, 1e5))
+    for preconditioner in (left, right):
+        preconditioner.refresh(np.dtype("float64"))
+    assert_allclose(right.matrix * 1e10, left.matrix, rtol=1e-9)
+
+
+# The normalised step
+
+
+def blocks_of(kernels, rows, matrices, normalized=True):
+    blocks = []
+    for block, matrix in zip(rows, matrices, strict=True):
+        preconditioner = None
+        if matrix is not None:
+            preconditioner = Preconditioner.empty(len(matrix), matrix.shape[1], 0.0)
+            preconditioner.matrix = matrix
+        blocks.append(step_block(kernels, block, preconditioner, normalized))
+    return blocks
+
+
+def test_normalised_rates(backend):
+    rng = np.random.default_rng(1)
+    previous, base = rng.normal(size=(9, 3, 2)), rng.normal(size=(9, 1, 4))
+    roots = rng.normal(size=(3, 2, 2)), rng.normal(size=(1, 4, 4))
+    matrices = [root @ root.transpose(0, 2, 1) for root in roots]
+    blocks = blocks_of(backend, [previous, base], matrices)
+    rates = normalized_rates(blocks, 8.0)
+    assert rates.shape == (9, 3)
+    for t, k in np.ndindex(9, 3):
+        directions = [matrices[0][k] @ previous[t, k], matrices[1][0] @ base[t, 0]]
+        assert_allclose(blocks[0].directions[t, k], directions[0], rtol=1e-9)
+        assert_allclose(blocks[1].directions[t, 0], directions[1], rtol=1e-9)
+        assert_allclose(rates[t, k], 8.0 / (previous[t, k] @ directions[0] + base[t, 0] @ directions[1]), rtol=1e-9)
+
+
+def test_without_a_preconditioner_the_direction_is_the_input(backend):
+    base = np.random.default_rng(2).normal(size=(9, 1, 4))
+    blocks = blocks_of(backend, [base], [None])
+    assert_array_equal(blocks[0].directions, base)
+    assert_allclose(normalized_rates(blocks, 2.0)[:, 0], 2.0 / np.square(base[:, 0]).sum(axis=1))
+
+
+def test_the_plain_step_is_the_gradient(backend):
+    base = np.random.default_rng(2).normal(size=(9, 1, 4))
+    (block,) = blocks_of(backend, [base], [None], normalized=False)
+    assert block.inputs is block.directions is base
+    assert block.squares is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_zero_inputs_make_no_step(backend, dtype):
+    base = np.zeros((2, 1, 3), dtype)
+    base[1] = 0.5
+    (block,) = blocks_of(backend, [base], [np.eye(3, dtype=dtype)[np.newaxis]])
+    rates = normalized_rates([block], 8.0)
+    assert rates.dtype == dtype
+    assert np.isfinite(rates).all()
+    weights, energy, _ = backend.bernoulli_learn(
+        np.full((1, 1, 1, 3), 0.25, dtype),
+        np.zeros((1, 1, 1), dtype),
+        np.zeros((1, 1, 1), np.int32),
+        (base[:1],),
+        (block.directions[:1],),
+        np.ones((1, 1), dtype),
+        rates[:1],
+        damping=2.0,
+        max_logit=9.0,
+        max_weight=np.inf,
+        batch_size=1,
+    )
+    assert_array_equal(weights, 0.25)
+    assert_allclose(energy, 0.25)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_features_that_say_nothing_leave_no_trace(dtype):
+    X, y, _ = make_stream(3, 100, n_classes=2)
+    classifier = GLNClassifier((3,), 1, bias=False, dtype=dtype, backend="numpy", random_state=0)
+    classifier.fit(np.zeros_like(X), y)
+    assert_array_equal(classifier.predict_proba(np.nan_to_num(X)), 0.5)

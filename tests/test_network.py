@@ -1,0 +1,260 @@
+"""The network as plain arrays: halfspaces, initial weights, aggregation, tasks."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import kstest
+
+from sklearn_gln._network import aggregate, draw_halfspaces, init_network, learn
+from sklearn_gln.kernels import get_kernels
+from sklearn_gln.kernels._threads import layer_tasks
+from tests.conftest import make_settings
+
+
+def make_pool(n=40, n_side=5, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, n_side)) * rng.uniform(0.1, 5.0, n_side) + rng.normal(size=n_side)
+
+
+def draw(pool, n_neurons=30, seed=1, **params):
+    settings = make_settings(pool.shape[1], **params)
+    return draw_halfspaces(pool, n_neurons, settings, np.random.default_rng(seed))
+
+
+def directions(pool):
+    """Unit differences of all pairs of rows: (n_pairs, n_side)."""
+    differences = np.array([a - b for a, b in combinations(pool, 2)])
+    return differences / np.linalg.norm(differences, axis=1, keepdims=True)
+
+
+def assert_unit_length(normals):
+    assert_allclose(np.linalg.norm(normals, axis=-1), 1.0, rtol=1e-12)
+
+
+# Halfspaces
+
+
+@pytest.mark.parametrize("halfspaces", ["pairs", "gaussian", "raw_gaussian"])
+@pytest.mark.parametrize("context_dim", [0, 1, 4])
+def test_shapes_of_halfspaces(halfspaces, context_dim):
+    normals, offsets = draw(make_pool(), n_neurons=6, halfspaces=halfspaces, context_dim=context_dim)
+    assert normals.shape == (6, context_dim, 5)
+    assert offsets.shape == (6, context_dim)
+
+
+def test_pair_normals_are_unit_differences_of_pool_rows():
+    pool = make_pool()
+    normals, _ = draw(pool, context_dim=4)
+    assert_unit_length(normals)
+    cosines = normals.reshape(-1, 5) @ directions(pool).T
+    assert_allclose(np.abs(cosines).max(axis=1), 1.0, rtol=1e-12)
+    pairs = np.abs(cosines).argmax(axis=1)
+    assert len(np.unique(pairs)) > 0.8 * len(pairs)  # 780 pairs for 120 normals
+    signs = np.sign(cosines[np.arange(len(pairs)), pairs])
+    assert 0.3 < np.mean(signs > 0) < 0.7
+
+
+def test_pair_normals_of_two_rows_are_their_difference():
+    pool = make_pool(n=2)
+    normals, _ = draw(pool)
+    assert_allclose(np.abs(normals.reshape(-1, 5) @ directions(pool)[0]), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [40, 256])
+def test_offsets_of_pairs_without_noise_are_medians(n):
+    pool = make_pool(n)
+    normals, offsets = draw(pool, offset_scale=0.0)
+    projections = pool @ normals.reshape(-1, 5).T
+    assert_allclose(offsets.ravel(), np.median(projections, axis=0), rtol=1e-12)
+    assert_array_equal(np.sum(projections > offsets.ravel(), axis=0), n // 2)
+
+
+@pytest.mark.parametrize(("offset_scale", "spread"), [(None, 0.5), (0.2, 0.2), (3.0, 3.0)])
+def test_offsets_of_pairs_spread_around_the_median(offset_scale, spread):
+    pool = make_pool()
+    normals, offsets = draw(pool, n_neurons=800, offset_scale=offset_scale)
+    projections = pool @ normals.reshape(-1, 5).T
+    noise = (offsets.ravel() - np.median(projections, axis=0)) / projections.std(axis=0)
+    assert kstest(noise / spread, "norm").pvalue > 0.01
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-8])
+def test_coincident_rows_give_gaussian_normals(spread):
+    rng = np.random.default_rng(2)
+    pool = np.repeat(make_pool(n=2), 20, axis=0)
+    pool += spread * rng.normal(size=pool.shape)
+    normals, offsets = draw(pool, n_neurons=200)
+    assert_unit_length(normals)
+    assert np.isfinite(offsets).all()
+    of_pair = np.abs(normals.reshape(-1, 5) @ directions(pool[[0, -1]])[0]) > 1 - 1e-6
+    assert 0.4 < of_pair.mean() < 0.6  # 20 of a row's 39 partners are the other row
+    others = normals.reshape(-1, 5)[~of_pair]
+    assert_allclose(np.cov(others.T, bias=True), np.eye(5) / 5, atol=0.05)  # of all directions alike
+
+
+@pytest.mark.parametrize("pool", [np.zeros((6, 3)), np.full((6, 3), 7.3), np.array([[1.0, -2.0, 0.5]])])
+def test_pools_without_directions(pool):
+    normals, offsets = draw(pool, n_neurons=300, context_dim=2)
+    assert_unit_length(normals)
+    assert_allclose(np.cov(normals.reshape(-1, 3).T, bias=True), np.eye(3) / 3, atol=0.05)
+    assert_allclose(offsets, normals @ pool[0], rtol=1e-9, atol=1e-12)
+
+
+def test_gaussian_halfspaces_look_at_no_data():
+    pool = make_pool()
+    normals, offsets = draw(pool, n_neurons=500, halfspaces="gaussian")
+    assert_unit_length(normals)
+    assert_array_equal(offsets, 0.0)
+    assert_allclose(np.cov(normals.reshape(-1, 5).T, bias=True), np.eye(5) / 5, atol=0.02)
+    assert_array_equal(draw(1e3 + pool[:1], n_neurons=500, halfspaces="gaussian")[0], normals)
+
+
+def test_offsets_of_gaussian_halfspaces():
+    _, offsets = draw(make_pool(), n_neurons=800, halfspaces="gaussian", offset_scale=0.3)
+    assert kstest(offsets.ravel() / 0.3, "norm").pvalue > 0.01
+
+
+def test_raw_normals_are_not_normalised():
+    raw, offsets = draw(make_pool(), n_neurons=800, halfspaces="raw_gaussian")
+    unit, _ = draw(make_pool(), n_neurons=800, halfspaces="gaussian")
+    assert kstest(raw.ravel(), "norm").pvalue > 0.01
+    assert_allclose(raw / np.linalg.norm(raw, axis=-1, keepdims=True), unit, rtol=1e-12)
+    assert_array_equal(offsets, 0.0)
+
+
+# A new network
+
+
+def new_network(outputs=(0, 1, 2), seed=5, pool=None, **params):
+    pool = make_pool() if pool is None else pool
+    settings = make_settings(pool.shape[1], **{"layer_sizes": (4, 3), "context_dim": 2, "dtype": "float64", **params})
+    return init_network(pool.shape[1] + 1, pool, np.array(outputs), settings, seed)
+
+
+@pytest.mark.parametrize("halfspaces", ["pairs", "gaussian", "raw_gaussian"])
+@pytest.mark.parametrize("share", [True, False])
+def test_a_seed_determines_the_network(halfspaces, share):
+    params = {"halfspaces": halfspaces, "share_halfspaces": share, "offset_scale": 0.5}
+    network, same, other = (new_network(seed=seed, **params) for seed in (5, 5, 6))
+    assert network.hyperplanes.shape == (1 if share else 3, 7, 2, 5)
+    assert network.offsets.shape == (1 if share else 3, 7, 2)
+    for name in ("hyperplanes", "offsets"):
+        array = getattr(network, name)
+        assert_array_equal(getattr(same, name), array)
+        assert not np.isclose(getattr(other, name), array).any()
+    assert len(np.unique(network.hyperplanes.reshape(-1, 5), axis=0)) == network.offsets.size
+
+
+@pytest.mark.parametrize("halfspaces", ["pairs", "gaussian"])
+@pytest.mark.parametrize("outputs", [[0, 2], [2], [1, 0]])
+def test_a_subset_of_outputs_draws_the_same_halfspaces(halfspaces, outputs):
+    params = {"halfspaces": halfspaces, "offset_scale": 0.5}
+    for name in ("hyperplanes", "offsets"):
+        apart = getattr(new_network(share_halfspaces=False, **params), name)
+        assert_array_equal(getattr(new_network(outputs, share_halfspaces=False, **params), name), apart[outputs])
+        shared = getattr(new_network(**params), name)
+        assert_array_equal(getattr(new_network(outputs, **params), name), shared)
+
+
+def test_layers_do_not_depend_on_the_layers_after_them():
+    first = new_network(layer_sizes=(4,)).hyperplanes
+    assert_array_equal(new_network(layer_sizes=(4, 3)).hyperplanes[:, :4], first)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_initial_weights(skip, bias):
+    layers = {
+        kind: new_network(initial_weights=kind, skip=skip, bias=bias, aggregation="neuron").layers
+        for kind in ("mean", "uniform", "zero")
+    }
+    beside = 6 if skip else int(bias)
+    n_inputs, n_previous = [6, 4 + beside, 3 + beside], [0, 4, 3]
+    for number, n_neurons in enumerate([4, 3, 1]):
+        for kind in layers:
+            layer = layers[kind][number]
+            assert layer.weights.shape == (3, n_neurons, 4, n_inputs[number])
+            assert layer.energy.shape == (3, n_neurons, 4)
+            assert_array_equal(layer.energy, 0.0)
+        assert_array_equal(layers["zero"][number].weights, 0.0)
+        assert_allclose(layers["uniform"][number].weights, 1 / n_inputs[number])
+        p, x = np.split(layers["mean"][number].weights, [n_previous[number]], axis=-1)
+        assert_allclose(p, 1 / max(p.shape[-1], 1))
+        assert_array_equal(x, 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", np.float32])
+def test_arrays_have_the_dtype_of_the_settings(dtype):
+    network = new_network(dtype=dtype)
+    for array in (network.hyperplanes, network.offsets, *(layer.weights for layer in network.layers)):
+        assert array.dtype == dtype
+
+
+@pytest.mark.parametrize("aggregation", ["layers", "last_layer", "neuron"])
+def test_aggregate(aggregation):
+    rng = np.random.default_rng(3)
+    sizes = (7, 2, 1) if aggregation == "neuron" else (7, 2)
+    logits = [rng.normal(size=(5, 3, size)).astype(np.float32) for size in sizes]
+    means = [layer.astype(float).mean(axis=2) for layer in logits]
+    expected = (means[0] + means[1]) / 2 if aggregation == "layers" else means[-1]
+    got = aggregate(logits, aggregation, get_kernels("numpy"))
+    assert got.dtype == float
+    assert_allclose(got, expected, rtol=1e-12)
+
+
+# Learning
+
+
+def learn_rows(network, backend, n=60, **params):
+    rng = np.random.default_rng(4)
+    rows = make_pool(n)
+    settings = make_settings(5, **{"layer_sizes": (4, 3), "context_dim": 2, "dtype": "float64", **params})
+    targets = rng.integers(2, size=(n, 3)).astype(float)
+    base_logits = np.column_stack([rows, np.ones(n)])
+    return learn(network, backend, base_logits, rows, targets, None, np.arange(1, n + 1), settings)
+
+
+@pytest.mark.parametrize("initial_weights", ["mean", "uniform", "zero"])
+def test_contexts_that_no_row_visits_keep_their_initial_weights(backend, initial_weights):
+    params = {"context_dim": 6, "initial_weights": initial_weights}
+    network, untouched = new_network(**params), new_network(**params)
+    learn_rows(network, backend, n=25, **params)
+    for layer, initial in zip(network.layers, untouched.layers, strict=True):
+        visited = layer.energy > 0
+        assert 0.02 < visited.mean() < 0.4
+        assert_array_equal(layer.weights[~visited], initial.weights[~visited])
+        assert np.all(np.any(layer.weights[visited] != initial.weights[visited], axis=-1))
+
+
+def test_before_any_step_a_layer_passes_on_the_mean_of_the_layer_before(backend):
+    network = new_network(layer_sizes=(3, 4, 2))
+    rng = np.random.default_rng(5)
+    network.layers[0].weights[:] = rng.normal(size=network.layers[0].weights.shape)
+    logits = learn_rows(network, backend, n=1, layer_sizes=(3, 4, 2))
+    assert np.ptp(logits[0], axis=2).min() > 0.01
+    for layer in logits[1:]:
+        assert_allclose(layer, np.broadcast_to(logits[0].mean(axis=2, keepdims=True), layer.shape), rtol=1e-12)
+
+
+# Tasks
+
+
+@pytest.mark.parametrize("n_rows", [1, 100, 5000])
+@pytest.mark.parametrize("task_size", [1, 16, 100])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (10, 50), (10, 1), (3, 16), (7, 13), (2, 101)])
+def test_tasks_cover_every_neuron_once(n_rows, task_size, shape):
+    tasks = layer_tasks(n_rows, *shape, task_size)
+    covered = np.zeros(shape, int)
+    array = np.empty(shape)
+    for task in tasks:
+        covered[task] += 1
+        assert array[task].size
+        assert array[task].flags.c_contiguous
+    assert_array_equal(covered, 1)
+    if len(tasks) > 1:
+        assert max(array[task].size for task in tasks) <= task_size
+    if n_rows == 5000 and np.prod(shape) > task_size:
+        assert len(tasks) > 1
+    assert tasks == layer_tasks(n_rows, *shape, task_size)
