@@ -46,7 +46,7 @@ class BaseGLN(BaseEstimator):
         "shuffle": ["boolean"],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [StrOptions({"auto", *BACKENDS})],
-        "n_jobs": [Integral, None],
+        "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
 
@@ -128,6 +128,7 @@ class BaseGLN(BaseEstimator):
 
     def _new_online(self, outputs, random_state) -> OnlineNetwork:
         """A network that has seen nothing, for the outputs of these numbers."""
+        get_kernels(self.backend)  # a missing package is found before anything is learned
         seed = random_state.randint(np.iinfo(np.int32).max)
         n_features = self.n_features_in_
         return OnlineNetwork.new(self._settings(n_features), self.base_predictor, n_features, outputs, seed)
@@ -140,8 +141,12 @@ class BaseGLN(BaseEstimator):
             yield in_tasks(kernels)
             return
         # BLAS threads wait actively for their next product and would take the cores from ours.
-        with ThreadpoolController().limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_jobs) as executor:
-            yield in_tasks(kernels, executor if n_jobs > 1 else None)
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            if n_jobs == 1:
+                yield in_tasks(kernels)
+            else:
+                with ThreadPoolExecutor(n_jobs) as executor:
+                    yield in_tasks(kernels, executor)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""

@@ -97,7 +97,7 @@ def bernoulli_learn(
     selected = by_neuron(contexts)
     targets, rates = by_neuron(targets[..., np.newaxis]), by_neuron(rates[..., np.newaxis])
     visits = None if sample_weight is None else by_neuron(sample_weight[..., np.newaxis])
-    guard = _Guard(max_weight, np.abs(flat_weights).max(axis=(1, 2))) if np.isfinite(max_weight) else None
+    guard = _Guard(max_weight, _largest(flat_weights)) if np.isfinite(max_weight) else None
     logits = np.empty((n_rows, n_outputs * n_neurons), weights.dtype)
     block_rows = batch_size * max(1, BLOCK_ROWS // batch_size)
     for start in range(0, n_rows, block_rows):
@@ -206,9 +206,10 @@ def _recursion(logits: Array, squares: Array, coupling: Array | None, energy: Ar
     flat_energy = energy.reshape(-1)
     for batch in block.batches():
         chain = chains[batch]
-        steps[batch], errors = _visit(logits[batch], squares[batch], flat_energy[chain], block, batch)
+        before = flat_energy[chain]
+        steps[batch], errors = _visit(logits[batch], squares[batch], before, block, batch)
         if block.batch_size == 1:
-            flat_energy[chain] += errors
+            flat_energy[chain] = before + errors
         else:
             np.add.at(flat_energy, chain, errors)
         if coupling is not None:
@@ -223,17 +224,22 @@ def _visit(
     """The summed step and squared error of all visits of some rows."""
     targets, rates = block.targets[rows, neurons], block.rates[rows, neurons]
     if block.visits is None:
-        errors = expit(np.clip(logits, -block.max_logit, block.max_logit)) - targets
+        errors = _probability(logits, block.max_logit) - targets
         return rates * errors / (1 + block.damping * energy), errors * errors
     visits = block.visits[rows, neurons]
     steps, squared_errors = np.zeros_like(logits), np.zeros_like(logits)
     while (visits > 0).any():
         part = np.clip(visits, 0, 1)
-        errors = expit(np.clip(logits - steps * squares, -block.max_logit, block.max_logit)) - targets
+        errors = _probability(logits - steps * squares, block.max_logit) - targets
         steps += part * rates * errors / (1 + block.damping * (energy + squared_errors))
         squared_errors += part * errors * errors
         visits = visits - 1
     return steps, squared_errors
+
+
+def _probability(logits: Array, max_logit: float) -> Array:
+    clipped = np.minimum(np.maximum(logits, -max_logit), max_logit)  # np.clip takes longer on a few numbers
+    return expit(clipped)
 
 
 def _dense_dots(weights: Array, contexts: Array, inputs: Array) -> Array:
@@ -283,10 +289,15 @@ def _could_be_clipped(weights: Array, steps: Array, block: _Block, guard: _Guard
     for neurons, _, directions in block.groups:
         growth[neurons] = np.abs(directions).max(axis=1, initial=0) @ np.abs(steps[:, neurons])
     doubtful = guard.largest + growth > guard.max_weight
-    guard.largest[doubtful] = np.abs(weights[doubtful]).max(axis=(1, 2))
+    guard.largest[doubtful] = _largest(weights[doubtful])
     clipped: Array = guard.largest + growth > guard.max_weight
     guard.largest[:] = np.where(clipped, guard.max_weight, guard.largest + growth)
     return clipped
+
+
+def _largest(weights: Array) -> Array:
+    """The largest |weight| of each neuron, without a copy of the weights: (neurons,)."""
+    return np.maximum(weights.max(axis=(1, 2)), -weights.min(axis=(1, 2)))
 
 
 def _learn_by_row(
