@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 from threadpoolctl import ThreadpoolController
 
-from sklearn_gln._base_predictor import SCALINGS
+from sklearn_gln._base_predictor import SCALINGS, make_rows
 from sklearn_gln._compat import Interval, Options, StrOptions, check_sample_weight
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER
 from sklearn_gln._network import Settings
@@ -74,16 +74,27 @@ class BaseGLN(BaseEstimator):
             raise
 
     def _check_X(self, X, *, reset=False):
-        return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        """The rows that `_online` takes."""
+        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        return self._rows(X, reset)
 
     def _check_X_y(self, X, y, sample_weight, *, reset):
-        """X (n, n_features) float, y as given (n,), sample_weight (n,) float64."""
-        X, y = validate_data(
-            self, X, y, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", y_numeric=False
-        )
-        return X, y, check_sample_weight(sample_weight, X)
+        """The rows that `_online` takes, y as given (n,), sample_weight (n,) float64."""
+        X, y = validate_data(self, X, y, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+        return self._rows(X, reset), y, check_sample_weight(sample_weight, X)
 
-    def _settings(self, n_features: int) -> Settings:
+    def _rows(self, X, reset):
+        if reset:
+            return make_rows(self.base_predictor, X)
+        rows = make_rows(self._online.predictor.kind, X)
+        if rows.shape[1] != self._online.n_columns:
+            raise ValueError(
+                f"The base_predictor returned {rows.shape[1] - X.shape[1]} base probabilities for each row, and "
+                f"{self._online.n_columns - X.shape[1]} in the first call; their number must stay."
+            )
+        return rows
+
+    def _settings(self, n_base: int) -> Settings:
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
         sizes = tuple(self.layer_sizes)
         if not all(isinstance(size, Integral) and size > 0 for size in sizes):
@@ -105,7 +116,7 @@ class BaseGLN(BaseEstimator):
                 f"preconditioner='full' belongs to learning_rate='normalized'; got learning_rate="
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
-        narrow = n_features <= MAX_FULL_PRECONDITIONER
+        narrow = n_base <= MAX_FULL_PRECONDITIONER
         rate = DEFAULT_RATES.get(self.learning_rate if isinstance(self.learning_rate, str) else "", 1.0)
         return Settings(
             layer_sizes=sizes,
@@ -126,12 +137,14 @@ class BaseGLN(BaseEstimator):
             dtype=np.dtype(self.dtype).name,
         )
 
-    def _new_online(self, outputs, random_state) -> OnlineNetwork:
-        """A network that has seen nothing, for the outputs of these numbers."""
+    def _new_online(self, rows, outputs, random_state) -> OnlineNetwork:
+        """A network that has seen nothing, for rows like these and the outputs of these numbers."""
         get_kernels(self.backend)  # a missing package is found before anything is learned
-        seed = random_state.randint(np.iinfo(np.int32).max)
         n_features = self.n_features_in_
-        return OnlineNetwork.new(self._settings(n_features), self.base_predictor, n_features, outputs, seed)
+        n_given = rows.shape[1] - n_features
+        settings = self._settings(n_given or n_features)
+        seed = random_state.randint(np.iinfo(np.int32).max)
+        return OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
 
     @contextmanager
     def _kernels(self, n_rows: int) -> Iterator[Kernels]:

@@ -14,6 +14,7 @@ CACHED_ROWS = 128  # rows of one pass through several operations
 NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
 
 Array = NDArray[Any]
+BaseKind = str | Callable[[Array], Array]
 
 
 @dataclass
@@ -57,9 +58,9 @@ class RunningMoments:
 
 @dataclass
 class BasePredictor:
-    """What the network sees of a row: base logits x and side information z."""
+    """What the network sees of a row, as `make_rows` gives it: base logits x and side information z."""
 
-    kind: str | Callable[[Array], Array]
+    kind: BaseKind
     eps: float
     bias: bool
     moments: RunningMoments
@@ -70,10 +71,10 @@ class BasePredictor:
     def has_statistics(self) -> bool:
         return self.kind not in ("minmax", "identity")
 
-    def update(self, X: Array, sample_weight: Array | None) -> None:
-        """Take rows X (n, n_features) into the statistics; `refresh` brings them to bear."""
+    def update(self, rows: Array, sample_weight: Array | None) -> None:
+        """Take rows into the statistics; `refresh` brings them to bear."""
         if self.has_statistics:
-            self.moments.update(X, sample_weight)
+            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight)
 
     def refresh(self) -> None:
         variance = self.moments.variance
@@ -84,20 +85,22 @@ class BasePredictor:
         informative = deviation > NEGLIGIBLE * np.abs(self.mean)
         self.inverse_deviation = np.divide(1, deviation, out=np.zeros_like(deviation), where=informative)
 
-    def transform(self, X: Array) -> tuple[Array, Array]:
-        """Rows X (n, n_features) -> base logits (n, n_base), the constant 1 last if `bias`; side info (n, n_side)."""
+    def transform(self, rows: Array) -> tuple[Array, Array]:
+        """Rows -> base logits (n, n_base), the constant 1 last if `bias`; side information (n, n_side)."""
         max_logit = np.log((1 - self.eps) / self.eps)
+        n_features = len(self.moments.mean)
+        X, given = rows[:, :n_features], rows[:, n_features:]
         if self.has_statistics:
             side_info = _fill_missing(np.clip((X - self.mean) * self.inverse_deviation, -CLIP, CLIP))
         else:
             missing = np.isnan(X)
             side_info = np.where(missing, 0, X) if missing.any() else X
         if callable(self.kind):
-            logits = _logit(_probabilities_of(self.kind, X), max_logit)
+            logits = _logit(given, max_logit)
         elif self.kind == "minmax":
             logits = _minmax_logit(X, max_logit)
         elif self.kind == "identity":
-            logits = _logit(_check_probabilities(X, "The features (base_predictor='identity')"), max_logit)
+            logits = _logit(X, max_logit)
         else:
             logits = side_info
         if self.bias:
@@ -128,14 +131,20 @@ def _minmax_logit(X: Array, max_logit: float) -> Array:
     return logits
 
 
-def _probabilities_of(predictor: Callable[[Array], Array], X: Array) -> Array:
-    probabilities = np.asarray(predictor(X))
+def make_rows(kind: BaseKind, X: Array) -> Array:
+    """Rows that the network can take: X (n, n_features), and beside it the probabilities that a callable gives.
+
+    Base probabilities that are none raise ValueError here, before anything is learned from them.
+    """
+    if not callable(kind):
+        return _check_probabilities(X, "The features (base_predictor='identity')") if kind == "identity" else X
+    probabilities = np.asarray(kind(X))
     if probabilities.ndim != 2 or len(probabilities) != len(X):
         raise ValueError(
             f"The base_predictor returned an array of shape {probabilities.shape} for {len(X)} rows; it must return "
             f"one row of base probabilities for each row, shape ({len(X)}, n_base)."
         )
-    return _check_probabilities(probabilities, "The base_predictor's probabilities")
+    return np.hstack([X, _check_probabilities(probabilities, "The base_predictor's probabilities")])
 
 
 def _check_probabilities(probabilities: Array, name: str) -> Array:

@@ -259,7 +259,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             if not rows.size:
                 raise ValueError("sample_weight is zero for every row: there is nothing to learn from.")
             random_state = check_random_state(self.random_state)
-            online = self._new_online(self._outputs(), random_state)
+            online = self._new_online(X, self._outputs(), random_state)
             progress = np.zeros(3)
             for epoch, order in enumerate(self._epochs(rows, random_state)):
                 for block, logits in self._learn(online, X, codes, weights, order):
@@ -327,7 +327,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             self._announce_classes(classes, begun)
             codes = self._encode(y)
             if not begun:
-                self._online = self._new_online(self._outputs(), check_random_state(self.random_state))
+                self._online = self._new_online(X, self._outputs(), check_random_state(self.random_state))
                 self._class_counts = np.zeros(len(self.classes_), int)
                 self._progress = np.zeros(3)
             weights = sample_weight * self._class_weights_in_stream(codes, sample_weight > 0)

@@ -10,14 +10,14 @@ after row                      what happens
 =============================  =======================================================================================
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gln._base_predictor import BasePredictor, RunningMoments
+from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._learning_rate import Preconditioner
 from sklearn_gln._network import (
     Network,
@@ -51,6 +51,7 @@ class OnlineNetwork:
 
     settings: Settings
     predictor: BasePredictor
+    n_columns: int  # of rows
     outputs: Array  # (n_outputs,): the class that each output tells from the others
     seed: int
     n_rows_seen: int = 0  # of positive weight
@@ -59,15 +60,11 @@ class OnlineNetwork:
 
     @classmethod
     def new(
-        cls,
-        settings: Settings,
-        base_predictor: str | Callable[[Array], Array],
-        n_features: int,
-        outputs: Array,
-        seed: int,
+        cls, settings: Settings, base_predictor: BaseKind, n_features: int, outputs: Array, seed: int, n_given: int = 0
     ) -> "OnlineNetwork":
+        """A network that has seen nothing, for rows of n_features features and n_given base probabilities."""
         predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
-        return cls(settings, predictor, outputs, seed)
+        return cls(settings, predictor, n_features + n_given, outputs, seed)
 
     def learn(
         self,
@@ -77,7 +74,7 @@ class OnlineNetwork:
         kernels: Kernels,
         order: Array | None = None,
     ) -> Iterator[tuple[Array, Array]]:
-        """Learn rows X (n, n_features) of class numbers y (n,), visited in `order`, a block at a time.
+        """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
         Yields the indices of each block's rows and the logits (n_block, n_outputs) predicted before they were learned.
         A row of weight 0 is predicted only.
@@ -96,7 +93,7 @@ class OnlineNetwork:
             start = stop
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
-        """Output logits (n, n_outputs) for rows X (n, n_features)."""
+        """Output logits (n, n_outputs) for rows X (n, n_columns)."""
         network = self._in_force(kernels)
         if network is None:
             return np.zeros((len(X), len(self.outputs)))
@@ -139,7 +136,7 @@ class OnlineNetwork:
     def _rebuild(self, kernels: Kernels) -> None:
         dtype = np.dtype(self.settings.dtype)
         X, y, sample_weight = (np.concatenate(parts) for parts in zip(*self.buffer, strict=True))
-        self.predictor.moments = RunningMoments.empty(X.shape[1])
+        self.predictor.moments = RunningMoments.empty(len(self.predictor.moments.mean))
         self.predictor.update(X, sample_weight)
         self.predictor.refresh()
         base_logits, side_info = self.predictor.transform(X)
