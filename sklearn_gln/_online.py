@@ -11,7 +11,8 @@ after row                      what happens
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,8 +131,18 @@ class OnlineNetwork:
         targets = y[:, np.newaxis] == self.outputs
         visits = None if np.all(sample_weight == 1) else sample_weight
         base_logits, side_info = self.predictor.transform(X)
-        logits = learn(network, kernels, base_logits, side_info, targets, visits, row_numbers, self.settings)
-        return aggregate(logits, self.settings.aggregation, kernels)
+        settings, parts = self.settings, [slice(None)]
+        exists = sample_weight > 0
+        if settings.batch_size > 1 and not exists.all():  # batch by batch: rows of weight 0 take no place in one
+            batches = (np.cumsum(exists) - exists) // settings.batch_size
+            ends = [*np.flatnonzero(np.diff(batches)) + 1, len(X)]
+            settings, parts = replace(settings, batch_size=len(X)), [slice(*ab) for ab in pairwise([0, *ends])]
+        logits = []
+        for rows in parts:
+            inputs = base_logits[rows], side_info[rows], targets[rows], None if visits is None else visits[rows]
+            by_layer = learn(network, kernels, *inputs, row_numbers[rows], settings)
+            logits.append(aggregate(by_layer, settings.aggregation, kernels))
+        return np.concatenate(logits)
 
     def _rebuild(self, kernels: Kernels) -> None:
         dtype = np.dtype(self.settings.dtype)

@@ -9,7 +9,7 @@ from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_gln import GLNClassifier
-from sklearn_gln._base_predictor import BasePredictor, RunningMoments
+from sklearn_gln._base_predictor import BasePredictor, RunningMoments, make_rows
 from tests import naive
 from tests.conftest import make_stream
 
@@ -124,7 +124,7 @@ def test_base_logits_and_side_information_equal_the_oracle(kind):
         X = expit(X)
     X[3] = np.nan
     X[4] = 0.25
-    x, z = predictor_of(kind, X, weights, eps=0.01).transform(X)
+    x, z = predictor_of(kind, X, weights, eps=0.01).transform(make_rows(kind, X))
     scale = naive.fit_scaler(kind, X.tolist(), weights.tolist(), 0.01)
     expected = [scale(row) for row in X.tolist()]
     assert_allclose(x, [[*row, 1.0] for row, _ in expected], rtol=1e-9, atol=1e-9)
@@ -212,7 +212,7 @@ def test_a_feature_that_was_never_seen_scales_to_zero():
 @pytest.mark.parametrize("kind", ["standard", "global", "minmax", "identity", expit])
 def test_missing_values_are_no_evidence(kind):
     X = expit(make_stream(11, 50, missing=0.2)[0])
-    x, z = predictor_of(kind, X).transform(X)
+    x, z = predictor_of(kind, X).transform(make_rows(kind, X))
     missing = np.isnan(X)
     assert missing.any()
     assert_array_equal(x[:, :-1][missing], 0.0)
@@ -235,7 +235,7 @@ def test_input_is_left_as_it_was():
     X[5] = 0.5
     copy = X.copy()
     for kind in ("standard", "global", "minmax", "identity", expit):
-        predictor_of(kind, X).transform(X)
+        predictor_of(kind, X).transform(make_rows(kind, X))
         assert_array_equal(X, copy)
 
 
@@ -275,12 +275,13 @@ def test_identity_refuses_what_is_no_probability(value):
     X[3, 1] = value
     X[2, 2] = np.nan
     with pytest.raises(ValueError, match=rf"base_predictor='identity'.* \[0, 1\]; got values .*{value:.6g}"):
-        predictor_of("identity", X).transform(X)
+        make_rows("identity", X)
 
 
 def test_callables_give_base_probabilities():
     X = make_stream(15, 60, missing=0.1)[0]
-    x, z = predictor_of(lambda rows: expit(rows[:, :2]), X, eps=0.01).transform(X)
+    rows = make_rows(lambda rows: expit(rows[:, :2]), X)
+    x, z = predictor_of(expit, X, eps=0.01).transform(rows)
     expected = np.nan_to_num(np.clip(X[:, :2], -logit(0.99), logit(0.99)))
     assert_allclose(x, np.column_stack([expected, np.ones(60)]), rtol=1e-9)
     assert_array_equal(z, predictor_of("standard", X).transform(X)[1])
@@ -299,12 +300,13 @@ def test_callables_give_base_probabilities():
 def test_callables_that_return_something_else(predict, message):
     X = make_stream(16, 5)[0]
     with pytest.raises(ValueError, match=message):
-        predictor_of(predict, X).transform(X)
+        make_rows(predict, X)
 
 
 def test_callables_may_return_lists_and_integers():
     X = make_stream(17, 5)[0]
-    x, _ = predictor_of(lambda rows: [[0, 1]] * len(rows), X, eps=0.01, bias=False).transform(X)
+    rows = make_rows(lambda rows: [[0, 1]] * len(rows), X)
+    x, _ = predictor_of(expit, X, eps=0.01, bias=False).transform(rows)
     assert_allclose(x, [[-logit(0.99), logit(0.99)]] * 5)
 
 
@@ -326,7 +328,7 @@ def test_float32_features_have_float64_moments(kind):
 @pytest.mark.parametrize("kind", ["minmax", "identity", expit])
 def test_float32_probabilities(kind):
     X = expit(make_stream(19, 100)[0]).astype(np.float32)
-    x, z = predictor_of(kind, X).transform(X)
-    expected = predictor_of(kind, X.astype(float)).transform(X.astype(float))
+    x, z = predictor_of(kind, X).transform(make_rows(kind, X))
+    expected = predictor_of(kind, X.astype(float)).transform(make_rows(kind, X.astype(float)))
     assert_allclose(x, expected[0], rtol=1e-3, atol=1e-4)
     assert_allclose(z, expected[1], rtol=1e-6, atol=1e-6)

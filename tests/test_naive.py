@@ -1,5 +1,6 @@
 """The oracle itself, against results that are known by hand or by other means."""
 
+import itertools
 import math
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_moments_weigh_rows_leave_out_nan_and_silence_constants(base_predictor):
 
 
 def test_features_in_any_unit_scale_alike():
-    rows = np.random.default_rng(2).normal(size=(9, 2)) + [1e6, 0.0]
+    rows = [*np.random.default_rng(2).normal(size=(9, 2)), 1000000.0, 0.0]
     scaled = [
         naive.fit_scaler("standard", (unit * rows).tolist(), [1.0] * 9, 1e-4)((unit * rows[0]).tolist())[0]
         for unit in (1e-7, 1.0, 1e7)
@@ -250,7 +251,7 @@ def test_any_split_of_a_stream_is_the_same_stream():
     whole, parts = network(np.random.default_rng(10)), network(np.random.default_rng(10))
     logits = whole.learn(X, targets)
     cuts = [0, 1, 2, 3, 17, 64, 65, 80]
-    pieces = [parts.learn(X[a:b], targets[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [parts.learn(X[a:b], targets[a:b]) for a, b in itertools.pairwise(cuts)]
     assert_array_equal(np.concatenate(pieces), logits)
     assert_array_equal(parts.logits(X), whole.logits(X))
 

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, _online
+from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, next_event
 from tests import naive
@@ -55,7 +56,8 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
     params = {"dtype": "float64"} | params
     settings = make_settings(X.shape[1], **params)
     base_predictor = params.get("base_predictor", "standard")
-    online = OnlineNetwork.new(settings, base_predictor, X.shape[1], np.array(outputs), seed)
+    n_features, X = X.shape[1], make_rows(base_predictor, X)
+    online = OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, X.shape[1] - n_features)
     seen = []
 
     def select_contexts(*args):
@@ -69,7 +71,7 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], recording):
             logits[first:last][rows] = before
     if unseen is not None:
-        logits = np.concatenate([logits, online.infer(unseen, recording)])
+        logits = np.concatenate([logits, online.infer(make_rows(base_predictor, unseen), recording)])
     return Learned(logits, online, np.concatenate(seen))
 
 
