@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 TASK_SIZE = 16
-LOCKSTEP = 4  # neurons
+LOCKSTEP = 4  # neurons at most; fewer where their rows would crowd the L1 cache
+LOCKSTEP_INPUTS = 1024
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 
 # Reductions may be reordered and multiply-adds fused, so that loops vectorise; NaN and infinities keep their meaning.
@@ -218,8 +219,9 @@ def _learn(
     damping, max_logit, max_weight, logits,
 ):  # fmt: skip
     """Batches of one row. Some neurons take their rows in lockstep, so that their scalar work overlaps."""
-    n_outputs, n_neurons, n_contexts, _ = weights.shape
+    n_outputs, n_neurons, n_contexts, n_inputs = weights.shape
     n_rows = len(logits)
+    lockstep = min(LOCKSTEP, max(1, LOCKSTEP_INPUTS // max(1, n_inputs)))
     one = weights.dtype.type(1)
     visit, square = one, one
     ends = np.empty(n_contexts, np.int64)
@@ -229,8 +231,8 @@ def _learn(
     for k in range(n_outputs):
         kc, kr = min(k, len(contexts) - 1), min(k, rates.shape[1] - 1)
         kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
-        for first in range(0, n_neurons if n_rows else 0, LOCKSTEP):
-            in_step = min(LOCKSTEP, n_neurons - first)
+        for first in range(0, n_neurons if n_rows else 0, lockstep):
+            in_step = min(lockstep, n_neurons - first)
             for q in range(in_step):
                 _sort_by_context(contexts[kc, first + q], n_contexts, ends, order[q])
                 t = order[q, 0]

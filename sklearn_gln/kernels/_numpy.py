@@ -190,9 +190,11 @@ def _coupling(block: _Block) -> Array | None:
     """[r, t]: how a unit step of row r moves the logit of row t, 0 where they do not meet: (rows, rows, neurons)."""
     if block.batch_size >= len(block.contexts):  # one batch: its rows do not see each other
         return None
-    coupling = (block.contexts[:, np.newaxis] == block.contexts).astype(block.rates.dtype)
+    meet = block.contexts[:, np.newaxis] == block.contexts
+    coupling = np.empty(meet.shape, block.rates.dtype)
     for neurons, inputs, directions in block.groups:
-        coupling[:, :, neurons] *= (directions @ inputs.T)[:, :, np.newaxis]
+        products = (directions @ inputs.T)[:, :, np.newaxis]
+        np.multiply(meet[:, :, neurons], products, out=coupling[:, :, neurons])
     return coupling
 
 
@@ -201,37 +203,38 @@ def _recursion(logits: Array, squares: Array, coupling: Array | None, energy: Ar
 
     `energy` (neurons, c) is brought up to date.
     """
-    steps = np.empty_like(logits)
+    steps, errors = np.empty_like(logits), np.empty_like(logits)
     chains = block.contexts + energy.shape[1] * np.arange(len(energy))
     flat_energy = energy.reshape(-1)
     for batch in block.batches():
-        chain = chains[batch]
-        before = flat_energy[chain]
-        steps[batch], errors = _visit(logits[batch], squares[batch], before, block, batch)
-        if block.batch_size == 1:
-            flat_energy[chain] = before + errors
-        else:
-            np.add.at(flat_energy, chain, errors)
+        before = flat_energy[chains[batch]] if block.damping else None
+        steps[batch], errors[batch] = _visit(logits[batch], squares[batch], before, block, batch)
+        if block.damping:  # else nothing in the block depends on its own errors
+            np.add.at(flat_energy, chains[batch], errors[batch])
         if coupling is not None:
             for r in range(batch.start, min(batch.stop, len(logits))):
                 logits[batch.stop :] -= coupling[r, batch.stop :] * steps[r]
+    if not block.damping:
+        np.add.at(flat_energy, chains, errors)
     return steps
 
 
 def _visit(
-    logits: Array, squares: Array, energy: Array, block: _Block, rows: slice, neurons: slice | Array = ALL
+    logits: Array, squares: Array, energy: Array | None, block: _Block, rows: slice, neurons: slice | Array = ALL
 ) -> tuple[Array, Array]:
-    """The summed step and squared error of all visits of some rows."""
+    """The summed step and squared error of all visits of some rows; energy may be None where nothing is damped."""
     targets, rates = block.targets[rows, neurons], block.rates[rows, neurons]
     if block.visits is None:
         errors = _probability(logits, block.max_logit) - targets
-        return rates * errors / (1 + block.damping * energy), errors * errors
+        steps = rates * errors
+        return steps if energy is None else steps / (1 + block.damping * energy), errors * errors
     visits = block.visits[rows, neurons]
     steps, squared_errors = np.zeros_like(logits), np.zeros_like(logits)
     while (visits > 0).any():
         part = np.clip(visits, 0, 1)
         errors = _probability(logits - steps * squares, block.max_logit) - targets
-        steps += part * rates * errors / (1 + block.damping * (energy + squared_errors))
+        damped = 1 if energy is None else 1 + block.damping * (energy + squared_errors)
+        steps += part * rates * errors / damped
         squared_errors += part * errors * errors
         visits = visits - 1
     return steps, squared_errors
