@@ -139,9 +139,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     Notes
     -----
     At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
-    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows. A row of weight q counts as q rows, also
-    in part. A missing value (NaN) is no evidence: its base logit is 0. Parameters are read when learning begins;
-    only `backend` and `n_jobs` may change later.
+    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows. A row of weight q is learned q times in
+    succession, also in part, and at most 1,000 times. A missing value (NaN) is no evidence: its base logit is 0.
+    Parameters are read when learning begins; only `backend` and `n_jobs` may change later.
 
     References
     ----------
@@ -333,10 +333,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             weights = sample_weight * self._class_weights_in_stream(codes, sample_weight > 0)
         probabilities = np.empty((len(X), len(self.classes_))) if predict else None
         order = None if predict else np.flatnonzero(weights)
+        counted = np.where(weights > 0, sample_weight, 0)
         progress = self._progress.copy()
         try:
             for block, logits in self._learn(self._online, X, codes, weights, order):
-                progress += self._scores(logits, codes[block], sample_weight[block])
+                progress += self._scores(logits, codes[block], counted[block])
                 self._class_counts += np.bincount(codes[block[weights[block] > 0]], minlength=len(self.classes_))
                 if predict:
                     probabilities[block] = self._probabilities(logits)

@@ -30,6 +30,11 @@ def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate:
     """The plain step's rate at each row: (n,)."""
     if callable(learning_rate):
         rates = np.asarray(learning_rate(row_numbers), dtype=float)
+        if rates.shape not in ((), row_numbers.shape) or not np.all((rates >= 0) & np.isfinite(rates)):
+            raise ValueError(
+                f"The learning_rate callable returned {rates!r:.200} for the row numbers {row_numbers!r:.200}; it must "
+                f"return one finite rate >= 0 for each, shape {row_numbers.shape}."
+            )
         return np.broadcast_to(rates, row_numbers.shape)
     return SCHEDULES[learning_rate](row_numbers, initial_rate)
 

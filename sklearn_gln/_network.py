@@ -13,6 +13,8 @@ from sklearn_gln.kernels import Kernels
 Array = NDArray[Any]
 
 POOL_ROWS = 256  # the first rows, from which pair halfspaces are drawn
+MAX_VISITS = 1000  # of a row: long before, its probability has reached its bound
+OFF_THE_ROWS = 1e-5  # of the projections: a median is a row's own projection, and rounding must not decide its side
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -79,6 +81,7 @@ def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.ran
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         projections = pool @ normals.T
         offsets = np.median(projections, axis=0) + settings.offset_scale * projections.std(axis=0) * noise
+        offsets += OFF_THE_ROWS * np.abs(projections).max(axis=0)
     else:
         normals = rng.standard_normal((count, n_side))
         offsets = settings.offset_scale * rng.standard_normal(count)
@@ -161,8 +164,12 @@ def learn(
     dtype = np.dtype(settings.dtype)
     contexts = _contexts_by_layer(network, kernels, side_info, dtype)
     targets = kernels.asarray(targets.astype(dtype))
-    visits = None if sample_weight is None else kernels.asarray(sample_weight[:, np.newaxis].astype(dtype))
-    total_weight = float(len(row_numbers) if sample_weight is None else sample_weight.sum())
+    visits = moment_weight = None
+    total_weight = float(len(row_numbers))
+    if sample_weight is not None:
+        visits = kernels.asarray(np.minimum(sample_weight, MAX_VISITS)[:, np.newaxis].astype(dtype))
+        moment_weight = kernels.asarray(sample_weight[:, np.newaxis].astype(dtype))
+        total_weight = float(sample_weight.sum())
     rate = settings.learning_rate_init
     if not settings.normalized:
         scheduled = scheduled_rates(settings.learning_rate, rate, row_numbers)
@@ -191,10 +198,12 @@ def learn(
             batch_size=settings.batch_size,
         )
         if layer.preconditioner is not None:
-            layer.preconditioner.update(kernels.to_numpy(kernels.second_moment(logits[-1], visits)), total_weight)
+            layer.preconditioner.update(
+                kernels.to_numpy(kernels.second_moment(logits[-1], moment_weight)), total_weight
+            )
         logits.append(layer_logits)
     if network.base_preconditioner is not None:
-        network.base_preconditioner.update(kernels.to_numpy(kernels.second_moment(base, visits)), total_weight)
+        network.base_preconditioner.update(kernels.to_numpy(kernels.second_moment(base, moment_weight)), total_weight)
     return logits
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
-from sklearn_gln._learning_rate import Preconditioner
+from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import (
     Network,
     Settings,
@@ -82,6 +82,8 @@ class OnlineNetwork:
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
+        if not self.settings.normalized:  # a callable that fails does so before anything is learned
+            scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
         start = 0
         while start < len(order):
             event = next_event(self.n_rows_seen)

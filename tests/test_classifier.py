@@ -668,3 +668,37 @@ def test_auto_is_numpy_without_numba(monkeypatch):
     message = "backend='numba'.*pip install"
     assert_refused(new(backend="numba"), lambda it: it.fit(X, Y), ImportError, message)
     assert_refused(new(backend="numba"), lambda it: it.partial_fit(X, Y, [0, 1, 2]), ImportError, message)
+
+
+# Weights and rates out of the ordinary
+
+
+@pytest.mark.parametrize("weight", [1e3, 1e8, 1e30])
+def test_a_huge_weight_saturates(weight):
+    sample_weight = np.ones(50)
+    sample_weight[3] = weight
+    rows, labels = X[:50], Y[:50]
+    probabilities = new(max_iter=1, dtype="float64").fit(rows, labels, sample_weight).predict_proba(rows)
+    assert np.isfinite(probabilities).all()
+    assert_allclose(probabilities.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize(
+    "learning_rate",
+    [lambda t: np.full(t.shape, np.nan), lambda t: np.full(t.shape, -1.0), lambda t: np.ones(len(t) + 1)],
+)
+def test_a_callable_that_gives_no_rates_is_refused(learning_rate):
+    def late(t):
+        return learning_rate(t) if np.any(t > 100) else np.full(t.shape, 1e-3)
+
+    classifier = new(learning_rate=late).partial_fit(X[:50], Y[:50], [0, 1, 2])
+    assert_refused(classifier, lambda it: it.partial_fit(X[50:], Y[50:]), ValueError, "learning_rate")
+
+
+def test_rows_without_class_weight_do_not_count():
+    weights = {0: 0.0, 1: 1.0, 2: 1.0}
+    streamed = new(class_weight=weights).partial_fit(X, Y, [0, 1, 2])
+    predicted = new(class_weight=weights)
+    predicted.progressive_predict_proba(X, Y, [0, 1, 2])
+    assert streamed.progressive_accuracy_ == predicted.progressive_accuracy_
+    assert streamed.progressive_loss_ == pytest.approx(predicted.progressive_loss_)

@@ -161,7 +161,7 @@ def test_moments_weigh_rows_leave_out_nan_and_silence_constants(base_predictor):
 
 
 def test_features_in_any_unit_scale_alike():
-    rows = [*np.random.default_rng(2).normal(size=(9, 2)), 1000000.0, 0.0]
+    rows = np.random.default_rng(2).normal(size=(9, 2)) + np.array([1e6, 0.0])
     scaled = [
         naive.fit_scaler("standard", (unit * rows).tolist(), [1.0] * 9, 1e-4)((unit * rows[0]).tolist())[0]
         for unit in (1e-7, 1.0, 1e7)

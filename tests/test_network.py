@@ -67,8 +67,8 @@ def test_offsets_of_pairs_without_noise_are_medians(n):
     pool = make_pool(n)
     normals, offsets = draw(pool, offset_scale=0.0)
     projections = pool @ normals.reshape(-1, 5).T
-    assert_allclose(offsets.ravel(), np.median(projections, axis=0), rtol=1e-12)
-    assert_array_equal(np.sum(projections > offsets.ravel(), axis=0), n // 2)
+    assert_allclose(offsets.ravel(), np.median(projections, axis=0), atol=1e-4)
+    assert_allclose(np.sum(projections > offsets.ravel(), axis=0), n // 2, atol=1)
 
 
 @pytest.mark.parametrize(("offset_scale", "spread"), [(None, 0.5), (0.2, 0.2), (3.0, 3.0)])
@@ -99,7 +99,7 @@ def test_pools_without_directions(pool):
     normals, offsets = draw(pool, n_neurons=300, context_dim=2)
     assert_unit_length(normals)
     assert_allclose(np.cov(normals.reshape(-1, 3).T, bias=True), np.eye(3) / 3, atol=0.05)
-    assert_allclose(offsets, normals @ pool[0], rtol=1e-9, atol=1e-12)
+    assert_allclose(offsets, normals @ pool[0], rtol=1e-4, atol=1e-4)
 
 
 def test_gaussian_halfspaces_look_at_no_data():
@@ -258,3 +258,12 @@ def test_tasks_cover_every_neuron_once(n_rows, task_size, shape):
     if n_rows == 5000 and np.prod(shape) > task_size:
         assert len(tasks) > 1
     assert tasks == layer_tasks(n_rows, *shape, task_size)
+
+
+def test_pairs_keep_off_the_rows():
+    """Discrete features put many rows exactly at the median: rounding must not decide their side."""
+    pool = np.random.default_rng(0).integers(0, 2, (101, 12)).astype(float)
+    settings = make_settings(12, halfspaces="pairs", offset_scale=0.0)
+    normals, offsets = draw_halfspaces(pool, 20, settings, np.random.default_rng(1))
+    distances = np.abs(np.einsum("jqs,ns->njq", normals, pool) - offsets)
+    assert distances.min() > 1e-7
