@@ -57,7 +57,7 @@ PYGLN = {
     "halfspaces": "raw_gaussian",
     "share_halfspaces": False,
     "learning_rate": "constant",
-    "learning_rate_init": 1e-3,
+    "learning_rate_init": 1e-4,
     "eps": 1e-3,
     "max_weight": 5.0,
     "initial_weights": "uniform",

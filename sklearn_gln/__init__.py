@@ -8,7 +8,7 @@ How data flow, one file a step::
           BasePredictor   features -> base logits and side information        _base_predictor.py
           learn, infer    layers of gated neurons                             _network.py
             step_block    size and direction of a step                        _learning_rate.py
-            kernels       the loops, one file a backend                       kernels/
+            kernels       the loops, one file a backend; shared out on threads  kernels/
 """
 
 from sklearn_gln._classifier import GLNClassifier
