@@ -123,11 +123,12 @@ def _minmax_logit(X: Array, max_logit: float) -> Array:
     logits = np.empty_like(X)
     for start in range(0, len(X), CACHED_ROWS):
         rows = X[start : start + CACHED_ROWS]
-        above = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
-        below = np.fmax.reduce(rows, axis=1, keepdims=True) - rows
+        odds = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
-            odds = np.log(above / below)
-        logits[start : start + CACHED_ROWS] = _fill_missing(np.clip(odds, -max_logit, max_logit))
+            odds /= np.fmax.reduce(rows, axis=1, keepdims=True) - rows
+            np.log(odds, out=odds)
+        np.clip(odds, -max_logit, max_logit, out=logits[start : start + CACHED_ROWS])
+        _fill_missing(logits[start : start + CACHED_ROWS])
     return logits
 
 
