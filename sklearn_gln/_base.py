@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -20,6 +21,11 @@ from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # looks through all loaded libraries, which takes milliseconds
 
 
 class BaseGLN(BaseEstimator):
@@ -154,7 +160,7 @@ class BaseGLN(BaseEstimator):
             yield in_tasks(kernels)
             return
         # BLAS threads wait actively for their next product and would take the cores from ours.
-        with ThreadpoolController().limit(limits=1, user_api="blas"):
+        with _thread_pools().limit(limits=1, user_api="blas"):
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:
