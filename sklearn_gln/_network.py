@@ -13,7 +13,9 @@ from sklearn_gln.kernels import Kernels
 Array = NDArray[Any]
 
 POOL_ROWS = 256  # the first rows, from which pair halfspaces are drawn
-MAX_VISITS = 1000  # of a row: long before, its probability has reached its bound
+MAX_VISITS = (
+    1000  # of a row, to bound the work: by then normalised steps leave an error near 1e-4, small plain ones more
+)
 OFF_THE_ROWS = 1e-5  # of the projections: a median is a row's own projection, and rounding must not decide its side
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 

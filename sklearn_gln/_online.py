@@ -82,7 +82,7 @@ class OnlineNetwork:
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
-        if not self.settings.normalized:  # a callable that fails does so before anything is learned
+        if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
         start = 0
         while start < len(order):
