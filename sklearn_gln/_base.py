@@ -1,34 +1,63 @@
 """What all GLN estimators share: parameters, checked input, and the one way in which rows are learned."""
 
-from collections.abc import Iterator
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from copy import deepcopy
 from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils.validation import check_consistent_length, validate_data
 from threadpoolctl import ThreadpoolController
 
+import sklearn_gln
 from sklearn_gln._base_predictor import SCALINGS, make_rows
-from sklearn_gln._compat import Interval, Options, StrOptions, check_sample_weight
+from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, as_numpy, check_sample_weight
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER
-from sklearn_gln._network import Settings
-from sklearn_gln._online import OnlineNetwork
+from sklearn_gln._network import Settings, estimate_memory
+from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
 from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
+ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
 DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
 @cache
-def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through all loaded libraries, which takes milliseconds
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")  # looks through all libraries, which takes milliseconds
 
 
-class BaseGLN(BaseEstimator):
+@contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the function that this gives is called, or the end."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    held: list[tuple] = []
+
+    def release():
+        if held:
+            handler(*held.pop())
+
+    signal.signal(signal.SIGINT, lambda *received: held.append(received))
+    try:
+        yield release
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        release()
+
+
+class BaseGLN(CallbackSupportMixin, BaseEstimator):
     """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read logits."""
 
     _parameter_constraints: dict = {
@@ -50,10 +79,16 @@ class BaseGLN(BaseEstimator):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
+        "warm_start": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [StrOptions({"auto", *BACKENDS})],
         "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __sklearn_tags__(self):
@@ -63,6 +98,37 @@ class BaseGLN(BaseEstimator):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_online")
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state["_sklearn_gln_version"] = sklearn_gln.__version__
+        if "_online" in state:
+            state["_online"] = to_plain(state["_online"])
+            state.pop("_skl_callbacks", None)  # those of this process: a saved model stands alone
+        return state
+
+    def __setstate__(self, state):
+        state = state.copy()
+        version = state.pop("_sklearn_gln_version", "unknown")
+        if version != sklearn_gln.__version__:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=type(self).__name__,
+                    current_sklearn_version=f"{sklearn_gln.__version__} of sklearn_gln",
+                    original_sklearn_version=f"{version} of sklearn_gln",
+                ),
+                stacklevel=2,
+            )
+        if "_online" in state:
+            state["_online"] = from_plain(state["_online"])
+        super().__setstate__(state)
+
+    def __copy__(self):
+        duplicate = type(self).__new__(type(self))
+        vars(duplicate).update(vars(self))
+        if "_online" in vars(self):
+            duplicate._online = deepcopy(self._online)  # learning works in place
+        return duplicate
 
     @property
     def n_samples_seen_(self):
@@ -79,19 +145,25 @@ class BaseGLN(BaseEstimator):
             vars(self).update(before)
             raise
 
-    def _check_X(self, X, *, reset=False):
+    def _check_X(self, X, check_input=True):
         """The rows that `_online` takes."""
-        X = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        return self._rows(X, reset)
+        return self._rows(validate_data(self, as_numpy(X), reset=False, **ROWS) if check_input else X)
 
-    def _check_X_y(self, X, y, sample_weight, *, reset):
-        """The rows that `_online` takes, y as given (n,), sample_weight (n,) float64."""
-        X, y = validate_data(self, X, y, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
-        return self._rows(X, reset), y, check_sample_weight(sample_weight, X)
+    def _check_X_y(self, X, y, sample_weight, *, begun, check_input=True, allow_empty=False):
+        """The rows that `_online` takes, y (n,) or (n, n_targets) as given, sample_weight (n,) float64."""
+        if check_input:
+            X, y = as_numpy(X), as_numpy(y)
+            if allow_empty and np.shape(X)[:1] == (0,):  # scikit-learn takes no targets without a row
+                X, y = validate_data(self, X, reset=not begun, ensure_min_samples=0, **ROWS), np.asarray(y)
+                check_consistent_length(X, y)
+            else:
+                X, y = validate_data(self, X, y, reset=not begun, multi_output=True, **ROWS)
+            sample_weight = check_sample_weight(as_numpy(sample_weight), X)
+        elif sample_weight is None:
+            sample_weight = np.ones(len(X))
+        return (self._rows(X) if begun else make_rows(self.base_predictor, X)), y, sample_weight
 
-    def _rows(self, X, reset):
-        if reset:
-            return make_rows(self.base_predictor, X)
+    def _rows(self, X):
         rows = make_rows(self._online.predictor.kind, X)
         if rows.shape[1] != self._online.n_columns:
             raise ValueError(
@@ -102,12 +174,12 @@ class BaseGLN(BaseEstimator):
 
     def _settings(self, n_base: int) -> Settings:
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
-        sizes = tuple(self.layer_sizes)
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        if not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
                 f"layer_sizes={self.layer_sizes!r} must hold positive integers, the neurons of each hidden layer; "
                 "() is a network of one neuron per output."
             )
+        sizes = tuple(map(int, self.layer_sizes))
         if self.aggregation == "neuron" or not sizes:
             sizes = (*sizes, 1)
         normalized = self.learning_rate == "normalized"
@@ -148,19 +220,19 @@ class BaseGLN(BaseEstimator):
         get_kernels(self.backend)  # a missing package is found before anything is learned
         n_features = self.n_features_in_
         n_given = rows.shape[1] - n_features
-        settings = self._settings(n_given or n_features)
+        n_base = n_given or n_features
+        settings = self._settings(n_base)
+        _check_memory(estimate_memory(n_base + self.bias, n_features, len(outputs), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
         return OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
 
     @contextmanager
     def _kernels(self, n_rows: int) -> Iterator[Kernels]:
         """The backend's kernels, on `n_jobs` threads."""
-        kernels, n_jobs = get_kernels(self.backend), effective_n_jobs(self.n_jobs)
-        if n_rows < MIN_ROWS_FOR_THREADS:
-            yield in_tasks(kernels)
-            return
+        kernels = get_kernels(self.backend)
+        n_jobs = effective_n_jobs(self.n_jobs) if n_rows >= MIN_ROWS_FOR_THREADS else 1
         # BLAS threads wait actively for their next product and would take the cores from ours.
-        with _thread_pools().limit(limits=1, user_api="blas"):
+        with _blas().limit(limits=1):
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:
@@ -169,15 +241,76 @@ class BaseGLN(BaseEstimator):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
-        with self._kernels(len(X)) as kernels:
-            yield from online.learn(X, y, sample_weight, kernels, order)
+        with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
+            for block in online.learn(X, y, sample_weight, kernels, order):
+                yield block
+                release_interrupts()
 
-    def _logits(self, X):
+    def _run_epochs(
+        self, online, data, rows, validation, random_state, context, hook_data
+    ) -> tuple[OnlineNetwork, int]:
+        """Have `online` learn `rows` of `data` in up to `max_iter` epochs; returns the network to keep and its epochs.
+
+        `data` and `validation` (or None) are X, y, sample weights, and the weights that count in losses. Epochs are
+        added to `n_iter_` and to the loss curves.
+        """
+        X, y, sample_weight, counted = data
+        kept, n_epochs, best, waited = online, 0, np.inf, 0
+        begun = online.n_rows_seen > 0
+        for epoch in range(1, self.max_iter + 1):
+            order = random_state.permutation(rows) if self.shuffle else rows
+            n_blocks = len(blocks(online.n_rows_seen, online.n_rows_seen + np.arange(1, len(order) + 1)))
+            task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
+            task.call_on_fit_task_begin(estimator=self, **hook_data)
+            sums = np.zeros(3)
+            with closing(self._learn(online, X, y, sample_weight, order)) as learned:
+                for _ in range(n_blocks):
+                    step = task.subcontext(task_name="rows").call_on_fit_task_begin(estimator=self)
+                    block, logits = next(learned)
+                    sums += self._scores(logits, y[block], counted[block])
+                    if step.call_on_fit_task_end(estimator=self):
+                        break
+            if epoch == 1 and not begun:
+                self._set_progress(sums)
+            self.n_iter_ += 1
+            loss = float(sums[1] / sums[0])
+            self.loss_curve_ = [*self.loss_curve_, loss]
+            report = f"Epoch {epoch} of {self.max_iter}: loss {loss:.4f}"
+            if validation is not None:
+                X_val, y_val, *_, counted_val = validation
+                sums = self._scores(self._logits(X_val, online), y_val, counted_val)
+                validation_loss = float(sums[1] / sums[0])
+                self.validation_loss_curve_ = [*self.validation_loss_curve_, validation_loss]
+                report += f", validation loss {validation_loss:.4f}"
+                loss = validation_loss if self.early_stopping else loss
+            if self.verbose:
+                print(report)  # noqa: T201
+            stop = task.call_on_fit_task_end(
+                estimator=self, reconstruction_attributes=lambda: {"_online": deepcopy(online)}, **hook_data
+            )
+            improved = loss < best - self.tol
+            best, waited = (loss, 0) if improved else (best, waited + 1)
+            if not self.early_stopping:
+                kept, n_epochs = online, epoch
+            elif improved:
+                kept, n_epochs = deepcopy(online), epoch
+            if stop or waited >= self.n_iter_no_change:
+                break
+        return kept, n_epochs
+
+    def _logits(self, X, online=None):
         """Output logits (n, n_outputs)."""
         with self._kernels(len(X)) as kernels:
-            return self._online.infer(X, kernels)
+            return (self._online if online is None else online).infer(X, kernels)
 
-    def _epochs(self, rows, random_state) -> Iterator[np.ndarray]:
-        """The order in which `fit` visits rows, for each pass."""
-        for _ in range(self.max_iter):
-            yield random_state.permutation(rows) if self.shuffle else rows
+
+def _check_memory(needed: int) -> None:
+    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+        return
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > installed:
+        raise MemoryError(
+            f"The network would take {needed / 2**30:,.1f} GiB, and this machine has {installed / 2**30:,.1f} GiB. "
+            "Lower context_dim, each step of which doubles the weights, or layer_sizes, features or classes, with "
+            "which they grow; estimate_memory(n_features, n_classes) tells before fitting."
+        )

@@ -1,14 +1,20 @@
 """GLNClassifier: labels in, probabilities out."""
 
+from copy import deepcopy
+
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_random_state, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils._metadata_requests import UNUSED
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
-from sklearn_gln._compat import StrOptions, _fit_context
+from sklearn_gln._compat import StrOptions, _fit_context, as_numpy
+from sklearn_gln._network import estimate_memory
 
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
 
@@ -91,6 +97,24 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     shuffle : bool, default=True
         Whether `fit` visits rows in a new random order in each pass.
 
+    warm_start : bool, default=False
+        Whether `fit` goes on with what was learned before instead of starting from nothing; classes and features must
+        stay.
+
+    early_stopping : bool, default=False
+        Whether `fit` stops once the log-loss on rows that it does not learn from no longer falls, and keeps the network
+        with the lowest.
+
+    validation_fraction : float, default=0.1
+        The share of rows that `early_stopping` holds out, unless `X_val` and `y_val` are given to `fit`.
+
+    n_iter_no_change : int, default=3
+        Passes in succession that end `fit` if none of them brought the loss, with `early_stopping` that on held-out
+        rows, `tol` below the lowest before.
+
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+
     class_weight : dict, "balanced" or None, default=None
         Weights of classes, {label: weight}, which multiply sample weights. "balanced": inversely proportional to
         class frequencies, in `fit` as in scikit-learn, in `partial_fit` from the counts so far, at most 10.
@@ -107,10 +131,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
 
+    verbose : bool or int, default=False
+        Whether `fit` prints the losses after each pass. For progress bars see `set_callbacks` (scikit-learn 1.9).
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted.
+        The labels, sorted; of a matrix y the numbers of its columns.
 
     n_features_in_ : int
         Number of features seen.
@@ -119,17 +146,25 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Their names, where X had names that are all strings.
 
     n_iter_ : int
-        Passes made by `fit`.
+        Passes made by `fit`, earlier ones included with `warm_start`.
+
+    loss_curve_ : list of float
+        For each pass of `fit`, the mean log-loss of the predictions made just before each row was learned. After the
+        first pass these rows had been seen before.
+
+    validation_loss_curve_ : list of float
+        The log-loss on validation rows after each pass, if there were any.
 
     n_samples_seen_ : int
         Rows learned, those of every pass counted.
 
     progressive_loss_ : float
         Mean log-loss (natural logarithm) of the predictions made for each row just before it was first learned:
-        an honest estimate of performance along the stream. Weighted by `sample_weight`.
+        an honest estimate of performance along the stream. Weighted by `sample_weight`; for a matrix y the mean over
+        its labels.
 
     progressive_accuracy_ : float
-        The accuracy of these predictions.
+        The accuracy of these predictions; for a matrix y the share of rows with all labels right.
 
     See Also
     --------
@@ -174,6 +209,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
+    # Not routed by meta-estimators, which know nothing of it.
+    __metadata_request__partial_fit = {"check_input": UNUSED}
+    __metadata_request__predict = {"check_input": UNUSED}
+    __metadata_request__predict_proba = {"check_input": UNUSED}
+    __metadata_request__predict_log_proba = {"check_input": UNUSED}
+    __metadata_request__decision_function = {"check_input": UNUSED}
+
     def __init__(
         self,
         layer_sizes=(50, 50, 50),
@@ -195,11 +237,17 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         batch_size=1,
         max_iter=5,
         shuffle=True,
+        warm_start=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=3,
+        tol=1e-4,
         class_weight=None,
         dtype="float32",
         backend="auto",
         n_jobs=None,
         random_state=None,
+        verbose=False,
     ):
         self.layer_sizes = layer_sizes
         self.context_dim = context_dim
@@ -219,26 +267,40 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
         self.class_weight = class_weight
         self.dtype = dtype
         self.backend = backend
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
-        """Learn from nothing, in `max_iter` passes over the rows.
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Learn from nothing, in up to `max_iter` passes over the rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
-        y : array-like of shape (n_samples,)
-            Labels of any type, at least two different ones.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any type, at least two different ones; or, for several labels a row, a matrix of 0 and 1.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Rows to validate on after each pass, in place of a `validation_fraction` of X.
 
         Returns
         -------
@@ -248,45 +310,61 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         ------
         ValueError
             If the input or a parameter is invalid; the estimator is left as it was.
+
+        MemoryError
+            If the network would not fit into this machine's memory; see `estimate_memory`.
         """
+        hook_data = {
+            "X": X,
+            "y": y,
+            "metadata": {"sample_weight": sample_weight} if sample_weight is not None else None,
+        }
+        context = self._init_callback_context(max_subtasks=self.max_iter)
         with self._unchanged_on_error():
-            X, y, sample_weight = self._check_X_y(X, y, sample_weight, reset=True)
-            check_classification_targets(y)
-            self.classes_ = _check_classes(np.unique(y))
-            codes = np.searchsorted(self.classes_, y)
-            weights = sample_weight * compute_class_weight(self.class_weight, classes=self.classes_, y=y)[codes]
+            begun = self.warm_start and hasattr(self, "_online")
+            X, y, sample_weight = self._check_X_y(X, y, sample_weight, begun=begun)
+            y = _check_targets(y)
+            if not begun:
+                self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
+            codes = self._encode(y)
+            weights = sample_weight * self._class_weights(y, codes)
             rows = np.flatnonzero(weights)
             if not rows.size:
-                raise ValueError("sample_weight is zero for every row: there is nothing to learn from.")
+                raise ValueError(
+                    "sample_weight is zero for every row: there is nothing to learn from. Give at least one row a "
+                    "positive weight."
+                )
             random_state = check_random_state(self.random_state)
-            online = self._new_online(X, self._outputs(), random_state)
-            progress = np.zeros(3)
-            for epoch, order in enumerate(self._epochs(rows, random_state)):
-                for block, logits in self._learn(online, X, codes, weights, order):
-                    if epoch == 0:
-                        progress += self._scores(logits, codes[block], sample_weight[block])
-            self._online, self.n_iter_ = online, self.max_iter
-            self._class_counts = np.bincount(codes[rows], minlength=len(self.classes_)) * self.max_iter
-            self._set_progress(progress)
+            data = X, codes, weights, sample_weight
+            validation, rows = self._validation(data, rows, X_val, y_val, sample_weight_val, random_state)
+            online = deepcopy(self._online) if begun else self._begin(X, random_state)
+            context.call_on_fit_task_begin(estimator=self, **hook_data)
+            online, n_epochs = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
+            self._online = online
+            self._class_counts = self._class_counts + n_epochs * self._count(codes[rows])
+            context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None, check_input=True):
         """Go on learning: one pass over the rows, in their order.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN is a missing value.
+            Features; NaN is a missing value. No rows, or none of positive weight: nothing is learned.
 
-        y : array-like of shape (n_samples,)
-            Labels.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels, or a matrix of 0 and 1.
 
         classes : array-like of shape (n_classes,), default=None
-            All labels that may ever come. Required in the first call, and may be left out later.
+            All labels that may ever come. Required in the first call, but for a matrix y; may be left out later.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+
+        check_input : bool, default=True
+            False skips the checks of X, y and sample_weight, which take longer than learning a single row: they must
+            be what the first call took, X float32 or float64 without infinities, all NumPy arrays.
 
         Returns
         -------
@@ -297,19 +375,21 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         ValueError
             If the input or a parameter is invalid, or y holds a label that was not announced; the estimator is left
             as it was.
+
+        MemoryError
+            If the network would not fit into this machine's memory; see `estimate_memory`.
         """
-        self._learn_on(X, y, classes, sample_weight)
+        self._learn_on(X, y, classes, sample_weight, check_input)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def progressive_predict_proba(self, X, y, classes=None, sample_weight=None):
+    def progressive_predict_proba(self, X, y, classes=None, sample_weight=None, check_input=True):
         """Predict each row, then learn from it: `partial_fit` that returns the predictions made before.
 
         The test-then-train protocol, at the speed of a whole chunk.
 
         Parameters
         ----------
-        X, y, classes, sample_weight
+        X, y, classes, sample_weight, check_input
             As in `partial_fit`. Rows of weight 0 are predicted only.
 
         Returns
@@ -317,20 +397,26 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         probabilities : ndarray of shape (n_samples, n_classes), float64
             What `predict_proba` would have given for each row just before it was learned.
         """
-        return self._learn_on(X, y, classes, sample_weight, predict=True)
+        return self._learn_on(X, y, classes, sample_weight, check_input, predict=True)
 
-    def _learn_on(self, X, y, classes, sample_weight, predict=False):
+    def _learn_on(self, X, y, classes, sample_weight, check_input, predict=False):
         with self._unchanged_on_error():
             begun = hasattr(self, "_online")
-            X, y, sample_weight = self._check_X_y(X, y, sample_weight, reset=not begun)
-            check_classification_targets(y)
-            self._announce_classes(classes, begun)
+            if not begun:
+                self._validate_params()
+            X, y, sample_weight = self._check_X_y(
+                X, y, sample_weight, begun=begun, check_input=check_input, allow_empty=True
+            )
+            if check_input:
+                y = _check_targets(y)
+            if classes is not None or not begun:
+                self._announce_classes(classes, y, begun)
             codes = self._encode(y)
             if not begun:
-                self._online = self._new_online(X, self._outputs(), check_random_state(self.random_state))
-                self._class_counts = np.zeros(len(self.classes_), int)
-                self._progress = np.zeros(3)
-            weights = sample_weight * self._class_weights_in_stream(codes, sample_weight > 0)
+                self._online = self._begin(X, check_random_state(self.random_state))
+            weights = sample_weight
+            if self.class_weight is not None:
+                weights = weights * self._class_weights_in_stream(codes, sample_weight > 0)
         probabilities = np.empty((len(X), len(self.classes_))) if predict else None
         order = None if predict else np.flatnonzero(weights)
         counted = np.where(weights > 0, sample_weight, 0)
@@ -338,14 +424,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         try:
             for block, logits in self._learn(self._online, X, codes, weights, order):
                 progress += self._scores(logits, codes[block], counted[block])
-                self._class_counts += np.bincount(codes[block[weights[block] > 0]], minlength=len(self.classes_))
+                self._class_counts = self._class_counts + self._count(codes[block[weights[block] > 0]])
                 if predict:
                     probabilities[block] = self._probabilities(logits)
         finally:
             self._set_progress(progress)
         return probabilities
 
-    def predict(self, X):
+    def predict(self, X, check_input=True):
         """The most probable class of each row.
 
         Parameters
@@ -353,15 +439,21 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         X : array-like of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
         Returns
         -------
-        labels : ndarray of shape (n_samples,)
+        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Where several labels may apply, 1 for those of probability above 1/2.
         """
-        decisions = self.decision_function(X)
+        decisions = self.decision_function(X, check_input)
+        if self._multilabel:
+            return (decisions > 0).astype(int)
         codes = (decisions > 0).astype(int) if decisions.ndim == 1 else decisions.argmax(axis=1)
         return self.classes_[codes]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X, check_input=True):
         """Class probabilities, in the order of `classes_`.
 
         Parameters
@@ -369,14 +461,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         X : array-like of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
+            Rows sum to 1, but for several labels a row, which are independent.
         """
         check_is_fitted(self)
-        return self._probabilities(self._logits(self._check_X(X)))
+        return self._probabilities(self._logits(self._check_X(X, check_input)))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X, check_input=True):
         """Natural logarithms of the class probabilities.
 
         Parameters
@@ -384,13 +480,16 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         X : array-like of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
         Returns
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), float64
         """
-        return np.log(self.predict_proba(X))
+        return np.log(self.predict_proba(X, check_input))
 
-    def decision_function(self, X):
+    def decision_function(self, X, check_input=True):
         """Output logits: for two classes that of the second, else one for each class against all others.
 
         Parameters
@@ -398,53 +497,148 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         X : array-like of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
         """
         check_is_fitted(self)
-        logits = self._logits(self._check_X(X))
+        logits = self._logits(self._check_X(X, check_input))
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
-    def _outputs(self):
-        """The class that each output tells from the others."""
-        return np.array([1]) if len(self.classes_) == 2 else np.arange(len(self.classes_))
+    def estimate_memory(self, n_features, n_classes=2):
+        """How much memory the network will take, before it is fitted.
+
+        Learning takes some hundred MB beside it, and as many bytes again for each network that is kept apart while
+        another learns: with `early_stopping`, `warm_start`, and in a second `fit`.
+
+        Parameters
+        ----------
+        n_features : int
+            Features, or base probabilities where `base_predictor` is a callable.
+
+        n_classes : int, default=2
+            Classes or labels.
+
+        Returns
+        -------
+        n_bytes : int
+            Bytes of weights, halfspaces and preconditioners.
+
+        Examples
+        --------
+        >>> from sklearn_gln import GLNClassifier
+        >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
+        1211
+        """
+        n_outputs = 1 if n_classes == 2 else n_classes
+        return estimate_memory(n_features + self.bias, n_features, n_outputs, self._settings(n_features))
+
+    def _begin(self, X, random_state):
+        """A network that has seen nothing, and the attributes that go with it."""
+        self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
+        self._class_counts = np.zeros(len(self.classes_), int)
+        self._progress = np.zeros(3)
+        binary = len(self.classes_) == 2 and not self._multilabel
+        outputs = np.array([1]) if binary else np.arange(len(self.classes_))
+        return self._new_online(X, outputs, random_state)
 
     def _probabilities(self, logits):
+        if self._multilabel:
+            return expit(logits)
         if logits.shape[1] == 1:
             return np.hstack([expit(-logits), expit(logits)])
         return softmax(logits, axis=1)
 
-    def _announce_classes(self, classes, begun):
-        if not begun and classes is None:
+    def _set_classes(self, classes, multilabel):
+        if multilabel and self.class_weight is not None:
             raise ValueError(
-                "classes=None in the first call of partial_fit; pass all labels that the stream will ever bring, "
-                "such as classes=np.unique(y_all)."
+                f"class_weight={self.class_weight!r} has no meaning for a matrix of labels; use class_weight=None, and "
+                "sample_weight to weight rows."
             )
-        if classes is not None:
-            classes = _check_classes(unique_labels(classes))
-            if begun and not np.array_equal(classes, self.classes_):
+        if not multilabel and len(classes) < 2:
+            raise ValueError(
+                f"A classifier needs at least two classes; got {len(classes)} class: {classes}. If the stream brings "
+                "others later, announce them as `classes` in the first call of partial_fit."
+            )
+        self.classes_, self._multilabel = classes, multilabel
+
+    def _announce_classes(self, classes, y, begun):
+        multilabel = y.ndim == 2
+        if classes is None:
+            if not multilabel:
                 raise ValueError(
-                    f"classes={classes} differ from those of the first call, {self.classes_}; leave `classes` out in "
-                    "later calls, or start anew with a clone."
+                    "classes=None in the first call of partial_fit; pass all labels that the stream will ever bring, "
+                    "such as classes=np.unique(y_all)."
                 )
-            self.classes_ = classes
+            classes = np.arange(y.shape[1])
+        classes = unique_labels(as_numpy(classes))
+        if begun and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"classes={classes} is not the same as on last call to partial_fit, was: {self.classes_}. Leave "
+                "`classes` out in later calls, or start anew with a clone."
+            )
+        if multilabel and len(classes) != y.shape[1]:
+            raise ValueError(
+                f"classes={classes} are {len(classes)}, and y has {y.shape[1]} columns, one for each label; leave "
+                "`classes` out or name each column."
+            )
+        if not begun:
+            self._set_classes(classes, multilabel)
 
     def _encode(self, y):
-        """Class numbers (n,) int."""
-        unknown = np.setdiff1d(y, self.classes_)
-        if unknown.size:
+        """Class numbers (n,) int, or (n, n_labels) bool."""
+        if (y.ndim == 2) != self._multilabel or y.shape[1:] not in ((), self.classes_.shape):
             raise ValueError(
-                f"y contains {unknown}, which are not among the announced classes {self.classes_}; pass every label "
-                "that may come as `classes` in the first call of partial_fit."
+                f"y has shape {y.shape}, and the first call's y was "
+                + (f"a matrix of {len(self.classes_)} labels." if self._multilabel else "one label for each row.")
+                + " Pass y of that form, or start anew with a clone."
             )
-        return np.searchsorted(self.classes_, y)
+        if self._multilabel:
+            return y
+        codes = np.searchsorted(self.classes_, y)
+        known = self.classes_[np.minimum(codes, len(self.classes_) - 1)] == y
+        if not np.all(known):
+            raise ValueError(
+                f"The target label(s) {np.unique(y[~known])} in y do not exist in the initial classes {self.classes_}; "
+                "pass every label that may come as `classes` in the first call of partial_fit."
+            )
+        return codes
+
+    def _count(self, codes):
+        """How often each class occurs: (n_classes,)."""
+        return codes.sum(axis=0) if self._multilabel else np.bincount(codes, minlength=len(self.classes_))
+
+    def _validation(self, data, rows, X_val, y_val, sample_weight_val, random_state):
+        """Data to validate on, in the form of `data`, or None; and the rows that are left to learn from."""
+        if (X_val is None) != (y_val is None):
+            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
+            raise ValueError(f"{given} is given and {missing} is not; pass both, or none.")
+        if X_val is not None:
+            X_val, y_val, weights = self._check_X_y(X_val, y_val, sample_weight_val, begun=True)
+            return (X_val, self._encode(_check_targets(y_val)), weights, weights), rows
+        if not self.early_stopping:
+            return None, rows
+        codes, test_size = data[1][rows], self.validation_fraction
+        # Stratified where both parts can have each class.
+        fewest = 0 if self._multilabel else np.unique_counts(codes).counts.min()
+        stratify = codes if min(test_size, 1 - test_size) * len(rows) >= len(self.classes_) and fewest > 1 else None
+        rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)
+        return tuple(array[held_out] for array in data), np.sort(rows)
+
+    def _class_weights(self, y, codes):
+        """Each row's class weight, as scikit-learn has it: (n,)."""
+        if self.class_weight is None:
+            return 1.0
+        return compute_class_weight(self.class_weight, classes=self.classes_, y=y)[codes]
 
     def _class_weights_in_stream(self, codes, exists):
         """Each row's class weight (n,), from the rows before and itself."""
         n_classes = len(self.classes_)
         if self.class_weight != "balanced":
-            return compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)[codes]
+            return self._class_weights(self.classes_, codes)
         n_rows = self._class_counts.sum() + np.cumsum(exists)
         weights = np.empty(len(codes))
         for code in np.unique(codes):
@@ -456,6 +650,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def _scores(self, logits, codes, sample_weight):
         """Sums over rows: weight, weighted log-loss, weighted hits."""
         probabilities = self._probabilities(logits)
+        if self._multilabel:
+            losses = -np.log(np.where(codes, probabilities, 1 - probabilities)).mean(axis=1)
+            hits = np.all((logits > 0) == codes, axis=1)
+            return np.array([sample_weight.sum(), sample_weight @ losses, sample_weight @ hits])
         of_truth = np.take_along_axis(probabilities, codes[:, np.newaxis], axis=1)[:, 0]
         losses = -np.log(np.maximum(of_truth, np.finfo(float).tiny))
         hits = probabilities.argmax(axis=1) == codes
@@ -467,10 +665,19 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             _, self.progressive_loss_, self.progressive_accuracy_ = (sums / sums[0]).tolist()
 
 
-def _check_classes(classes):
-    if len(classes) < 2:
+def _check_targets(y):
+    """Labels (n,), or an indicator matrix (n, n_labels) of bool."""
+    if issparse(y):
+        y = y.toarray()
+    if not y.size:
+        return y.astype(bool) if y.ndim == 2 else y
+    check_classification_targets(y)
+    kind = type_of_target(y, input_name="y")
+    if y.ndim == 1 or y.shape[1] == 1:
+        return column_or_1d(y, warn=True)
+    if kind != "multilabel-indicator" or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            f"A classifier needs at least two classes; got {len(classes)} class: {classes}. If the stream brings "
-            "others later, announce them as `classes` in the first call of partial_fit."
+            f"y of shape {y.shape} holds values other than 0 and 1; a matrix says with 1 and 0 which labels apply. For "
+            "several targets of several classes use sklearn.multioutput.MultiOutputClassifier."
         )
-    return classes
+    return y.astype(bool)

@@ -1,4 +1,4 @@
-"""The few private helpers of scikit-learn in use, in one place."""
+"""What scikit-learn keeps private or has in some versions only, in one place."""
 
 from inspect import signature
 
@@ -7,7 +7,36 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-__all__ = ["Interval", "Options", "StrOptions", "_fit_context", "check_sample_weight"]
+try:
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # before scikit-learn 1.9
+
+    class _NoCallbacks:
+        """A callback context that nobody listens to."""
+
+        def subcontext(self, **_):
+            return self
+
+        def call_on_fit_task_begin(self, **_):
+            return self
+
+        def call_on_fit_task_end(self, **_):
+            return False
+
+    class CallbackSupportMixin:
+        def _init_callback_context(self, **_):
+            return _NoCallbacks()
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "Interval",
+    "Options",
+    "StrOptions",
+    "_fit_context",
+    "as_numpy",
+    "check_sample_weight",
+]
 
 # From 1.9 on scikit-learn refuses weights that are all zero unless told otherwise; estimators here decide themselves.
 _ALLOW_ZERO = (
@@ -18,3 +47,18 @@ _ALLOW_ZERO = (
 def check_sample_weight(sample_weight, X):
     """Weights (n,) float64, all 1 for None; negative, missing or infinite ones raise ValueError."""
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, **_ALLOW_ZERO)
+
+
+def as_numpy(data):
+    """A tensor of PyTorch, TensorFlow or JAX as a NumPy array; anything else as it is.
+
+    scikit-learn takes some of them only, and which ones depends on its configuration.
+    """
+    framework = type(data).__module__.partition(".")[0]
+    if framework == "torch":
+        data = (data.float() if str(data.dtype) == "torch.bfloat16" else data).numpy(force=True)
+    elif framework in ("tensorflow", "jax", "jaxlib"):
+        data = np.asarray(data)
+    else:
+        return data
+    return data.astype(np.float32) if data.dtype.kind == "V" else data  # bfloat16 and smaller, unknown to NumPy

@@ -53,7 +53,7 @@ class Preconditioner:
         return cls(np.zeros((n_outputs, size, size)), floor)
 
     def update(self, moment: Array, weight: float) -> None:
-        self.moment += moment
+        self.moment = self.moment + moment
         self.weight += weight
 
     def refresh(self, dtype: np.dtype[Any]) -> None:

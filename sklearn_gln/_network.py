@@ -93,6 +93,23 @@ def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.ran
     return normals.reshape(*shape, n_side), offsets.reshape(shape)
 
 
+def n_inputs_by_layer(n_base: int, settings: Settings) -> list[int]:
+    """The inputs of each layer's neurons: the layer below, then the n_base base logits or what stands for them."""
+    below = (0, *settings.layer_sizes[:-1])
+    return [n + (n_base if n == 0 or settings.skip else int(settings.bias)) for n in below]
+
+
+def estimate_memory(n_base: int, n_side: int, n_outputs: int, settings: Settings) -> int:
+    """Bytes of a network's arrays."""
+    n_neurons, sharing = sum(settings.layer_sizes), 1 if settings.share_halfspaces else n_outputs
+    inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
+    floats = n_outputs * 2**settings.context_dim * sum(size * (n_inputs + 1) for size, n_inputs in inputs)
+    floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
+    squares = n_base**2 + n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
+    itemsize = np.dtype(settings.dtype).itemsize
+    return floats * itemsize + (squares * (8 + itemsize) if settings.preconditioned else 0)
+
+
 def init_network(
     n_base: int, pool: Array, outputs: Array, settings: Settings, seed: int, replaced: Network | None = None
 ) -> Network:
@@ -104,8 +121,9 @@ def init_network(
     dtype = np.dtype(settings.dtype)
     layers: list[Layer] = []
     n_previous = 0
-    for number, n_neurons in enumerate(settings.layer_sizes):
-        n_inputs = n_previous + (n_base if number == 0 or settings.skip else int(settings.bias))
+    for number, (n_neurons, n_inputs) in enumerate(
+        zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
+    ):
         initial = np.zeros(n_inputs, dtype)
         if settings.initial_weights == "uniform":
             initial[:] = 1 / n_inputs

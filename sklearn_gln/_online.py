@@ -11,7 +11,7 @@ after row                      what happens
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import (
+    Layer,
     Network,
     Settings,
     aggregate,
@@ -44,6 +45,16 @@ def next_event(n_rows_seen: int) -> int:
     if n_rows_seen < REFRESH_PERIOD:
         return 1 << n_rows_seen.bit_length()
     return (n_rows_seen // REFRESH_PERIOD + 1) * REFRESH_PERIOD
+
+
+def blocks(n_rows_seen: int, row_numbers: Array) -> list[slice]:
+    """Cut rows of these numbers, which follow n_rows_seen others, where events come or a block is full."""
+    cuts, start = [], 0
+    while start < len(row_numbers):
+        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen))) + 1)
+        cuts.append(slice(start, min(stop, len(row_numbers))))
+        start, n_rows_seen = cuts[-1].stop, int(row_numbers[cuts[-1].stop - 1])
+    return cuts
 
 
 @dataclass
@@ -77,35 +88,39 @@ class OnlineNetwork:
     ) -> Iterator[tuple[Array, Array]]:
         """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
-        Yields the indices of each block's rows and the logits (n_block, n_outputs) predicted before they were learned.
-        A row of weight 0 is predicted only.
+        y (n, n_outputs) of bool are the outputs' targets themselves. Yields the indices of each block's rows and the
+        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only.
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
+        self._own_arrays()
         if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
-        start = 0
-        while start < len(order):
-            event = next_event(self.n_rows_seen)
-            stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, event)) + 1, len(order))
-            rows = order[start:stop]
-            logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[start:stop], kernels)
+        for block in blocks(self.n_rows_seen, row_numbers):
+            rows, event = order[block], next_event(self.n_rows_seen)
+            logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[block], kernels)
             if self.n_rows_seen == event:
                 self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
             yield rows, logits
-            start = stop
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs) for rows X (n, n_columns)."""
         network = self._in_force(kernels)
         if network is None:
             return np.zeros((len(X), len(self.outputs)))
-        blocks = []
+        parts = []
         for start in range(0, len(X), MAX_BLOCK_ROWS):
             rows = self.predictor.transform(X[start : start + MAX_BLOCK_ROWS])
             logits = infer(network, kernels, *rows, self.settings)
-            blocks.append(aggregate(logits, self.settings.aggregation, kernels))
-        return np.concatenate(blocks)
+            parts.append(aggregate(logits, self.settings.aggregation, kernels))
+        return np.concatenate(parts)
+
+    def _own_arrays(self) -> None:
+        """Copy what cannot be written, such as memory-mapped arrays: learning works in place."""
+        if self.network is not None:
+            for layer in self.network.layers:
+                layer.weights = np.require(layer.weights, requirements="W")
+                layer.energy = np.require(layer.energy, requirements="W")
 
     def _in_force(self, kernels: Kernels) -> Network | None:
         """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""
@@ -130,7 +145,7 @@ class OnlineNetwork:
     def _learn_network(
         self, network: Network, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels
     ) -> Array:
-        targets = y[:, np.newaxis] == self.outputs
+        targets = y if y.ndim == 2 else y[:, np.newaxis] == self.outputs
         visits = None if np.all(sample_weight == 1) else sample_weight
         base_logits, side_info = self.predictor.transform(X)
         settings, parts = self.settings, [slice(None)]
@@ -173,3 +188,28 @@ class OnlineNetwork:
         self.predictor.refresh()
         if self.network is not None:
             refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
+
+
+_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner)
+_TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
+
+
+def to_plain(state: Any) -> Any:
+    """Learned state as dicts, lists and tuples of arrays, numbers and strings: what any file format takes."""
+    if is_dataclass(state):
+        values = {item.name: to_plain(getattr(state, item.name)) for item in fields(state)}
+        return {"type": type(state).__name__, **values}
+    if isinstance(state, list | tuple):
+        return type(state)(to_plain(item) for item in state)
+    return state
+
+
+def from_plain(plain: Any) -> Any:
+    """The inverse of `to_plain`."""
+    if isinstance(plain, dict):
+        return _TYPES_BY_NAME[plain["type"]](
+            **{name: from_plain(value) for name, value in plain.items() if name != "type"}
+        )
+    if isinstance(plain, list | tuple):
+        return type(plain)(from_plain(item) for item in plain)
+    return plain

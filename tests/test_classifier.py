@@ -254,11 +254,17 @@ def test_parameters_are_stored_as_given():
         "batch_size": 2,
         "max_iter": 7,
         "shuffle": False,
+        "warm_start": True,
+        "early_stopping": True,
+        "validation_fraction": 0.2,
+        "n_iter_no_change": 4,
+        "tol": 1e-3,
         "class_weight": {0: 2.0},
         "dtype": "float64",
         "backend": "numpy",
         "n_jobs": 2,
         "random_state": 5,
+        "verbose": True,
     }
     classifier = GLNClassifier(**params)
     assert classifier.get_params() == params
@@ -511,6 +517,11 @@ WRONG_PARAMETERS = [
     ({"batch_size": 2}, r"batch_size=2.*learning_rate='normalized'"),
     ({"max_iter": 0}, "max_iter"),
     ({"shuffle": 2}, "shuffle"),
+    ({"warm_start": "yes"}, "warm_start"),
+    ({"early_stopping": "auto"}, "early_stopping"),
+    ({"validation_fraction": 1.0}, "validation_fraction"),
+    ({"n_iter_no_change": 0}, "n_iter_no_change"),
+    ({"tol": -1e-3}, "tol"),
     ({"class_weight": "equal"}, "class_weight"),
     ({"dtype": "float16"}, "dtype"),
     ({"dtype": int}, "dtype"),
@@ -518,6 +529,7 @@ WRONG_PARAMETERS = [
     ({"n_jobs": 1.5}, "n_jobs"),
     ({"n_jobs": 0}, "n_jobs"),
     ({"random_state": "seed"}, "random_state"),
+    ({"verbose": "loud"}, "verbose"),
 ]
 
 
@@ -539,26 +551,29 @@ WRONG_ROWS = {
     "infinite feature": ((WITH_INF, Y), {}, "infinity"),
     "text": ((np.full(X.shape, "a"), Y), {}, "could not convert"),
     "one dimension": ((X[:, 0], Y), {}, "2D"),
-    "no rows": ((X[:0], Y[:0]), {}, "0 sample"),
     "continuous labels": ((X, X[:, 0] / 3), {}, "NaN|continuous"),
-    "two labels a row": ((X, np.column_stack([Y, Y])), {}, "1d array|multi"),
+    "two labels a row": ((X, np.column_stack([Y, Y])), {}, "other than 0 and 1"),
     "negative weight": ((X, Y), {"sample_weight": np.where(WEIGHTS == 0, -1.0, 1.0)}, "[Nn]egative"),
     "missing weight": ((X, Y), {"sample_weight": np.where(WEIGHTS == 0, np.nan, 1.0)}, "NaN"),
     "too few weights": ((X, Y), {"sample_weight": WEIGHTS[:-1]}, "sample_weight"),
 }
 WRONG_IN_STREAM = {
-    "unknown class": ((X, Y + 1), {}, r"y contains \[3\].*classes \[0 1 2\]"),
+    "unknown class": ((X, Y + 1), {}, r"label\(s\) \[3\] in y do not exist.*classes \[0 1 2\]"),
     "too many features": ((np.hstack([X, X]), Y), {}, "8 features.*4 features"),
     "too few features": ((X[:, :3], Y), {}, "3 features.*4 features"),
-    "other classes": ((X, Y), {"classes": [0, 1, 2, 3]}, r"classes=\[0 1 2 3\] differ.*\[0 1 2\]"),
-    "fewer classes": ((X, Y), {"classes": [0, 1]}, r"classes=\[0 1\] differ.*\[0 1 2\]"),
-    "one class": ((X, Y), {"classes": [1]}, "at least two classes"),
+    "other classes": (
+        (X, Y),
+        {"classes": [0, 1, 2, 3]},
+        r"classes=\[0 1 2 3\] is not the same as on last call to partial_fit, was: \[0 1 2\]",
+    ),
+    "fewer classes": ((X, Y), {"classes": [0, 1]}, r"classes=\[0 1\] is not the same as on last call"),
+    "one class": ((X, Y), {"classes": [1]}, r"classes=\[1\] is not the same as on last call"),
 }
 WRONG_AT_FIRST = {
     "no classes": ((X, Y), {}, "classes=None in the first call"),
     "one class": ((X, 0 * Y), {"classes": [0]}, "at least two classes; got 1 class"),
     "no class": ((X, Y), {"classes": []}, "class"),
-    "unknown class": ((X, Y), {"classes": [0, 1]}, r"y contains \[2\].*classes \[0 1\]"),
+    "unknown class": ((X, Y), {"classes": [0, 1]}, r"label\(s\) \[2\] in y do not exist.*classes \[0 1\]"),
     "mixed classes": ((X, Y), {"classes": [0, "1"]}, "[Mm]ix"),
 }
 STREAM_METHODS = ["partial_fit", "progressive_predict_proba"]
@@ -576,6 +591,7 @@ def test_fit_refuses_one_class_and_no_weight(fitted):
     classifier = new().fit(X[:, :2], BINARY) if fitted else new()
     assert_refused(classifier, lambda it: it.fit(X, 0 * Y), ValueError, "at least two classes; got 1 class")
     assert_refused(classifier, lambda it: it.fit(X, Y, 0 * WEIGHTS), ValueError, "sample_weight is zero")
+    assert_refused(classifier, lambda it: it.fit(X[:0], Y[:0]), ValueError, "0 sample")
     classifier.set_params(class_weight={0: 0.0, 1: 0.0, 2: 0.0})
     assert_refused(classifier, lambda it: it.fit(X, Y), ValueError, "zero")
 

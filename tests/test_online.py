@@ -451,11 +451,11 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, dtype, monkeypatch):
 class Ordered(GLNClassifier):
     """Remembers the order in which each epoch visited the rows."""
 
-    def _epochs(self, rows, random_state):
-        self.orders = []
-        for order in super()._epochs(rows, random_state):
-            self.orders.append(order)
-            yield order
+    orders = ()
+
+    def _learn(self, online, X, y, sample_weight, order=None):
+        self.orders = (*self.orders, order)
+        return super()._learn(online, X, y, sample_weight, order)
 
 
 def estimator_state(classifier):
