@@ -15,3 +15,5 @@ from sklearn_gln._classifier import GLNClassifier
 
 __version__ = "0.1.0"
 __all__ = ["GLNClassifier"]
+
+GLNClassifier.__module__ = __name__  # the name that saved models keep, wherever the code moves

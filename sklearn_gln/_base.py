@@ -154,11 +154,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if check_input:
             X, y = as_numpy(X), as_numpy(y)
             if allow_empty and np.shape(X)[:1] == (0,):  # scikit-learn takes no targets without a row
+                check_consistent_length(X, y, sample_weight)
                 X, y = validate_data(self, X, reset=not begun, ensure_min_samples=0, **ROWS), np.asarray(y)
-                check_consistent_length(X, y)
+                sample_weight = np.ones(0)
             else:
                 X, y = validate_data(self, X, y, reset=not begun, multi_output=True, **ROWS)
-            sample_weight = check_sample_weight(as_numpy(sample_weight), X)
+                sample_weight = check_sample_weight(as_numpy(sample_weight), X)
         elif sample_weight is None:
             sample_weight = np.ones(len(X))
         return (self._rows(X) if begun else make_rows(self.base_predictor, X)), y, sample_weight
@@ -222,9 +223,21 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         n_given = rows.shape[1] - n_features
         n_base = n_given or n_features
         settings = self._settings(n_base)
-        _check_memory(estimate_memory(n_base + self.bias, n_features, len(outputs), settings))
+        self._check_memory(estimate_memory(n_base + self.bias, n_features, len(outputs), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
         return OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
+
+    def _check_memory(self, needed: int) -> None:
+        if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
+            return
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > installed:
+            raise MemoryError(
+                f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} would take "
+                f"{needed / 2**30:,.1f} GiB for these features and classes; this machine has "
+                f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which doubles the weights, or "
+                "layer_sizes; estimate_memory(n_features, n_classes) tells before fitting."
+            )
 
     @contextmanager
     def _kernels(self, n_rows: int) -> Iterator[Kernels]:
@@ -302,15 +315,3 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """Output logits (n, n_outputs)."""
         with self._kernels(len(X)) as kernels:
             return (self._online if online is None else online).infer(X, kernels)
-
-
-def _check_memory(needed: int) -> None:
-    if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
-        return
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > installed:
-        raise MemoryError(
-            f"The network would take {needed / 2**30:,.1f} GiB, and this machine has {installed / 2**30:,.1f} GiB. "
-            "Lower context_dim, each step of which doubles the weights, or layer_sizes, features or classes, with "
-            "which they grow; estimate_memory(n_features, n_classes) tells before fitting."
-        )
