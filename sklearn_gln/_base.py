@@ -32,8 +32,8 @@ DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")  # looks through all libraries, which takes milliseconds
+def _blas_libraries() -> list:
+    return ThreadpoolController().select(user_api="blas").lib_controllers  # looks at all libraries: milliseconds
 
 
 @contextmanager
@@ -151,16 +151,17 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _check_X_y(self, X, y, sample_weight, *, begun, check_input=True, allow_empty=False):
         """The rows that `_online` takes, y (n,) or (n, n_targets) as given, sample_weight (n,) float64."""
-        if check_input:
+        if check_input or not begun:
             X, y = as_numpy(X), as_numpy(y)
             if allow_empty and np.shape(X)[:1] == (0,):  # scikit-learn takes no targets without a row
                 check_consistent_length(X, y, sample_weight)
-                X, y = validate_data(self, X, reset=not begun, ensure_min_samples=0, **ROWS), np.asarray(y)
-                sample_weight = np.ones(0)
+                X = validate_data(self, X, reset=not begun, ensure_min_samples=0, **ROWS)
+                y, sample_weight = np.asarray(y), np.ones(0)
             else:
                 X, y = validate_data(self, X, y, reset=not begun, multi_output=True, **ROWS)
-                sample_weight = check_sample_weight(as_numpy(sample_weight), X)
-        elif sample_weight is None:
+                if sample_weight is not None:
+                    sample_weight = check_sample_weight(as_numpy(sample_weight), X)
+        if sample_weight is None:
             sample_weight = np.ones(len(X))
         return (self._rows(X) if begun else make_rows(self.base_predictor, X)), y, sample_weight
 
@@ -245,12 +246,19 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         kernels = get_kernels(self.backend)
         n_jobs = effective_n_jobs(self.n_jobs) if n_rows >= MIN_ROWS_FOR_THREADS else 1
         # BLAS threads wait actively for their next product and would take the cores from ours.
-        with _blas().limit(limits=1):
+        libraries = _blas_libraries()
+        n_threads = [library.num_threads for library in libraries]
+        try:
+            for library in libraries:
+                library.set_num_threads(1)
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:
                 with ThreadPoolExecutor(n_jobs) as executor:
                     yield in_tasks(kernels, executor)
+        finally:
+            for library, number in zip(libraries, n_threads, strict=True):
+                library.set_num_threads(number)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""

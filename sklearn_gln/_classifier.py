@@ -9,7 +9,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils._metadata_requests import UNUSED
-from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
@@ -363,8 +363,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
 
         check_input : bool, default=True
-            False skips the checks of X, y and sample_weight, which take longer than learning a single row: they must
-            be what the first call took, X float32 or float64 without infinities, all NumPy arrays.
+            False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
+            a single row. X must then be a float32 or float64 array of the right width without infinities, y an array
+            of labels (n_samples,) or of bool (n_samples, n_labels), sample_weight a float64 array or None.
 
         Returns
         -------
@@ -407,7 +408,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             X, y, sample_weight = self._check_X_y(
                 X, y, sample_weight, begun=begun, check_input=check_input, allow_empty=True
             )
-            if check_input:
+            if not begun or (check_input and y.ndim > 1):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
             if classes is not None or not begun:
                 self._announce_classes(classes, y, begun)
@@ -598,7 +599,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             )
         if self._multilabel:
             return y
-        codes = np.searchsorted(self.classes_, y)
+        try:
+            codes = np.searchsorted(self.classes_, y)
+        except TypeError as error:
+            raise ValueError(
+                f"y holds labels that do not compare with the classes {self.classes_}: {error}."
+            ) from error
         known = self.classes_[np.minimum(codes, len(self.classes_) - 1)] == y
         if not np.all(known):
             raise ValueError(
@@ -671,11 +677,10 @@ def _check_targets(y):
         y = y.toarray()
     if not y.size:
         return y.astype(bool) if y.ndim == 2 else y
-    check_classification_targets(y)
-    kind = type_of_target(y, input_name="y")
     if y.ndim == 1 or y.shape[1] == 1:
+        check_classification_targets(y)
         return column_or_1d(y, warn=True)
-    if kind != "multilabel-indicator" or not np.isin(y, (0, 1)).all():
+    if not np.isin(y, (0, 1)).all():
         raise ValueError(
             f"y of shape {y.shape} holds values other than 0 and 1; a matrix says with 1 and 0 which labels apply. For "
             "several targets of several classes use sklearn.multioutput.MultiOutputClassifier."

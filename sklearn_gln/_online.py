@@ -119,8 +119,8 @@ class OnlineNetwork:
         """Copy what cannot be written, such as memory-mapped arrays: learning works in place."""
         if self.network is not None:
             for layer in self.network.layers:
-                layer.weights = np.require(layer.weights, requirements="W")
-                layer.energy = np.require(layer.energy, requirements="W")
+                if not layer.weights.flags.writeable:
+                    layer.weights, layer.energy = layer.weights.copy(), layer.energy.copy()
 
     def _in_force(self, kernels: Kernels) -> Network | None:
         """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""

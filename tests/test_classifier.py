@@ -551,7 +551,7 @@ WRONG_ROWS = {
     "infinite feature": ((WITH_INF, Y), {}, "infinity"),
     "text": ((np.full(X.shape, "a"), Y), {}, "could not convert"),
     "one dimension": ((X[:, 0], Y), {}, "2D"),
-    "continuous labels": ((X, X[:, 0] / 3), {}, "NaN|continuous"),
+    "continuous labels": ((X, X[:, 0] / 3), {}, "NaN|continuous|do not exist"),
     "two labels a row": ((X, np.column_stack([Y, Y])), {}, "other than 0 and 1"),
     "negative weight": ((X, Y), {"sample_weight": np.where(WEIGHTS == 0, -1.0, 1.0)}, "[Nn]egative"),
     "missing weight": ((X, Y), {"sample_weight": np.where(WEIGHTS == 0, np.nan, 1.0)}, "NaN"),
