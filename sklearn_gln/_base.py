@@ -28,7 +28,7 @@ from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
-DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
+DEFAULT_OFFSET_SCALES = {"pairs": 0.75, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
 @cache
@@ -73,7 +73,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
         "preconditioner": [StrOptions({"auto", "full"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
-        "aggregation": [StrOptions({"layers", "last_layer", "neuron"})],
+        "aggregation": [StrOptions({"stacked", "layers", "last_layer", "neuron"})],
         "eps": [Interval(Real, 0, 0.5, closed="neither")],
         "max_weight": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -260,10 +260,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             for library, number in zip(libraries, n_threads, strict=True):
                 library.set_num_threads(number)
 
-    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None):
+    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, known=False):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
         with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
-            for block in online.learn(X, y, sample_weight, kernels, order):
+            for block in online.learn(X, y, sample_weight, kernels, order, known):
                 yield block
                 release_interrupts()
 
@@ -284,7 +284,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums = np.zeros(3)
-            with closing(self._learn(online, X, y, sample_weight, order)) as learned:
+            with closing(self._learn(online, X, y, sample_weight, order, known=begun or epoch > 1)) as learned:
                 for _ in range(n_blocks):
                     step = task.subcontext(task_name="rows").call_on_fit_task_begin(estimator=self)
                     block, logits = next(learned)

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.special import expit, softmax
+from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._compat import StrOptions, _fit_context, as_numpy
 from sklearn_gln._network import estimate_memory
+from sklearn_gln._stack import Stack
 
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
 
@@ -44,7 +45,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
 
     offset_scale : float or None, default=None
-        See `halfspaces`. None: 0.5 for "pairs", 0 for Gaussian halfspaces.
+        See `halfspaces`. None: 0.75 for "pairs", 0 for Gaussian halfspaces.
 
     share_halfspaces : bool, default=True
         Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
@@ -78,12 +79,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         "mean": 1 / n on the n neurons below, 0 on base logits, so that unseen contexts pass on the mean of the layer
         below. "uniform": 1 / n_inputs [1]_.
 
-    aggregation : {"layers", "last_layer", "neuron"}, default="layers"
-        The output logit: the mean over all layers of their mean logits, the mean logit of the last layer, or that of
-        a final layer of one neuron [1]_.
+    aggregation : {"stacked", "layers", "last_layer", "neuron"}, default="stacked"
+        The output logit. "stacked": a weighted sum of the layers' mean logits and the log frequency of the class; the
+        weights, common to all classes, are fitted to the predictions made before rows were first learned, which
+        calibrates the probabilities. "layers": the mean over all layers of their mean logits. "last_layer": the mean
+        logit of the last layer. "neuron": that of a final layer of one neuron [1]_.
 
     eps : float, default=1e-4
-        Probabilities are clipped to [eps, 1 - eps] everywhere.
+        Every neuron's probability is clipped to [eps, 1 - eps].
 
     max_weight : float or None, default=None
         Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
@@ -91,7 +94,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
 
-    max_iter : int, default=5
+    max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
 
     shuffle : bool, default=True
@@ -231,11 +234,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         learning_rate_init=None,
         preconditioner="auto",
         initial_weights="mean",
-        aggregation="layers",
+        aggregation="stacked",
         eps=1e-4,
         max_weight=None,
         batch_size=1,
-        max_iter=5,
+        max_iter=3,
         shuffle=True,
         warm_start=False,
         early_stopping=False,
@@ -427,7 +430,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
                 progress += self._scores(logits, codes[block], counted[block])
                 self._class_counts = self._class_counts + self._count(codes[block[weights[block] > 0]])
                 if predict:
-                    probabilities[block] = self._probabilities(logits)
+                    probabilities[block] = np.exp(self._log_probabilities(logits))
         finally:
             self._set_progress(progress)
         return probabilities
@@ -471,7 +474,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Rows sum to 1, but for several labels a row, which are independent.
         """
         check_is_fitted(self)
-        return self._probabilities(self._logits(self._check_X(X, check_input)))
+        return np.exp(self.predict_log_proba(X, check_input))
 
     def predict_log_proba(self, X, check_input=True):
         """Natural logarithms of the class probabilities.
@@ -488,7 +491,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), float64
         """
-        return np.log(self.predict_proba(X, check_input))
+        check_is_fitted(self)
+        return self._log_probabilities(self._logits(self._check_X(X, check_input)))
 
     def decision_function(self, X, check_input=True):
         """Output logits: for two classes that of the second, else one for each class against all others.
@@ -542,16 +546,21 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
         self._class_counts = np.zeros(len(self.classes_), int)
         self._progress = np.zeros(3)
-        binary = len(self.classes_) == 2 and not self._multilabel
-        outputs = np.array([1]) if binary else np.arange(len(self.classes_))
-        return self._new_online(X, outputs, random_state)
+        n_classes = len(self.classes_)
+        binary = n_classes == 2 and not self._multilabel
+        online = self._new_online(X, np.array([1]) if binary else np.arange(n_classes), random_state)
+        if online.settings.aggregation == "stacked":
+            shape = (n_classes, 2) if self._multilabel else (n_classes,)
+            online.stack = Stack.empty(len(online.settings.layer_sizes), *shape)
+        return online
 
-    def _probabilities(self, logits):
+    def _log_probabilities(self, logits):
+        """Natural logarithms of the probabilities (n, n_classes) that output logits stand for."""
         if self._multilabel:
-            return expit(logits)
+            return log_expit(logits)
         if logits.shape[1] == 1:
-            return np.hstack([expit(-logits), expit(logits)])
-        return softmax(logits, axis=1)
+            return log_expit(np.hstack([-logits, logits]))
+        return log_softmax(logits, axis=1)
 
     def _set_classes(self, classes, multilabel):
         if multilabel and self.class_weight is not None:
@@ -655,14 +664,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _scores(self, logits, codes, sample_weight):
         """Sums over rows: weight, weighted log-loss, weighted hits."""
-        probabilities = self._probabilities(logits)
         if self._multilabel:
-            losses = -np.log(np.where(codes, probabilities, 1 - probabilities)).mean(axis=1)
+            losses = -log_expit(np.where(codes, logits, -logits)).mean(axis=1)
             hits = np.all((logits > 0) == codes, axis=1)
-            return np.array([sample_weight.sum(), sample_weight @ losses, sample_weight @ hits])
-        of_truth = np.take_along_axis(probabilities, codes[:, np.newaxis], axis=1)[:, 0]
-        losses = -np.log(np.maximum(of_truth, np.finfo(float).tiny))
-        hits = probabilities.argmax(axis=1) == codes
+        else:
+            log_probabilities = self._log_probabilities(logits)
+            losses = -np.take_along_axis(log_probabilities, codes[:, np.newaxis], axis=1)[:, 0]
+            hits = log_probabilities.argmax(axis=1) == codes
         return np.array([sample_weight.sum(), sample_weight @ losses, sample_weight @ hits])
 
     def _set_progress(self, sums):

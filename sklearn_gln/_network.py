@@ -244,9 +244,10 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
 
 
 def aggregate(logits: Sequence[Array], aggregation: str, kernels: Kernels) -> Array:
-    """The output logits (n, n_outputs), float64, of the layers' logits."""
-    chosen = logits if aggregation == "layers" else logits[-1:]
-    return np.mean([kernels.to_numpy(layer).mean(axis=2, dtype=float) for layer in chosen], axis=0)
+    """The output logits (n, n_outputs), float64, of the layers' logits; "stacked": (n, n_outputs, n_layers)."""
+    chosen = logits if aggregation in ("stacked", "layers") else logits[-1:]
+    means = np.stack([kernels.to_numpy(layer).mean(axis=2, dtype=float) for layer in chosen], axis=2)
+    return means if aggregation == "stacked" else means.mean(axis=2)
 
 
 def refresh_preconditioners(network: Network, dtype: np.dtype[Any]) -> None:

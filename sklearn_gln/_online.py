@@ -30,6 +30,7 @@ from sklearn_gln._network import (
     learn,
     refresh_preconditioners,
 )
+from sklearn_gln._stack import Stack
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -66,6 +67,7 @@ class OnlineNetwork:
     n_columns: int  # of rows
     outputs: Array  # (n_outputs,): the class that each output tells from the others
     seed: int
+    stack: Stack | None = None  # of the layers' logits, with aggregation="stacked"
     n_rows_seen: int = 0  # of positive weight
     network: Network | None = None  # from row 1 on
     buffer: list[tuple[Array, Array, Array]] = field(default_factory=list)  # the rows to replay: X, y, sample_weight
@@ -85,35 +87,49 @@ class OnlineNetwork:
         sample_weight: Array,
         kernels: Kernels,
         order: Array | None = None,
+        known: bool = False,
     ) -> Iterator[tuple[Array, Array]]:
         """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
         y (n, n_outputs) of bool are the outputs' targets themselves. Yields the indices of each block's rows and the
-        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only.
+        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. `known` rows
+        were learned before: predictions of them are not honest, and the stack learns nothing from them.
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
         self._own_arrays()
         if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
+        if known and self.stack is not None:
+            self.stack.update()
         for block in blocks(self.n_rows_seen, row_numbers):
             rows, event = order[block], next_event(self.n_rows_seen)
             logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[block], kernels)
             if self.n_rows_seen == event:
                 self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
+            if self.stack is not None:
+                logits = self.stack.logits(logits) if known else self.stack.learn(logits, y[rows], sample_weight[rows])
+                if self.n_rows_seen == event:
+                    self.stack.update()
             yield rows, logits
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs) for rows X (n, n_columns)."""
         network = self._in_force(kernels)
         if network is None:
-            return np.zeros((len(X), len(self.outputs)))
+            logits = self._no_logits(len(X))
+            return logits if self.stack is None else self.stack.logits(logits)
         parts = []
         for start in range(0, len(X), MAX_BLOCK_ROWS):
             rows = self.predictor.transform(X[start : start + MAX_BLOCK_ROWS])
-            logits = infer(network, kernels, *rows, self.settings)
-            parts.append(aggregate(logits, self.settings.aggregation, kernels))
+            logits = aggregate(infer(network, kernels, *rows, self.settings), self.settings.aggregation, kernels)
+            parts.append(logits if self.stack is None else self.stack.logits(logits))
         return np.concatenate(parts)
+
+    def _no_logits(self, n_rows: int) -> Array:
+        """What the network predicts before row 1."""
+        layers = () if self.stack is None else (len(self.settings.layer_sizes),)
+        return np.zeros((n_rows, len(self.outputs), *layers))
 
     def _own_arrays(self) -> None:
         """Copy what cannot be written, such as memory-mapped arrays: learning works in place."""
@@ -129,8 +145,8 @@ class OnlineNetwork:
         return self.network
 
     def _learn_block(self, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels) -> Array:
-        """Learn rows between two events; returns their output logits before they were learned."""
-        logits = np.zeros((len(X), len(self.outputs)))
+        """Learn rows between two events; returns what `aggregate` gave for them before they were learned."""
+        logits = self._no_logits(len(X))
         network = self._in_force(kernels)
         if network is not None:
             logits = self._learn_network(network, X, y, sample_weight, row_numbers, kernels)
@@ -190,7 +206,7 @@ class OnlineNetwork:
             refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
 
 
-_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner)
+_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack)
 _TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
 
 

@@ -16,7 +16,7 @@ def backend_name(backend):  # noqa: F811
 
 def make_settings(n_features=4, **params):
     """The resolved settings of a classifier with these parameters."""
-    return GLNClassifier(**params)._settings(n_features)
+    return GLNClassifier(**{"aggregation": "layers"} | params)._settings(n_features)  # the network without the stack
 
 
 def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):

@@ -139,7 +139,7 @@ def test_labels_and_shapes(labels, n_classes, streamed):
 
 
 def test_probabilities_stay_inside_the_bounds_of_eps():
-    classifier = new(eps=0.05, layer_sizes=(), max_iter=20).fit(X, BINARY)
+    classifier = new(eps=0.05, layer_sizes=(), max_iter=20, aggregation="layers").fit(X, BINARY)
     probabilities = classifier.predict_proba(1e3 * X)
     assert_allclose([probabilities.min(), probabilities.max()], [0.05, 0.95], rtol=1e-6)
 

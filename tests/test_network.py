@@ -71,7 +71,7 @@ def test_offsets_of_pairs_without_noise_are_medians(n):
     assert_allclose(np.sum(projections > offsets.ravel(), axis=0), n // 2, atol=1)
 
 
-@pytest.mark.parametrize(("offset_scale", "spread"), [(None, 0.5), (0.2, 0.2), (3.0, 3.0)])
+@pytest.mark.parametrize(("offset_scale", "spread"), [(None, 0.75), (0.2, 0.2), (3.0, 3.0)])
 def test_offsets_of_pairs_spread_around_the_median(offset_scale, spread):
     pool = make_pool()
     normals, offsets = draw(pool, n_neurons=800, offset_scale=offset_scale)
@@ -192,13 +192,15 @@ def test_arrays_have_the_dtype_of_the_settings(dtype):
         assert array.dtype == dtype
 
 
-@pytest.mark.parametrize("aggregation", ["layers", "last_layer", "neuron"])
+@pytest.mark.parametrize("aggregation", ["stacked", "layers", "last_layer", "neuron"])
 def test_aggregate(aggregation):
     rng = np.random.default_rng(3)
     sizes = (7, 2, 1) if aggregation == "neuron" else (7, 2)
     logits = [rng.normal(size=(5, 3, size)).astype(np.float32) for size in sizes]
     means = [layer.astype(float).mean(axis=2) for layer in logits]
     expected = (means[0] + means[1]) / 2 if aggregation == "layers" else means[-1]
+    if aggregation == "stacked":
+        expected = np.stack(means, axis=2)
     got = aggregate(logits, aggregation, get_kernels("numpy"))
     assert got.dtype == float
     assert_allclose(got, expected, rtol=1e-12)

@@ -226,7 +226,7 @@ def test_learning_equals_the_oracle(backend, name, n):
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_the_estimator_equals_the_oracle(backend_name, n_classes):
     X, y, weights = make_stream(3, 600, n_classes=n_classes)
-    params = SMALL | {"dtype": "float64"}
+    params = SMALL | {"dtype": "float64", "aggregation": "layers"}
     classifier = GLNClassifier(**params, backend=backend_name, random_state=5)
     probabilities = classifier.progressive_predict_proba(X, y, np.arange(n_classes), weights)
     outputs = [1] if n_classes == 2 else [0, 1, 2]
@@ -453,9 +453,9 @@ class Ordered(GLNClassifier):
 
     orders = ()
 
-    def _learn(self, online, X, y, sample_weight, order=None):
+    def _learn(self, online, X, y, sample_weight, order=None, known=False):
         self.orders = (*self.orders, order)
-        return super()._learn(online, X, y, sample_weight, order)
+        return super()._learn(online, X, y, sample_weight, order, known)
 
 
 def estimator_state(classifier):
