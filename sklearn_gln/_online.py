@@ -92,8 +92,8 @@ class OnlineNetwork:
         """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
         y (n, n_outputs) of bool are the outputs' targets themselves. Yields the indices of each block's rows and the
-        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. `known` rows
-        were learned before: predictions of them are not honest, and the stack learns nothing from them.
+        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. `known`
+        rows were learned before: predictions of them are not honest, and the stack learns nothing from them.
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
