@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 
 from sklearn_gln._base_predictor import SCALINGS, make_rows
 from sklearn_gln._compat import Interval, Options, StrOptions, check_sample_weight
-from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER
+from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, SMOOTHING
 from sklearn_gln._network import Settings
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
@@ -42,6 +42,7 @@ class BaseGLN(BaseEstimator):
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
+        "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
         "preconditioner": [StrOptions({"auto", "full"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
         "aggregation": [StrOptions({"layers", "last_layer", "neuron"})],
@@ -134,6 +135,7 @@ class BaseGLN(BaseEstimator):
             skip=self.skip,
             learning_rate=self.learning_rate,
             learning_rate_init=rate if self.learning_rate_init is None else self.learning_rate_init,
+            label_smoothing=SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing,
             preconditioned=normalized and (self.preconditioner == "full" or (self.preconditioner == "auto" and narrow)),
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,

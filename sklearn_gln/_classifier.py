@@ -64,6 +64,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     learning_rate_init : float or None, default=None
         The a above. None: 8 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
 
+    label_smoothing : float or None, default=None
+        The s of the probabilities s and 1 - s that neurons learn as targets, in place of 0 and 1: it bounds their
+        logits and curbs overconfidence. None: 0.02 for "normalized", else 0.
+
     preconditioner : {"auto", "full"} or None, default="auto"
         P of "normalized" steps. "full": the regularised inverse of the inputs' second moments. None: the identity,
         cheaper and less accurate. "auto": "full" up to 1,500 features.
@@ -187,6 +191,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         skip=True,
         learning_rate="normalized",
         learning_rate_init=None,
+        label_smoothing=None,
         preconditioner="auto",
         initial_weights="mean",
         aggregation="layers",
@@ -211,6 +216,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.skip = skip
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.label_smoothing = label_smoothing
         self.preconditioner = preconditioner
         self.initial_weights = initial_weights
         self.aggregation = aggregation

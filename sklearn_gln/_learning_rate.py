@@ -21,6 +21,12 @@ SCHEDULES: dict[str, Callable[[Array, float], Array]] = {
 # Logistic curvature is at most 1/4, so 8 is the classical limit 2/L of a normalised step.
 DEFAULT_RATES = {"normalized": 8.0, "constant": 1e-3, "inverse": 1e-2, "hyperbolic": 3e-3}
 
+# Normalised steps are damped by DAMPING * rate / n_inputs times the squared errors that a weight row has summed up.
+DAMPING = 4.0
+
+# Normalised steps aim at s and 1 - s instead of 0 and 1: otherwise a neuron's logits grow without end where it is right.
+SMOOTHING = 0.02
+
 TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
 
 MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" goes without: cost grows with the square of their number
