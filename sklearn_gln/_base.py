@@ -20,7 +20,7 @@ from sklearn_gln._online import OnlineNetwork
 from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
-DEFAULT_OFFSET_SCALES = {"pairs": 0.5, "gaussian": 0.0, "raw_gaussian": 0.0}
+DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
 @cache

@@ -28,9 +28,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     layer_sizes : array-like of int, default=(50, 50, 50)
         Neurons of each hidden layer. ``()`` is one neuron per output.
 
-    context_dim : int, default=4
-        Halfspaces of each neuron, so 2**context_dim weight vectors. More pay with more data: 4 suits a few thousand
-        rows, 8 fifty thousand. 0: no gating.
+    context_dim : int, default=8
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Memory is taken for those that rows visit.
+        0: no gating.
 
     halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
         How halfspaces are drawn. "pairs": normal to the difference of two random rows among the first 256, at their
@@ -38,7 +38,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
 
     offset_scale : float or None, default=None
-        See `halfspaces`. None: 0.5 for "pairs", 0 for Gaussian halfspaces.
+        See `halfspaces`. None: 1.5 for "pairs", 0 for Gaussian halfspaces.
 
     share_halfspaces : bool, default=True
         Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
@@ -62,7 +62,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
 
     learning_rate_init : float or None, default=None
-        The a above. None: 8 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+        The a above. None: 4 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
 
     label_smoothing : float or None, default=None
         The s of the probabilities s and 1 - s that neurons learn as targets, in place of 0 and 1: it bounds their
@@ -181,7 +181,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def __init__(
         self,
         layer_sizes=(50, 50, 50),
-        context_dim=4,
+        context_dim=8,
         *,
         halfspaces="pairs",
         offset_scale=None,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gln._learning_rate import DAMPING, Preconditioner, normalized_rates, scheduled_rates, step_block
+from sklearn_gln._learning_rate import Preconditioner, normalized_rates, scheduled_rates, step_block
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -236,7 +236,7 @@ def learn(
             targets,
             normalized_rates(blocks, rate) if settings.normalized else rates,
             visits,
-            damping=DAMPING * rate / layer.weights.shape[-1] if settings.normalized else 0.0,
+            damping=layer.weights.shape[-1] ** -0.5 if settings.normalized else 0.0,
             max_logit=settings.max_logit,
             max_weight=settings.max_weight,
             batch_size=settings.batch_size,

@@ -291,7 +291,7 @@ class NaiveGLN:
         skip=True,
         learning_rate="normalized",
         learning_rate_init=8.0,
-        label_smoothing=0.02,
+        label_smoothing=0.0,
         preconditioner="full",
         initial_weights="mean",
         aggregation="layers",
@@ -306,7 +306,7 @@ class NaiveGLN:
         self.base_predictor, self.bias, self.skip = base_predictor, bias, skip
         self.learning_rate, self.learning_rate_init = learning_rate, learning_rate_init
         self.normalized = learning_rate == "normalized"
-        self.smoothing = label_smoothing if self.normalized else 0.0
+        self.smoothing = label_smoothing
         self.full = self.normalized and preconditioner == "full"
         self.initial_weights, self.aggregation = initial_weights, aggregation
         self.eps, self.max_logit = eps, math.log((1.0 - eps) / eps)
@@ -427,7 +427,7 @@ class NaiveGLN:
         v = multiply(layer.matrix, p) + multiply(base_matrix, beside)
         square = dot(u, v)
         rate = self.learning_rate_init / square if square > 0.0 else 0.0
-        return u, v, rate, 4.0 * self.learning_rate_init / len(u)
+        return u, v, rate, 1.0 / math.sqrt(len(u))
 
     # The clock
 

@@ -71,7 +71,7 @@ def test_offsets_of_pairs_without_noise_are_medians(n):
     assert_allclose(np.sum(projections > offsets.ravel(), axis=0), n // 2, atol=1)
 
 
-@pytest.mark.parametrize(("offset_scale", "spread"), [(None, 0.5), (0.2, 0.2), (3.0, 3.0)])
+@pytest.mark.parametrize(("offset_scale", "spread"), [(None, 1.5), (0.2, 0.2), (3.0, 3.0)])
 def test_offsets_of_pairs_spread_around_the_median(offset_scale, spread):
     pool = make_pool()
     normals, offsets = draw(pool, n_neurons=800, offset_scale=offset_scale)

@@ -187,6 +187,7 @@ def make_oracle(params, settings, outputs, seed):
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),
+        label_smoothing=settings.label_smoothing,
         eps=settings.eps,
         max_weight=settings.max_weight,
         **{name: params[name] for name in same if name in params},
