@@ -47,7 +47,14 @@ from sklearn_gln.datasets import fetch_mnist
 CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
 PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "jax")
 
-ONE_PASS = {"layer_sizes": (50, 50, 50), "context_dim": 8, "base_predictor": "global", "aggregation": "last_layer"}
+ONE_PASS = {
+    "layer_sizes": (30, 30, 30),
+    "context_dim": 10,
+    "offset_scale": 0.5,
+    "learning_rate_init": 8.0,
+    "base_predictor": "global",
+    "aggregation": "last_layer",
+}
 PYGLN = {
     "layer_sizes": (16, 16),
     "context_dim": 4,

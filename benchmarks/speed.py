@@ -377,12 +377,16 @@ def learn_by_row(online, network, X, y):
     bits = 1 << np.arange(settings.context_dim)
     outputs = np.arange(len(online.outputs))[:, np.newaxis]
     constant = np.ones((len(outputs), 1), dtype)
+    rows = np.arange(2**settings.context_dim + 1, dtype=np.int32)
+    for layer in network.layers:  # a weight row for every context, the first apart
+        layer.row_of[...], layer.n_rows[...] = rows[1:], len(rows)
+        layer.weights = layer.weights[:, :, np.zeros_like(rows)]
     all_logits = [np.empty((len(X), *layer.weights.shape[:2]), dtype) for layer in network.layers]
     for t in range(len(X)):
         inputs = base_logits[t : t + 1]
         for number, layer in enumerate(network.layers):
             contexts = (hyperplanes[number] @ side_info[t] > offsets[number]) @ bits
-            selected = outputs, np.arange(layer.weights.shape[1]), contexts
+            selected = outputs, np.arange(layer.weights.shape[1]), contexts + 1
             weights = layer.weights[selected]  # (n_outputs, n_neurons, n_inputs)
             logits = np.clip(np.vecdot(weights, inputs[:, np.newaxis]), -max_logit, max_logit)
             steps = rate * (expit(logits) - targets[t, :, np.newaxis])

@@ -21,14 +21,14 @@ from threadpoolctl import ThreadpoolController
 import sklearn_gln
 from sklearn_gln._base_predictor import SCALINGS, make_rows
 from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, as_numpy, check_sample_weight
-from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER
+from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, SMOOTHING
 from sklearn_gln._network import Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
 from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
-DEFAULT_OFFSET_SCALES = {"pairs": 0.75, "gaussian": 0.0, "raw_gaussian": 0.0}
+DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
 @cache
@@ -71,6 +71,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
+        "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
         "preconditioner": [StrOptions({"auto", "full"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
         "aggregation": [StrOptions({"stacked", "layers", "last_layer", "neuron"})],
@@ -208,6 +209,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             skip=self.skip,
             learning_rate=self.learning_rate,
             learning_rate_init=rate if self.learning_rate_init is None else self.learning_rate_init,
+            label_smoothing=SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing,
             preconditioned=normalized and (self.preconditioner == "full" or (self.preconditioner == "auto" and narrow)),
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,
@@ -224,7 +226,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         n_given = rows.shape[1] - n_features
         n_base = n_given or n_features
         settings = self._settings(n_base)
-        self._check_memory(estimate_memory(n_base + self.bias, n_features, len(outputs), settings))
+        self._check_memory(estimate_memory(n_base + self.bias, n_features, len(outputs), len(rows), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
         return OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
 
@@ -234,10 +236,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > installed:
             raise MemoryError(
-                f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} would take "
-                f"{needed / 2**30:,.1f} GiB for these features and classes; this machine has "
-                f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which doubles the weights, or "
-                "layer_sizes; estimate_memory(n_features, n_classes) tells before fitting."
+                f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} may take "
+                f"{needed / 2**30:,.1f} GiB for these rows, features and classes; this machine has "
+                f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which may double the weights, or "
+                "layer_sizes; estimate_memory(n_features, n_classes, n_samples) tells before fitting."
             )
 
     @contextmanager

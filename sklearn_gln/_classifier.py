@@ -35,9 +35,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     layer_sizes : array-like of int, default=(50, 50, 50)
         Neurons of each hidden layer. ``()`` is one neuron per output.
 
-    context_dim : int, default=4
-        Halfspaces of each neuron, so 2**context_dim weight vectors. More pay with more data: 4 suits a few thousand
-        rows, 8 fifty thousand. 0: no gating.
+    context_dim : int, default=8
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Memory is taken for those that rows visit.
+        0: no gating.
 
     halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
         How halfspaces are drawn. "pairs": normal to the difference of two random rows among the first 256, at their
@@ -45,7 +45,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
 
     offset_scale : float or None, default=None
-        See `halfspaces`. None: 0.75 for "pairs", 0 for Gaussian halfspaces.
+        See `halfspaces`. None: 1.5 for "pairs", 0 for Gaussian halfspaces.
 
     share_halfspaces : bool, default=True
         Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
@@ -69,7 +69,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
 
     learning_rate_init : float or None, default=None
-        The a above. None: 8 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+        The a above. None: 4 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+
+    label_smoothing : float or None, default=None
+        The s of the probabilities s and 1 - s that neurons learn as targets, in place of 0 and 1: it bounds their
+        logits and curbs overconfidence. None: 0.02 for "normalized", else 0.
 
     preconditioner : {"auto", "full"} or None, default="auto"
         P of "normalized" steps. "full": the regularised inverse of the inputs' second moments. None: the identity,
@@ -222,7 +226,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def __init__(
         self,
         layer_sizes=(50, 50, 50),
-        context_dim=4,
+        context_dim=8,
         *,
         halfspaces="pairs",
         offset_scale=None,
@@ -232,6 +236,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         skip=True,
         learning_rate="normalized",
         learning_rate_init=None,
+        label_smoothing=None,
         preconditioner="auto",
         initial_weights="mean",
         aggregation="stacked",
@@ -262,6 +267,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.skip = skip
         self.learning_rate = learning_rate
         self.learning_rate_init = learning_rate_init
+        self.label_smoothing = label_smoothing
         self.preconditioner = preconditioner
         self.initial_weights = initial_weights
         self.aggregation = aggregation
@@ -513,8 +519,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         logits = self._logits(self._check_X(X, check_input))
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
-    def estimate_memory(self, n_features, n_classes=2):
-        """How much memory the network will take, before it is fitted.
+    def estimate_memory(self, n_features, n_classes=2, n_samples=None):
+        """How much memory the network may take, before it is fitted.
 
         Learning takes some hundred MB beside it, and as many bytes again for each network that is kept apart while
         another learns: with `early_stopping`, `warm_start`, and in a second `fit`.
@@ -527,19 +533,22 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_classes : int, default=2
             Classes or labels.
 
+        n_samples : int or None, default=None
+            Rows to be learned, which visit no more contexts than they are. None: as many as visit every context.
+
         Returns
         -------
         n_bytes : int
-            Bytes of weights, halfspaces and preconditioners.
+            Bytes of weights, halfspaces and preconditioners, at most.
 
         Examples
         --------
         >>> from sklearn_gln import GLNClassifier
         >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
-        1211
+        1215
         """
-        n_outputs = 1 if n_classes == 2 else n_classes
-        return estimate_memory(n_features + self.bias, n_features, n_outputs, self._settings(n_features))
+        n_outputs, n_rows = 1 if n_classes == 2 else n_classes, np.inf if n_samples is None else n_samples
+        return estimate_memory(n_features + self.bias, n_features, n_outputs, n_rows, self._settings(n_features))
 
     def _begin(self, X, random_state):
         """A network that has seen nothing, and the attributes that go with it."""

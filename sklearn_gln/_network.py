@@ -33,6 +33,7 @@ class Settings:
     skip: bool
     learning_rate: str | Callable[[Array], Array]
     learning_rate_init: float
+    label_smoothing: float  # s: neurons learn the targets s and 1 - s
     preconditioned: bool
     initial_weights: str
     aggregation: str
@@ -52,9 +53,53 @@ class Settings:
 
 @dataclass
 class Layer:
-    weights: Array  # (n_outputs, n_neurons, n_contexts, n_inputs)
-    energy: Array  # (n_outputs, n_neurons, n_contexts): squared errors of each weight row, summed
+    """Weight rows are made for the contexts that have been visited, so memory follows the data.
+
+    Row 0 of each neuron keeps the initial weights and stands for all other contexts.
+    """
+
+    weights: Array  # (n_outputs, n_neurons, n_rows, n_inputs); rows of no context yet are 0
+    energy: Array  # (n_outputs, n_neurons, n_rows): squared errors of each weight row, summed
+    row_of: Array  # (n_outputs | 1, n_neurons, n_contexts) int32: the weight row of each context
+    n_rows: Array  # (n_outputs | 1, n_neurons): rows in use
     preconditioner: Preconditioner | None  # of the previous layer's logits
+
+    def rows(self, contexts: Array) -> Array:
+        """The weight rows (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
+        outputs, neurons = np.indices(self.n_rows.shape)
+        return self.row_of[outputs, neurons, contexts]
+
+    def make_rows(self, contexts: Array) -> None:
+        """Make weight rows for the contexts that are new, numbered in the order of their first visits."""
+        visited, output, neuron = np.nonzero(self.rows(contexts) == 0)
+        if not visited.size:
+            return
+        n_contexts = self.row_of.shape[2]
+        tree = output * self.row_of.shape[1] + neuron
+        keys, first = np.unique(tree * n_contexts + contexts[visited, output, neuron], return_index=True)
+        keys = keys[np.lexsort((first, keys // n_contexts))]  # neuron by neuron, in the order of time
+        trees = keys // n_contexts
+        rows = self.n_rows.ravel()[trees] + np.arange(len(keys)) - np.searchsorted(trees, trees)
+        self.n_rows += np.bincount(trees, minlength=self.n_rows.size).reshape(self.n_rows.shape)
+        self.row_of.reshape(-1)[keys] = rows
+        n_rows = self.weights.shape[2]
+        if self.n_rows.max() > n_rows:
+            capacity = min(max(2 * n_rows, int(self.n_rows.max())), n_contexts + 1)
+            self.weights, self.energy = (_with_rows(array, capacity) for array in (self.weights, self.energy))
+        outputs, neurons = np.unravel_index(trees, self.n_rows.shape)
+        if len(self.n_rows) == 1:
+            for weights, energy in zip(self.weights, self.energy, strict=True):
+                weights[neurons, rows], energy[neurons, rows] = weights[neurons, 0], 0
+        else:
+            self.weights[outputs, neurons, rows] = self.weights[outputs, neurons, 0]
+            self.energy[outputs, neurons, rows] = 0
+
+
+def _with_rows(array: Array, n_rows: int) -> Array:
+    """A copy with room for n_rows weight rows; memory that is not written yet costs nothing."""
+    wider = np.zeros((*array.shape[:2], n_rows, *array.shape[3:]), array.dtype)
+    wider[:, :, : array.shape[2]] = array
+    return wider
 
 
 @dataclass
@@ -99,15 +144,17 @@ def n_inputs_by_layer(n_base: int, settings: Settings) -> list[int]:
     return [n + (n_base if n == 0 or settings.skip else int(settings.bias)) for n in below]
 
 
-def estimate_memory(n_base: int, n_side: int, n_outputs: int, settings: Settings) -> int:
-    """Bytes of a network's arrays."""
+def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, settings: Settings) -> int:
+    """Bytes of a network's arrays after n_rows rows, at most: each may visit a context that no other did."""
     n_neurons, sharing = sum(settings.layer_sizes), 1 if settings.share_halfspaces else n_outputs
+    n_contexts = 2**settings.context_dim
     inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
-    floats = n_outputs * 2**settings.context_dim * sum(size * (n_inputs + 1) for size, n_inputs in inputs)
+    floats = n_outputs * int(1 + min(n_contexts, n_rows)) * sum(size * (n_inputs + 1) for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
     squares = n_base**2 + n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
     itemsize = np.dtype(settings.dtype).itemsize
-    return floats * itemsize + (squares * (8 + itemsize) if settings.preconditioned else 0)
+    integers = sharing * n_neurons * (4 * n_contexts + 8)
+    return floats * itemsize + integers + (squares * (8 + itemsize) if settings.preconditioned else 0)
 
 
 def init_network(
@@ -115,36 +162,29 @@ def init_network(
 ) -> Network:
     """A network that has learned nothing, for n_base base logits and the outputs of these numbers.
 
-    Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. A network
-    that this one replaces gives up its arrays, of which only the parts that it changed are written again.
+    Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Halfspaces
+    that were drawn without a look at the data are those of the network that this one replaces.
     """
     dtype = np.dtype(settings.dtype)
     layers: list[Layer] = []
     n_previous = 0
-    for number, (n_neurons, n_inputs) in enumerate(
-        zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
-    ):
+    for n_neurons, n_inputs in zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True):
         initial = np.zeros(n_inputs, dtype)
         if settings.initial_weights == "uniform":
             initial[:] = 1 / n_inputs
         elif settings.initial_weights == "mean" and n_previous:
             initial[:n_previous] = 1 / n_previous
-        if replaced is None:
-            energy = np.zeros((len(outputs), n_neurons, 2**settings.context_dim), dtype)
-            weights = np.zeros((*energy.shape, n_inputs), dtype)
-            if initial.any():
-                weights[...] = initial
-        else:
-            weights, energy = replaced.layers[number].weights, replaced.layers[number].energy
-            weights[energy > 0] = initial  # logits are clipped, so no error is 0: a row without energy is untouched
-            energy[...] = 0
+        energy = np.zeros((len(outputs), n_neurons, 1), dtype)
+        weights = np.tile(initial, (*energy.shape, 1))
+        n_rows = np.ones((1 if settings.share_halfspaces else len(outputs), n_neurons), int)
+        row_of = np.zeros((*n_rows.shape, 2**settings.context_dim), np.int32)
         preconditioner = None
         if settings.preconditioned and n_previous:  # early logits, all near 0, would blow it up without a floor
             preconditioner = Preconditioner.empty(len(outputs), n_previous, floor=1.0)
-        layers.append(Layer(weights, energy, preconditioner))
+        layers.append(Layer(weights, energy, row_of, n_rows, preconditioner))
         n_previous = n_neurons
 
-    if replaced is not None and settings.halfspaces != "pairs":  # drawn without a look at the data
+    if replaced is not None and settings.halfspaces != "pairs":
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, outputs, settings, seed))
@@ -183,7 +223,8 @@ def learn(
     """
     dtype = np.dtype(settings.dtype)
     contexts = _contexts_by_layer(network, kernels, side_info, dtype)
-    targets = kernels.asarray(targets.astype(dtype))
+    smoothing = settings.label_smoothing
+    targets = kernels.asarray((smoothing + (1 - 2 * smoothing) * targets).astype(dtype))
     visits = moment_weight = None
     total_weight = float(len(row_numbers))
     if sample_weight is not None:
@@ -200,19 +241,20 @@ def learn(
     constant_block = step_block(kernels, constant, None, settings.normalized)
     logits: list[Array] = []
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
+        layer.make_rows(layer_contexts if sample_weight is None else layer_contexts[sample_weight > 0])
         blocks = [base_block if settings.skip or not logits else constant_block]
         if logits:
             blocks.insert(0, step_block(kernels, logits[-1], layer.preconditioner, settings.normalized))
         layer.weights, layer.energy, layer_logits = kernels.bernoulli_learn(
             layer.weights,
             layer.energy,
-            layer_contexts,
+            layer.rows(layer_contexts),
             tuple(block.inputs for block in blocks),
             tuple(block.directions for block in blocks),
             targets,
             normalized_rates(blocks, rate) if settings.normalized else rates,
             visits,
-            damping=rate / layer.weights.shape[-1] if settings.normalized else 0.0,
+            damping=layer.weights.shape[-1] ** -0.5 if settings.normalized else 0.0,
             max_logit=settings.max_logit,
             max_weight=settings.max_weight,
             batch_size=settings.batch_size,
@@ -238,7 +280,9 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
         if logits:
             inputs.insert(0, logits[-1])
         logits.append(
-            kernels.bernoulli_infer(layer.weights, layer_contexts, tuple(inputs), max_logit=settings.max_logit)
+            kernels.bernoulli_infer(
+                layer.weights, layer.rows(layer_contexts), tuple(inputs), max_logit=settings.max_logit
+            )
         )
     return logits
 

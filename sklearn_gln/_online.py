@@ -135,8 +135,9 @@ class OnlineNetwork:
         """Copy what cannot be written, such as memory-mapped arrays: learning works in place."""
         if self.network is not None:
             for layer in self.network.layers:
-                if not layer.weights.flags.writeable:
-                    layer.weights, layer.energy = layer.weights.copy(), layer.energy.copy()
+                for name in ("weights", "energy", "row_of", "n_rows"):
+                    if not getattr(layer, name).flags.writeable:
+                        setattr(layer, name, getattr(layer, name).copy())
 
     def _in_force(self, kernels: Kernels) -> Network | None:
         """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""

@@ -19,6 +19,12 @@ def make_settings(n_features=4, **params):
     return GLNClassifier(**{"aggregation": "layers"} | params)._settings(n_features)  # the network without the stack
 
 
+def by_context(layer, array):
+    """A layer's weights or energies (n_outputs, n_neurons, n_contexts, ...), one entry for each context."""
+    outputs, neurons, _ = np.ogrid[: len(array), : array.shape[1], :1]
+    return array[outputs, neurons, layer.row_of]
+
+
 def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):
     """Rows X with missing values, noisy classes y that no hyperplane separates, weights among them 0 and fractions."""
     rng = np.random.default_rng(seed)

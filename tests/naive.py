@@ -291,6 +291,7 @@ class NaiveGLN:
         skip=True,
         learning_rate="normalized",
         learning_rate_init=8.0,
+        label_smoothing=0.0,
         preconditioner="full",
         initial_weights="mean",
         aggregation="layers",
@@ -305,6 +306,7 @@ class NaiveGLN:
         self.base_predictor, self.bias, self.skip = base_predictor, bias, skip
         self.learning_rate, self.learning_rate_init = learning_rate, learning_rate_init
         self.normalized = learning_rate == "normalized"
+        self.smoothing = label_smoothing
         self.full = self.normalized and preconditioner == "full"
         self.initial_weights, self.aggregation = initial_weights, aggregation
         self.eps, self.max_logit = eps, math.log((1.0 - eps) / eps)
@@ -399,7 +401,7 @@ class NaiveGLN:
                         g, e2 = visit(
                             s,
                             dot(v, u),
-                            row.targets[output],
+                            self.smoothing + (1.0 - 2.0 * self.smoothing) * row.targets[output],
                             rate=rate,
                             weight=row.weight,
                             energy=layer.energy[neuron][c],
@@ -425,7 +427,7 @@ class NaiveGLN:
         v = multiply(layer.matrix, p) + multiply(base_matrix, beside)
         square = dot(u, v)
         rate = self.learning_rate_init / square if square > 0.0 else 0.0
-        return u, v, rate, self.learning_rate_init / len(u)
+        return u, v, rate, 1.0 / math.sqrt(len(u))
 
     # The clock
 

@@ -50,7 +50,7 @@ def test_callable_schedules(schedule):
 
 
 @pytest.mark.parametrize(
-    ("learning_rate", "rate"), [("normalized", 8.0), ("constant", 1e-3), ("inverse", 0.01), ("hyperbolic", 3e-3)]
+    ("learning_rate", "rate"), [("normalized", 4.0), ("constant", 1e-3), ("inverse", 0.01), ("hyperbolic", 3e-3)]
 )
 def test_initial_rates(learning_rate, rate):
     assert make_settings(learning_rate=learning_rate).learning_rate_init == rate

@@ -199,7 +199,7 @@ def test_a_normalised_step_moves_the_logit_by_a_times_the_error():
     s = energy = 0.0
     for _ in range(3):
         error = naive.sigmoid(s) - 1.0
-        s, energy = s - 8.0 / (1.0 + 2.0 * energy) * error, energy + error**2
+        s, energy = s - 8.0 / (1.0 + 0.5 * energy) * error, energy + error**2
     assert_allclose(gln.logits(row), [[s]])
 
 
@@ -327,7 +327,7 @@ def test_a_rebuild_learns_as_one_layer_after_the_other(skip, batch_size):
             targets,
             8.0 / sum(squares),
             weights[:, None],
-            damping=8.0 / n_inputs,
+            damping=n_inputs**-0.5,
             max_logit=math.log(9999.0),
             max_weight=1.0,
             batch_size=batch_size,

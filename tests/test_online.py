@@ -18,7 +18,7 @@ from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, next_event
 from tests import naive
-from tests.conftest import make_settings, make_stream
+from tests.conftest import by_context, make_settings, make_stream
 from tests.test_kernels import INTERPRETED, make_case
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -41,7 +41,8 @@ class Learned:
         state |= {name: getattr(online.predictor, name) for name in ("mean", "inverse_deviation")}
         preconditioners = {"base": network.base_preconditioner}
         for number, layer in enumerate(network.layers):
-            state |= {f"weights {number}": layer.weights, f"energy {number}": layer.energy}
+            state |= {f"{name} {number}": by_context(layer, getattr(layer, name)) for name in ("weights", "energy")}
+            state |= {f"{name} {number}": getattr(layer, name) for name in ("row_of", "n_rows")}
             preconditioners[f"layer {number}"] = layer.preconditioner
         for name, preconditioner in preconditioners.items():
             if preconditioner is not None:
@@ -89,7 +90,7 @@ def assert_same(got, wanted):
 
 def clipped(online, max_weight):
     """The fraction of weights that lie at the bound."""
-    weights = np.concatenate([layer.weights.ravel() for layer in online.network.layers])
+    weights = np.concatenate([by_context(layer, layer.weights).ravel() for layer in online.network.layers])
     assert np.abs(weights).max() <= max_weight
     return np.mean(np.abs(weights) == max_weight)
 
@@ -186,6 +187,7 @@ def make_oracle(params, settings, outputs, seed):
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),
+        label_smoothing=settings.label_smoothing,
         eps=settings.eps,
         max_weight=settings.max_weight,
         **{name: params[name] for name in same if name in params},
@@ -217,8 +219,8 @@ def test_learning_equals_the_oracle(backend, name, n):
     assert got.online.n_rows_seen == oracle.t == np.count_nonzero(stream[2])
     for number, layer in enumerate(got.online.network.layers):
         layers = [layers[number] for layers in oracle.outputs]
-        assert_allclose(layer.weights, [of_output.weights for of_output in layers], **TOLERANCE)
-        assert_allclose(layer.energy, [of_output.energy for of_output in layers], **TOLERANCE)
+        assert_allclose(by_context(layer, layer.weights), [of_output.weights for of_output in layers], **TOLERANCE)
+        assert_allclose(by_context(layer, layer.energy), [of_output.energy for of_output in layers], **TOLERANCE)
     if params.get("max_weight", 9.0) < 1.0:
         assert 0.02 < clipped(got.online, params["max_weight"]) < 0.9
 
@@ -316,7 +318,7 @@ def test_outputs_are_independent(backend, learner, outputs):
     for name, array in expected.items():
         if np.ndim(array) and len(array) == 3 and name.startswith(("weights", "energy", "moment of", "matrix of")):
             array = array[outputs]
-        if name in ("hyperplanes", "offsets") and len(array) == 3:
+        if name.startswith(("hyperplanes", "offsets", "row_of", "n_rows ")) and len(array) == 3:
             assert not LEARNERS[learner].get("share_halfspaces", True)
             array = array[outputs]
         if array is not None:
