@@ -148,32 +148,25 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _check_X(self, X, check_input=True):
         """The rows that `_online` takes."""
-        return self._rows(validate_data(self, as_numpy(X), reset=False, **ROWS) if check_input else X)
+        X = validate_data(self, as_numpy(X), reset=False, **ROWS) if check_input else X
+        return _make_rows(self._online, X)
 
-    def _check_X_y(self, X, y, sample_weight, *, begun, check_input=True, allow_empty=False):
-        """The rows that `_online` takes, y (n,) or (n, n_targets) as given, sample_weight (n,) float64."""
-        if check_input or not begun:
+    def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
+        """The rows that `online` takes, or a new network; y (n,) or (n, n_targets) as given; sample_weight (n,)."""
+        reset = online is None
+        if check_input or reset:
             X, y = as_numpy(X), as_numpy(y)
             if allow_empty and np.shape(X)[:1] == (0,):  # scikit-learn takes no targets without a row
                 check_consistent_length(X, y, sample_weight)
-                X = validate_data(self, X, reset=not begun, ensure_min_samples=0, **ROWS)
+                X = validate_data(self, X, reset=reset, ensure_min_samples=0, **ROWS)
                 y, sample_weight = np.asarray(y), np.ones(0)
             else:
-                X, y = validate_data(self, X, y, reset=not begun, multi_output=True, **ROWS)
+                X, y = validate_data(self, X, y, reset=reset, multi_output=True, **ROWS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), X)
         if sample_weight is None:
             sample_weight = np.ones(len(X))
-        return (self._rows(X) if begun else make_rows(self.base_predictor, X)), y, sample_weight
-
-    def _rows(self, X):
-        rows = make_rows(self._online.predictor.kind, X)
-        if rows.shape[1] != self._online.n_columns:
-            raise ValueError(
-                f"The base_predictor returned {rows.shape[1] - X.shape[1]} base probabilities for each row, and "
-                f"{self._online.n_columns - X.shape[1]} in the first call; their number must stay."
-            )
-        return rows
+        return make_rows(self.base_predictor, X) if reset else _make_rows(online, X), y, sample_weight
 
     def _settings(self, n_base: int) -> Settings:
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
@@ -239,7 +232,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} may take "
                 f"{needed / 2**30:,.1f} GiB for these rows, features and classes; this machine has "
                 f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which may double the weights, or "
-                "layer_sizes; estimate_memory(n_features, n_classes, n_samples) tells before fitting."
+                "layer_sizes; estimate_memory(n_features, n_classes) tells before fitting."
             )
 
     @contextmanager
@@ -262,43 +255,42 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             for library, number in zip(libraries, n_threads, strict=True):
                 library.set_num_threads(number)
 
-    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, known=False):
+    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
         with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
-            for block in online.learn(X, y, sample_weight, kernels, order, known):
+            for block in online.learn(X, y, sample_weight, kernels, order, epoch):
                 yield block
                 release_interrupts()
 
-    def _run_epochs(
-        self, online, data, rows, validation, random_state, context, hook_data
-    ) -> tuple[OnlineNetwork, int]:
-        """Have `online` learn `rows` of `data` in up to `max_iter` epochs; returns the network to keep and its epochs.
+    def _run_epochs(self, online, data, rows, validation, random_state, context, hook_data):
+        """Have `online` learn `rows` of `data` in up to `max_iter` epochs; returns the network to keep and what it saw.
 
         `data` and `validation` (or None) are X, y, sample weights, and the weights that count in losses. Epochs are
         added to `n_iter_` and to the loss curves.
         """
         X, y, sample_weight, counted = data
-        kept, n_epochs, best, waited = online, 0, np.inf, 0
-        begun = online.n_rows_seen > 0
-        for epoch in range(1, self.max_iter + 1):
+        kept, counts, best, waited = (online, 0), 0, np.inf, 0
+        before = max(self.n_iter_, 1) if online.n_rows_seen else 0  # epochs
+        for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
             n_blocks = len(blocks(online.n_rows_seen, online.n_rows_seen + np.arange(1, len(order) + 1)))
             task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums = np.zeros(3)
-            with closing(self._learn(online, X, y, sample_weight, order, known=begun or epoch > 1)) as learned:
+            with closing(self._learn(online, X, y, sample_weight, order, epoch)) as learned:
                 for _ in range(n_blocks):
                     step = task.subcontext(task_name="rows").call_on_fit_task_begin(estimator=self)
                     block, logits = next(learned)
                     sums += self._scores(logits, y[block], counted[block])
+                    counts = counts + self._count(y[block])
                     if step.call_on_fit_task_end(estimator=self):
                         break
-            if epoch == 1 and not begun:
+            if epoch == 1:
                 self._set_progress(sums)
             self.n_iter_ += 1
             loss = float(sums[1] / sums[0])
             self.loss_curve_ = [*self.loss_curve_, loss]
-            report = f"Epoch {epoch} of {self.max_iter}: loss {loss:.4f}"
+            report = f"Epoch {epoch} of {before + self.max_iter}: loss {loss:.4f}"
             if validation is not None:
                 X_val, y_val, *_, counted_val = validation
                 sums = self._scores(self._logits(X_val, online), y_val, counted_val)
@@ -314,14 +306,24 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             improved = loss < best - self.tol
             best, waited = (loss, 0) if improved else (best, waited + 1)
             if not self.early_stopping:
-                kept, n_epochs = online, epoch
+                kept = online, counts
             elif improved:
-                kept, n_epochs = deepcopy(online), epoch
+                kept = deepcopy(online), counts
             if stop or waited >= self.n_iter_no_change:
                 break
-        return kept, n_epochs
+        return kept
 
     def _logits(self, X, online=None):
         """Output logits (n, n_outputs)."""
         with self._kernels(len(X)) as kernels:
             return (self._online if online is None else online).infer(X, kernels)
+
+
+def _make_rows(online: OnlineNetwork, X):
+    rows = make_rows(online.predictor.kind, X)
+    if rows.shape[1] != online.n_columns:
+        raise ValueError(
+            f"The base_predictor returned {rows.shape[1] - X.shape[1]} base probabilities for each row, and "
+            f"{online.n_columns - X.shape[1]} in the first call; their number must stay."
+        )
+    return rows

@@ -290,7 +290,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = self.class_weight is None
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -331,7 +331,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         context = self._init_callback_context(max_subtasks=self.max_iter)
         with self._unchanged_on_error():
             begun = self.warm_start and hasattr(self, "_online")
-            X, y, sample_weight = self._check_X_y(X, y, sample_weight, begun=begun)
+            X, y, sample_weight = self._check_X_y(X, y, sample_weight, self._online if begun else None)
             y = _check_targets(y)
             if not begun:
                 self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
@@ -345,12 +345,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
                 )
             random_state = check_random_state(self.random_state)
             data = X, codes, weights, sample_weight
-            validation, rows = self._validation(data, rows, X_val, y_val, sample_weight_val, random_state)
             online = deepcopy(self._online) if begun else self._begin(X, random_state)
+            given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+            validation, rows = self._validation(online, data, rows, given, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
-            online, n_epochs = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
-            self._online = online
-            self._class_counts = self._class_counts + n_epochs * self._count(codes[rows])
+            online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
+            self._online, self._class_counts = online, self._class_counts + counts
             context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
         return self
 
@@ -415,7 +415,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             if not begun:
                 self._validate_params()
             X, y, sample_weight = self._check_X_y(
-                X, y, sample_weight, begun=begun, check_input=check_input, allow_empty=True
+                X, y, sample_weight, self._online if begun else None, check_input=check_input, allow_empty=True
             )
             if not begun or (check_input and y.ndim > 1):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
@@ -519,7 +519,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         logits = self._logits(self._check_X(X, check_input))
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
-    def estimate_memory(self, n_features, n_classes=2, n_samples=None):
+    def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
         """How much memory the network may take, before it is fitted.
 
         Learning takes some hundred MB beside it, and as many bytes again for each network that is kept apart while
@@ -531,7 +531,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Features, or base probabilities where `base_predictor` is a callable.
 
         n_classes : int, default=2
-            Classes or labels.
+            Classes.
+
+        n_labels : int or None, default=None
+            Columns of y where it is a matrix, in place of `n_classes`.
 
         n_samples : int or None, default=None
             Rows to be learned, which visit no more contexts than they are. None: as many as visit every context.
@@ -547,7 +550,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
         1215
         """
-        n_outputs, n_rows = 1 if n_classes == 2 else n_classes, np.inf if n_samples is None else n_samples
+        n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
+        n_rows = np.inf if n_samples is None else n_samples
         return estimate_memory(n_features + self.bias, n_features, n_outputs, n_rows, self._settings(n_features))
 
     def _begin(self, X, random_state):
@@ -635,14 +639,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """How often each class occurs: (n_classes,)."""
         return codes.sum(axis=0) if self._multilabel else np.bincount(codes, minlength=len(self.classes_))
 
-    def _validation(self, data, rows, X_val, y_val, sample_weight_val, random_state):
+    def _validation(self, online, data, rows, given, random_state):
         """Data to validate on, in the form of `data`, or None; and the rows that are left to learn from."""
-        if (X_val is None) != (y_val is None):
-            given, missing = ("y_val", "X_val") if X_val is None else ("X_val", "y_val")
-            raise ValueError(f"{given} is given and {missing} is not; pass both, or none.")
-        if X_val is not None:
-            X_val, y_val, weights = self._check_X_y(X_val, y_val, sample_weight_val, begun=True)
+        X_val, y_val, weights = given.values()
+        if X_val is not None and y_val is not None:
+            X_val, y_val, weights = self._check_X_y(X_val, y_val, weights, online)
+            if not weights.any():
+                raise ValueError("sample_weight_val is zero for every row; give at least one row a positive weight.")
             return (X_val, self._encode(_check_targets(y_val)), weights, weights), rows
+        if any(array is not None for array in given.values()):
+            missing = ", ".join(name for name in ("X_val", "y_val") if given[name] is None)
+            present = ", ".join(name for name, array in given.items() if array is not None)
+            raise ValueError(f"{present} given without {missing}; pass both X_val and y_val, or none of them.")
         if not self.early_stopping:
             return None, rows
         codes, test_size = data[1][rows], self.validation_fraction

@@ -69,6 +69,7 @@ class OnlineNetwork:
     seed: int
     stack: Stack | None = None  # of the layers' logits, with aggregation="stacked"
     n_rows_seen: int = 0  # of positive weight
+    epoch: int = 1  # of the rows that are being learned
     network: Network | None = None  # from row 1 on
     buffer: list[tuple[Array, Array, Array]] = field(default_factory=list)  # the rows to replay: X, y, sample_weight
 
@@ -87,28 +88,32 @@ class OnlineNetwork:
         sample_weight: Array,
         kernels: Kernels,
         order: Array | None = None,
-        known: bool = False,
+        epoch: int = 1,
     ) -> Iterator[tuple[Array, Array]]:
         """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
         y (n, n_outputs) of bool are the outputs' targets themselves. Yields the indices of each block's rows and the
-        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. `known`
-        rows were learned before: predictions of them are not honest, and the stack learns nothing from them.
+        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. Rows that
+        come again, in a later epoch, take smaller steps, and predictions of them, no longer honest, teach the stack
+        nothing.
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
         self._own_arrays()
         if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
-        if known and self.stack is not None:
+        if epoch > 1 and self.stack is not None:
             self.stack.update()
         for block in blocks(self.n_rows_seen, row_numbers):
-            rows, event = order[block], next_event(self.n_rows_seen)
+            rows, event, self.epoch = order[block], next_event(self.n_rows_seen), epoch
             logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[block], kernels)
             if self.n_rows_seen == event:
                 self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
             if self.stack is not None:
-                logits = self.stack.logits(logits) if known else self.stack.learn(logits, y[rows], sample_weight[rows])
+                if epoch > 1:
+                    logits = self.stack.logits(logits)
+                else:
+                    logits = self.stack.learn(logits, y[rows], sample_weight[rows])
                 if self.n_rows_seen == event:
                     self.stack.update()
             yield rows, logits
@@ -166,6 +171,8 @@ class OnlineNetwork:
         visits = None if np.all(sample_weight == 1) else sample_weight
         base_logits, side_info = self.predictor.transform(X)
         settings, parts = self.settings, [slice(None)]
+        if settings.normalized:
+            settings = replace(settings, learning_rate_init=settings.learning_rate_init / self.epoch)
         exists = sample_weight > 0
         if settings.batch_size > 1 and not exists.all():  # batch by batch: rows of weight 0 take no place in one
             batches = (np.cumsum(exists) - exists) // settings.batch_size

@@ -5,7 +5,7 @@ import itertools
 import pickle
 import signal
 import threading
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import joblib
 import numpy as np
@@ -341,18 +341,26 @@ def test_verbose_prints_a_line_for_each_epoch(early_stopping, capsys):
 
 
 def test_warm_start_goes_on():
-    # (with aggregation="layers": a stack learns from the first of the passes only)
-    params = {"shuffle": False, "aggregation": "layers"}
-    model = new(warm_start=True, **params)
+    model = new(warm_start=True, shuffle=False)
     for n_fits in (1, 2):
         model.fit(X, Y)
         assert model.n_iter_ == len(model.loss_curve_) == 2 * n_fits
         assert model.n_samples_seen_ == 2000 * n_fits
-    passes = new(**params)
-    progressive = [passes.progressive_predict_proba(X, Y, CLASSES) for _ in range(4)]
-    assert_array_equal(model.predict_proba(X), passes.predict_proba(X))
-    assert_allclose(model.loss_curve_, [log_loss(Y, probabilities) for probabilities in progressive])
+    at_once = new(max_iter=4, shuffle=False).fit(X, Y)
+    assert_array_equal(model.predict_proba(X), at_once.predict_proba(X))
+    assert model.loss_curve_ == at_once.loss_curve_
     assert model.progressive_loss_ == model.loss_curve_[0]  # later passes saw these rows before
+
+
+def test_steps_of_later_epochs_are_smaller():
+    model = new(max_iter=3, shuffle=False, aggregation="layers").fit(X, Y)
+    passes = new(aggregation="layers")
+    probabilities = passes.progressive_predict_proba(X, Y, CLASSES)
+    for rate in (2.0, 4 / 3):
+        passes._online.settings = replace(passes._online.settings, learning_rate_init=rate)
+        probabilities = passes.progressive_predict_proba(X, Y, CLASSES)
+    assert_array_equal(model.predict_proba(X), passes.predict_proba(X))
+    assert model.loss_curve_[2] == pytest.approx(log_loss(Y, probabilities))
 
 
 def test_without_warm_start_fit_begins_anew():
@@ -362,7 +370,7 @@ def test_without_warm_start_fit_begins_anew():
 
 
 def test_warm_start_goes_on_after_partial_fit():
-    params = {"shuffle": False, "max_iter": 1, "aggregation": "layers"}
+    params = {"shuffle": False, "max_iter": 1, "aggregation": "layers", "learning_rate": "constant"}
     model = streamed(400, warm_start=True, **params).fit(X[400:], Y[400:])
     assert model.n_iter_ == len(model.loss_curve_) == 1
     assert_array_equal(model.predict_proba(X), streamed(400, **params).partial_fit(X[400:], Y[400:]).predict_proba(X))
@@ -484,8 +492,8 @@ def test_validation_data_of_several_labels_in_a_frame():
 
 
 WRONG_VALIDATION = {
-    "X_val alone": ({"X_val": X_VAL}, "X_val is given and y_val is not"),
-    "y_val alone": ({"y_val": Y_VAL}, "y_val is given and X_val is not"),
+    "X_val alone": ({"X_val": X_VAL}, "X_val given without y_val"),
+    "y_val alone": ({"y_val": Y_VAL}, "y_val given without X_val"),
     "features": ({"X_val": X_VAL[:, :3], "y_val": Y_VAL}, "3 features"),
     "labels": ({"X_val": X_VAL, "y_val": Y_VAL + 1}, r"label\(s\) \[3\]"),
     "matrix": ({"X_val": X_VAL, "y_val": LABELS[700:]}, "one label for each row"),
@@ -767,11 +775,19 @@ def n_bytes(part):
 )
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_estimate_memory_is_what_the_network_takes(params, n_classes):
-    model = new(**params)
+    model = new(**{"context_dim": 3, "offset_scale": 0.1} | params)
     estimate = model.estimate_memory(n_features=4, n_classes=n_classes)
-    model.partial_fit(X[:600], Y[:600] % n_classes, classes=range(n_classes))
+    model.partial_fit(X, Y % n_classes, classes=range(n_classes))
     assert type(estimate) is int
-    assert n_bytes(model._online.network) == estimate
+    assert estimate * 0.8 <= n_bytes(model._online.network) <= estimate  # few contexts are not visited
+    assert model.estimate_memory(4, n_classes, n_samples=2) <= estimate
+    assert model.estimate_memory(4, n_classes, n_samples=1000) == estimate
+
+
+def test_estimate_memory_for_labels():
+    model = new(context_dim=1)
+    assert model.estimate_memory(4, n_labels=2) > model.estimate_memory(4, n_classes=2)
+    assert model.estimate_memory(4, n_labels=3) == model.estimate_memory(4, n_classes=3)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -455,9 +455,9 @@ class Ordered(GLNClassifier):
 
     orders = ()
 
-    def _learn(self, online, X, y, sample_weight, order=None, known=False):
+    def _learn(self, online, X, y, sample_weight, order=None, epoch=1):
         self.orders = (*self.orders, order)
-        return super()._learn(online, X, y, sample_weight, order, known)
+        return super()._learn(online, X, y, sample_weight, order, epoch)
 
 
 def estimator_state(classifier):
@@ -496,9 +496,12 @@ def test_epochs_are_passes_over_the_rows_in_their_orders(backend_name, shuffle, 
     assert len(classifier.orders) == classifier.n_iter_ == 4
     assert classifier._online.n_rows_seen == 4 * np.count_nonzero(weights)
     streamed = GLNClassifier(**params, backend=backend_name)
-    for order in classifier.orders:
+    for epoch, order in enumerate(classifier.orders, start=1):
         assert_array_equal(np.sort(order), np.flatnonzero(weights))
-        streamed.partial_fit(X[order], y[order], np.arange(3), weights[order])
+        if epoch == 1:
+            streamed.partial_fit(X[order], y[order], np.arange(3), weights[order])
+        else:
+            list(streamed._learn(streamed._online, X, y, weights, order, epoch))
     assert np.array_equal(classifier.orders[0], classifier.orders[1]) != shuffle
     assert (np.diff(classifier.orders[0]) > 0).all() != shuffle
     assert_equal_models(classifier, streamed)
