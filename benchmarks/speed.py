@@ -460,15 +460,16 @@ def default(options):
 def one_pass(n_jobs, X, y, X_test, y_test):
     """Seconds of learning, and test accuracy."""
     model = GLNClassifier(**ONE_PASS, n_jobs=n_jobs, random_state=0)
-    touch_memory(ONE_PASS["layer_sizes"], ONE_PASS["context_dim"], X.shape[1], len(DIGITS))
+    touch_memory(model.layer_sizes, model.context_dim, X.shape[1], len(DIGITS))
     seconds = seconds_of(model.partial_fit, X, y, classes=DIGITS)
     return seconds, float(model.score(X_test, y_test))
 
 
 def one_pass_of_prototype(prototype, n_threads, X, y, X_test, y_test):
     numba.set_num_threads(n_threads)
-    sizes, context_dim, scaling = (ONE_PASS[name] for name in ("layer_sizes", "context_dim", "base_predictor"))
-    model = prototype(len(DIGITS), hidden=sizes, c=context_dim, seed=0, scaling=scaling)
+    ours = GLNClassifier(**ONE_PASS)
+    sizes, context_dim = ours.layer_sizes, ours.context_dim
+    model = prototype(len(DIGITS), hidden=sizes, c=context_dim, seed=0, scaling=ours.base_predictor)
     touch_memory(sizes, context_dim, X.shape[1], len(DIGITS))
     seconds = seconds_of(model.partial_fit, X, (DIGITS[:, np.newaxis] == y).astype(np.float32))
     predictions = model.logits(X_test)[-1].argmax(axis=0)
