@@ -94,6 +94,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
 
+    half_life : float or None, default=None
+        For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
+        sizes, scaling, preconditioners, the stack and class frequencies. None: all rows count alike, so that steps
+        shrink and a late change is learned slowly. 2000 follows changes at little cost where nothing changes; less is
+        for faster change.
+
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
 
@@ -238,6 +244,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         eps=1e-4,
         max_weight=None,
         batch_size=1,
+        half_life=None,
         max_iter=3,
         shuffle=True,
         warm_start=False,
@@ -268,6 +275,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.eps = eps
         self.max_weight = max_weight
         self.batch_size = batch_size
+        self.half_life = half_life
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.warm_start = warm_start

@@ -7,6 +7,7 @@ after row                      what happens
 =============================  =======================================================================================
 1, 2, 4, ..., 256              the network is built anew from all rows so far, which it then replays
 512, 1024, 2048, 4096, 6144..  scaling and preconditioners are refreshed from all rows so far
+512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less
 =============================  =======================================================================================
 """
 
@@ -37,22 +38,23 @@ Array = NDArray[Any]
 
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
+FORGET_PERIOD = LAST_REBUILD  # with a half-life
 FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
 MAX_BLOCK_ROWS = 2048
 
 
-def next_event(n_rows_seen: int) -> int:
-    """The row number of the first event after n_rows_seen rows."""
-    if n_rows_seen < REFRESH_PERIOD:
+def next_event(n_rows_seen: int, period: int = REFRESH_PERIOD) -> int:
+    """The row number of the first event after n_rows_seen rows; `period` is that between late events."""
+    if n_rows_seen < period:
         return 1 << n_rows_seen.bit_length()
-    return (n_rows_seen // REFRESH_PERIOD + 1) * REFRESH_PERIOD
+    return (n_rows_seen // period + 1) * period
 
 
-def blocks(n_rows_seen: int, row_numbers: Array) -> list[slice]:
+def blocks(n_rows_seen: int, row_numbers: Array, period: int = REFRESH_PERIOD) -> list[slice]:
     """Cut rows of these numbers, which follow n_rows_seen others, where events come or a block is full."""
     cuts, start = [], 0
     while start < len(row_numbers):
-        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen))) + 1)
+        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen, period))) + 1)
         cuts.append(slice(start, min(stop, len(row_numbers))))
         start, n_rows_seen = cuts[-1].stop, int(row_numbers[cuts[-1].stop - 1])
     return cuts
@@ -80,6 +82,11 @@ class OnlineNetwork:
         predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
         return cls(settings, predictor, n_features + n_given, outputs, seed)
 
+    @property
+    def period(self) -> int:
+        """Rows between late events."""
+        return REFRESH_PERIOD if self.settings.half_life is None else FORGET_PERIOD
+
     def learn(
         self,
         X: Array,
@@ -102,8 +109,8 @@ class OnlineNetwork:
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
         if known and self.stack is not None:
             self.stack.update()
-        for block in blocks(self.n_rows_seen, row_numbers):
-            rows, event = order[block], next_event(self.n_rows_seen)
+        for block in blocks(self.n_rows_seen, row_numbers, self.period):
+            rows, event = order[block], next_event(self.n_rows_seen, self.period)
             logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[block], kernels)
             if self.n_rows_seen == event:
                 self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
@@ -111,6 +118,8 @@ class OnlineNetwork:
                 logits = self.stack.logits(logits) if known else self.stack.learn(logits, y[rows], sample_weight[rows])
                 if self.n_rows_seen == event:
                     self.stack.update()
+            if self.n_rows_seen == event > LAST_REBUILD and self.settings.half_life is not None:
+                self._forget(0.5 ** (FORGET_PERIOD / self.settings.half_life), known)
             yield rows, logits
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
@@ -202,8 +211,26 @@ class OnlineNetwork:
 
     def _refresh(self) -> None:
         self.predictor.refresh()
-        if self.network is not None:
+        # More often than without a half-life would not pay: inverting large matrices takes longer than learning.
+        if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
+
+    def _forget(self, factor: float, known: bool) -> None:
+        """Have the rows so far count less by this factor in all statistics; those of the stack count honest rows only.
+
+        The energies among them: steps become as large again as if fewer rows had been learned.
+        """
+        self.predictor.moments.forget(factor)
+        if self.network is not None:
+            preconditioners = [self.network.base_preconditioner]
+            for layer in self.network.layers:
+                layer.energy *= factor
+                preconditioners.append(layer.preconditioner)
+            for preconditioner in preconditioners:
+                if preconditioner is not None:
+                    preconditioner.forget(factor)
+        if self.stack is not None and not known:
+            self.stack.forget(factor)
 
 
 _TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack)
