@@ -97,8 +97,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     half_life : float or None, default=None
         For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
         sizes, scaling, preconditioners, the stack and class frequencies. None: all rows count alike, so that steps
-        shrink and a late change is learned slowly. 2000 follows changes at little cost where nothing changes; less is
-        for faster change.
+        shrink and a late change is learned slowly. 2000 learns a change as fast as adaptive forests of trees do, and
+        costs up to 2 points of accuracy on long streams without one; less is for fast and steady change.
 
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
