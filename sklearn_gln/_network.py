@@ -40,7 +40,7 @@ class Settings:
     max_weight: float
     batch_size: int
     dtype: str
-    half_life: float | None = None  # rows
+    half_life: float | str | None = None  # rows
 
     @property
     def max_logit(self) -> float:

@@ -7,7 +7,8 @@ after row                      what happens
 =============================  =======================================================================================
 1, 2, 4, ..., 256              the network is built anew from all rows so far, which it then replays
 512, 1024, 2048, 4096, 6144..  scaling and preconditioners are refreshed from all rows so far
-512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less
+512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less ("auto": only
+                               where rows since the last event were predicted worse than those before)
 =============================  =======================================================================================
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
+from sklearn_gln._drift import DriftTest
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import (
     Layer,
@@ -39,6 +41,7 @@ Array = NDArray[Any]
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
 FORGET_PERIOD = LAST_REBUILD  # with a half-life
+AFTER_CHANGE = 0.02  # of the rows before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
 MAX_BLOCK_ROWS = 2048
 
@@ -70,6 +73,7 @@ class OnlineNetwork:
     outputs: Array  # (n_outputs,): the class that each output tells from the others
     seed: int
     stack: Stack | None = None  # of the layers' logits, with aggregation="stacked"
+    drift: DriftTest | None = None  # with half_life="auto"
     n_rows_seen: int = 0  # of positive weight
     network: Network | None = None  # from row 1 on
     buffer: list[tuple[Array, Array, Array]] = field(default_factory=list)  # the rows to replay: X, y, sample_weight
@@ -80,7 +84,8 @@ class OnlineNetwork:
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for rows of n_features features and n_given base probabilities."""
         predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
-        return cls(settings, predictor, n_features + n_given, outputs, seed)
+        drift = DriftTest() if settings.half_life == "auto" else None
+        return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
 
     @property
     def period(self) -> int:
@@ -118,8 +123,10 @@ class OnlineNetwork:
                 logits = self.stack.logits(logits) if known else self.stack.learn(logits, y[rows], sample_weight[rows])
                 if self.n_rows_seen == event:
                     self.stack.update()
-            if self.n_rows_seen == event > LAST_REBUILD and self.settings.half_life is not None:
-                self._forget(0.5 ** (FORGET_PERIOD / self.settings.half_life), known)
+            if self.drift is not None and not known and self.n_rows_seen > LAST_REBUILD:
+                self.drift.add(logits, y[rows], sample_weight[rows])
+            if self.n_rows_seen == event > LAST_REBUILD:
+                self._forget(self._share_kept(known), known)
             yield rows, logits
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
@@ -215,11 +222,20 @@ class OnlineNetwork:
         if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
 
+    def _share_kept(self, known: bool) -> float:
+        """How much less the rows so far are to count from this event on."""
+        if self.drift is not None:
+            return AFTER_CHANGE if not known and self.drift.changed() else 1.0
+        half_life = self.settings.half_life
+        return 1.0 if half_life is None else 0.5 ** (FORGET_PERIOD / float(half_life))
+
     def _forget(self, factor: float, known: bool) -> None:
         """Have the rows so far count less by this factor in all statistics; those of the stack count honest rows only.
 
         The energies among them: steps become as large again as if fewer rows had been learned.
         """
+        if factor == 1:
+            return
         self.predictor.moments.forget(factor)
         if self.network is not None:
             preconditioners = [self.network.base_preconditioner]
@@ -233,7 +249,7 @@ class OnlineNetwork:
             self.stack.forget(factor)
 
 
-_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack)
+_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack, DriftTest)
 _TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
 
 

@@ -516,6 +516,7 @@ WRONG_PARAMETERS = [
     ({"max_weight": 0.0}, "max_weight"),
     ({"batch_size": 0}, "batch_size"),
     ({"half_life": 0.5}, "half_life"),
+    ({"half_life": "long"}, "half_life"),
     ({"batch_size": 2}, r"batch_size=2.*learning_rate='normalized'"),
     ({"max_iter": 0}, "max_iter"),
     ({"shuffle": 2}, "shuffle"),
