@@ -126,7 +126,7 @@ class OnlineNetwork:
             if self.drift is not None and not known and self.n_rows_seen > LAST_REBUILD:
                 self.drift.add(logits, y[rows], sample_weight[rows])
             if self.n_rows_seen == event > LAST_REBUILD:
-                self._forget(self._share_kept(known), known)
+                self._forget(self._share_kept(), known)
             yield rows, logits
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
@@ -222,10 +222,10 @@ class OnlineNetwork:
         if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
 
-    def _share_kept(self, known: bool) -> float:
+    def _share_kept(self) -> float:
         """How much less the rows so far are to count from this event on."""
         if self.drift is not None:
-            return AFTER_CHANGE if not known and self.drift.changed() else 1.0
+            return AFTER_CHANGE if self.drift.changed() else 1.0
         half_life = self.settings.half_life
         return 1.0 if half_life is None else 0.5 ** (FORGET_PERIOD / float(half_life))
 

@@ -97,6 +97,18 @@ def test_an_update_holds_to_what_earlier_rows_said():
     assert_allclose(stack.weights, expected, atol=1e-9)
 
 
+def test_forgetting_leaves_the_weights():
+    stack = Stack.empty(4, 3)
+    stack.learn(*make_layer_logits(8, 50))
+    stack.update()
+    before = stack.weights, stack.information, stack.class_weight
+    stack.forget(0.25)
+    for got, earlier, factor in zip(
+        (stack.weights, stack.information, stack.class_weight), before, (1, 0.25, 0.25), strict=True
+    ):
+        assert_allclose(got, factor * earlier)
+
+
 def test_a_few_rows_wait():
     stack = Stack.empty(4, 3)
     logits, codes, _ = make_layer_logits(6, 16)
