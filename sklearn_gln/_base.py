@@ -85,6 +85,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"}), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [StrOptions({"auto", *BACKENDS})],
         "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
@@ -210,6 +211,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             max_weight=np.inf if self.max_weight is None else self.max_weight,
             batch_size=self.batch_size,
             dtype=np.dtype(self.dtype).name,
+            half_life=self.half_life,
         )
 
     def _new_online(self, rows, outputs, random_state) -> OnlineNetwork:
@@ -273,7 +275,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         before = max(self.n_iter_, 1) if online.n_rows_seen else 0  # epochs
         for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
-            n_blocks = len(blocks(online.n_rows_seen, online.n_rows_seen + np.arange(1, len(order) + 1)))
+            n_blocks = len(blocks(online.n_rows_seen, online.n_rows_seen + np.arange(1, len(order) + 1), online.period))
             task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums = np.zeros(3)

@@ -55,6 +55,10 @@ class RunningMoments:
         self.squares = self.squares + squares + np.square(shift) * self.weight * share
         self.weight = total
 
+    def forget(self, factor: float) -> None:
+        self.weight = self.weight * factor
+        self.squares = self.squares * factor
+
 
 @dataclass
 class BasePredictor:

@@ -98,6 +98,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
 
+    half_life : float, "auto" or None, default=None
+        For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
+        sizes, scaling, preconditioners, the stack and class frequencies. None: all rows count alike, so that steps
+        shrink and a late change is learned slowly. "auto": the rows so far count hardly any more once predictions have
+        become worse, by a test every 256 rows; it costs next to nothing where nothing changes, and overlooks slow
+        change. 2000 learns changes, slow ones too, about as fast as adaptive forests of trees do, and costs up to 2
+        points of accuracy on long streams without any; less is for fast and steady change.
+
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
 
@@ -181,9 +189,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     Notes
     -----
     At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
-    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows. A row of weight q is learned q times in
-    succession, also in part, and at most 1,000 times. A missing value (NaN) is no evidence: its base logit is 0.
-    Parameters are read when learning begins; only `backend` and `n_jobs` may change later.
+    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
+    a `half_life`. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing
+    value (NaN) is no evidence: its base logit is 0. Parameters are read when learning begins; only `backend` and
+    `n_jobs` may change later.
 
     References
     ----------
@@ -243,6 +252,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         eps=1e-4,
         max_weight=None,
         batch_size=1,
+        half_life=None,
         max_iter=3,
         shuffle=True,
         warm_start=False,
@@ -274,6 +284,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.eps = eps
         self.max_weight = max_weight
         self.batch_size = batch_size
+        self.half_life = half_life
         self.max_iter = max_iter
         self.shuffle = shuffle
         self.warm_start = warm_start

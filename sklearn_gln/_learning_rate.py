@@ -60,6 +60,10 @@ class Preconditioner:
         self.moment = self.moment + moment
         self.weight += weight
 
+    def forget(self, factor: float) -> None:
+        self.moment = self.moment * factor
+        self.weight *= factor
+
     def refresh(self, dtype: np.dtype[Any]) -> None:
         second_moment = self.moment / self.weight
         size = second_moment.shape[-1]

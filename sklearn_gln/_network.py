@@ -41,6 +41,7 @@ class Settings:
     max_weight: float
     batch_size: int
     dtype: str
+    half_life: float | str | None = None  # rows
 
     @property
     def max_logit(self) -> float:

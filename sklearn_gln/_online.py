@@ -7,6 +7,8 @@ after row                      what happens
 =============================  =======================================================================================
 1, 2, 4, ..., 256              the network is built anew from all rows so far, which it then replays
 512, 1024, 2048, 4096, 6144..  scaling and preconditioners are refreshed from all rows so far
+512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less ("auto": only
+                               where rows since the last event were predicted worse than those before)
 =============================  =======================================================================================
 """
 
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
+from sklearn_gln._drift import DriftTest
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import (
     Layer,
@@ -37,22 +40,24 @@ Array = NDArray[Any]
 
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
+FORGET_PERIOD = LAST_REBUILD  # with a half-life
+AFTER_CHANGE = 0.02  # of the rows before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
 MAX_BLOCK_ROWS = 2048
 
 
-def next_event(n_rows_seen: int) -> int:
-    """The row number of the first event after n_rows_seen rows."""
-    if n_rows_seen < REFRESH_PERIOD:
+def next_event(n_rows_seen: int, period: int = REFRESH_PERIOD) -> int:
+    """The row number of the first event after n_rows_seen rows; `period` is that between late events."""
+    if n_rows_seen < period:
         return 1 << n_rows_seen.bit_length()
-    return (n_rows_seen // REFRESH_PERIOD + 1) * REFRESH_PERIOD
+    return (n_rows_seen // period + 1) * period
 
 
-def blocks(n_rows_seen: int, row_numbers: Array) -> list[slice]:
+def blocks(n_rows_seen: int, row_numbers: Array, period: int = REFRESH_PERIOD) -> list[slice]:
     """Cut rows of these numbers, which follow n_rows_seen others, where events come or a block is full."""
     cuts, start = [], 0
     while start < len(row_numbers):
-        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen))) + 1)
+        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen, period))) + 1)
         cuts.append(slice(start, min(stop, len(row_numbers))))
         start, n_rows_seen = cuts[-1].stop, int(row_numbers[cuts[-1].stop - 1])
     return cuts
@@ -68,6 +73,7 @@ class OnlineNetwork:
     outputs: Array  # (n_outputs,): the class that each output tells from the others
     seed: int
     stack: Stack | None = None  # of the layers' logits, with aggregation="stacked"
+    drift: DriftTest | None = None  # with half_life="auto"
     n_rows_seen: int = 0  # of positive weight
     epoch: int = 1  # of the rows that are being learned
     network: Network | None = None  # from row 1 on
@@ -79,7 +85,13 @@ class OnlineNetwork:
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for rows of n_features features and n_given base probabilities."""
         predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
-        return cls(settings, predictor, n_features + n_given, outputs, seed)
+        drift = DriftTest() if settings.half_life == "auto" else None
+        return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
+
+    @property
+    def period(self) -> int:
+        """Rows between late events."""
+        return REFRESH_PERIOD if self.settings.half_life is None else FORGET_PERIOD
 
     def learn(
         self,
@@ -104,18 +116,21 @@ class OnlineNetwork:
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
         if epoch > 1 and self.stack is not None:
             self.stack.update()
-        for block in blocks(self.n_rows_seen, row_numbers):
-            rows, event, self.epoch = order[block], next_event(self.n_rows_seen), epoch
+        for block in blocks(self.n_rows_seen, row_numbers, self.period):
+            rows, event, self.epoch = order[block], next_event(self.n_rows_seen, self.period), epoch
             logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[block], kernels)
             if self.n_rows_seen == event:
                 self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
+            honest = epoch == 1
             if self.stack is not None:
-                if epoch > 1:
-                    logits = self.stack.logits(logits)
-                else:
-                    logits = self.stack.learn(logits, y[rows], sample_weight[rows])
+                labels = y[rows], sample_weight[rows]
+                logits = self.stack.learn(logits, *labels) if honest else self.stack.logits(logits)
                 if self.n_rows_seen == event:
                     self.stack.update()
+            if self.drift is not None and honest and self.n_rows_seen > LAST_REBUILD:
+                self.drift.add(logits, y[rows], sample_weight[rows])
+            if self.n_rows_seen == event > LAST_REBUILD:
+                self._forget(self._share_kept(), honest)
             yield rows, logits
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
@@ -210,11 +225,38 @@ class OnlineNetwork:
 
     def _refresh(self) -> None:
         self.predictor.refresh()
-        if self.network is not None:
+        # More often than without a half-life would not pay: inverting large matrices takes longer than learning.
+        if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
 
+    def _share_kept(self) -> float:
+        """How much less the rows so far are to count from this event on."""
+        if self.drift is not None:
+            return AFTER_CHANGE if self.drift.changed() else 1.0
+        half_life = self.settings.half_life
+        return 1.0 if half_life is None else 0.5 ** (FORGET_PERIOD / float(half_life))
 
-_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack)
+    def _forget(self, factor: float, honest: bool) -> None:
+        """Have the rows so far count less by this factor in all statistics; those of the stack count honest rows only.
+
+        The energies among them: steps become as large again as if fewer rows had been learned.
+        """
+        if factor == 1:
+            return
+        self.predictor.moments.forget(factor)
+        if self.network is not None:
+            preconditioners = [self.network.base_preconditioner]
+            for layer in self.network.layers:
+                layer.energy *= factor
+                preconditioners.append(layer.preconditioner)
+            for preconditioner in preconditioners:
+                if preconditioner is not None:
+                    preconditioner.forget(factor)
+        if self.stack is not None and honest:
+            self.stack.forget(factor)
+
+
+_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack, DriftTest)
 _TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
 
 

@@ -82,6 +82,10 @@ class Stack:
         self.weights, information = fit_weights(inputs, codes, sample_weight, self.weights, precision)
         self.information = known + information
 
+    def forget(self, factor: float) -> None:
+        self.class_weight = self.class_weight * factor
+        self.information = self.information * factor
+
     def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
         """What w weighs: (n, n_outputs, n_layers + 1)."""
         prior = np.log(class_weight + 1)

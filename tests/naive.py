@@ -222,6 +222,11 @@ def is_event(t):
     return t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) or (t > 0 and t % 2048 == 0)
 
 
+def forgets(t):
+    """With a half-life: at 512, 768, 1024, ..., in each case after a refresh of the scaler."""
+    return t > 256 and t % 256 == 0
+
+
 def regularised_inverse(vectors, weights, floor=0.0):
     """P = (M + m I)^-1, with M the weighted mean of u u^T and m the mean of its diagonal; None is the identity."""
     size, total = len(vectors[0]), sum(weights)
@@ -298,7 +303,9 @@ class NaiveGLN:
         eps=1e-4,
         max_weight=math.inf,
         batch_size=1,
+        half_life=None,
     ):
+        self.half_life = half_life
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
         self.layer_sizes = list(layer_sizes)
         if aggregation == "neuron" or not self.layer_sizes:
@@ -336,11 +343,15 @@ class NaiveGLN:
                 continue
             self.rows.append(Row(self.t + 1, features, target, weight))
             batch.append((self.rows[-1], computed))
-            if len(batch) == self.batch_size or is_event(self.t):
+            forgets_now = self.half_life is not None and forgets(self.t)
+            if len(batch) == self.batch_size or is_event(self.t) or forgets_now:
                 self.update(batch)
                 batch = []
             if is_event(self.t):
                 self.rebuild() if self.t <= 256 else self.refresh()
+            if forgets_now:
+                self.fit_scaler()
+                self.forget()
         self.update(batch)
         return logits
 
@@ -431,20 +442,31 @@ class NaiveGLN:
 
     # The clock
 
+    def counts(self):
+        """How much each row counts now: half as much for each half-life that it was forgotten by."""
+        if self.half_life is None:
+            return [row.weight for row in self.rows]
+        forgotten = [256 * sum(forgets(t) for t in range(row.number, self.t)) for row in self.rows]
+        return [row.weight * 0.5 ** (n / self.half_life) for row, n in zip(self.rows, forgotten, strict=True)]
+
+    def forget(self):
+        """Energies count less; `counts` has the rows' count less in all else."""
+        for layers in self.outputs:
+            for layer in layers:
+                layer.energy = [[e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.energy]
+
     def fit_scaler(self):
-        self.scaler = fit_scaler(
-            self.base_predictor, [row.features for row in self.rows], [row.weight for row in self.rows], self.eps
-        )
+        self.scaler = fit_scaler(self.base_predictor, [row.features for row in self.rows], self.counts(), self.eps)
 
     def set_base_matrix(self, base):
         if self.full and self.t >= 64:
-            self.base_matrix = regularised_inverse(base, [row.weight for row in self.rows])
+            self.base_matrix = regularised_inverse(base, self.counts())
 
     def set_layer_matrices(self):
         if self.full and self.t >= 64:
             for layers in self.outputs:
                 for layer in layers[1:]:
-                    layer.matrix = regularised_inverse(layer.below, [row.weight for row in self.rows], floor=1.0)
+                    layer.matrix = regularised_inverse(layer.below, self.counts(), floor=1.0)
 
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""

@@ -147,6 +147,8 @@ ORACLE_CASES = {
     "PyGLN, active clipping": {**PYGLN, "max_weight": 0.5, "offset_scale": 0.3},
     "PyGLN, batches of 5": {**PYGLN, "batch_size": 5, "max_weight": 0.5},
     "DeepMind": DEEPMIND,
+    "half-life": {"half_life": 200.5},
+    "half-life, PyGLN, global, batches of 5": {**PYGLN, "base_predictor": "global", "batch_size": 5, "half_life": 50},
     "own schedule, pairs, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
 }
 # Written out once more, for the oracle.
@@ -178,7 +180,7 @@ def make_oracle(params, settings, outputs, seed):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
         return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
 
-    same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size")
+    same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size", "half_life")
     rate = settings.learning_rate
     return RecordingGLN(
         len(outputs),
@@ -210,7 +212,9 @@ def oracle_run(name, n):
     return params, stream, unseen, oracle, np.array(logits)
 
 
-@pytest.mark.parametrize(("name", "n"), [*((name, 600) for name in ORACLE_CASES), ("default", 2100)])
+@pytest.mark.parametrize(
+    ("name", "n"), [*((name, 600) for name in ORACLE_CASES), ("default", 2100), ("half-life", 1600)]
+)
 def test_learning_equals_the_oracle(backend, name, n):
     params, stream, unseen, oracle, logits = oracle_run(name, n)
     got = learn_stream(backend, params, stream, outputs=(0, 2), unseen=unseen)
@@ -260,6 +264,7 @@ LEARNERS = {
         "learning_rate_init": 0.05,
         "max_weight": 0.6,
     },
+    "half-life": {"half_life": 700},
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
 STREAM = make_stream(11, 1100 if INTERPRETED else 4200)
@@ -348,7 +353,7 @@ def test_contexts_are_independent_chains(backend, step, max_weight):
 # Causality
 
 
-@pytest.mark.parametrize("learner", ["pairs", "plain"])
+@pytest.mark.parametrize("learner", ["pairs", "plain", "half-life"])
 @pytest.mark.parametrize("number", [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[0]) / 1.5])
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
     t = np.searchsorted(np.cumsum(STREAM[2] > 0), number)
@@ -385,6 +390,9 @@ def test_events_of_the_clock():
     assert events == [*EVENTS, 4096, 6144, 8192, 10240]
     for t in range(10_000):
         assert next_event(t) == min(event for event in events if event > t)
+    with_half_life = [*EVENTS[:9], *range(512, 10_001, 256)]
+    for t in range(9000):
+        assert next_event(t, 256) == min(event for event in with_half_life if event > t)
 
 
 @pytest.mark.parametrize("learner", ["pairs", "plain"])
@@ -409,6 +417,43 @@ def test_an_event_changes_what_it_should(backend, learner):
         assert changes["matrix of base"] == changes["matrix of layer 1"] == [64, 128, 256, 512, 1024]
     else:
         assert "hyperplanes" not in changes
+
+
+def test_a_half_life_lets_statistics_follow_the_stream(backend):
+    """A change at row 700: by row 1,792 the rows before count hardly any more."""
+    X, y, weights = make_stream(20, 1792, weighted=False, missing=0)
+    X[700:] = 5 * X[700:] + 9
+    X = np.hstack([X, np.zeros((len(X), 1))])
+    X[:500, 4] = np.nan  # a feature that comes late
+    moments = {}
+    for half_life in (None, 64):
+        params = {**LEARNERS["pairs"], "half_life": half_life}
+        moments[half_life] = learn_stream(backend, params, (X, y, weights)).online.predictor.moments
+    assert_allclose(moments[None].mean, np.nanmean(X, axis=0))
+    last = X[-256:]
+    assert_allclose(moments[64].mean, last.mean(axis=0), rtol=0.1, atol=0.5)
+    assert_allclose(np.sqrt(moments[64].variance), last.std(axis=0), rtol=0.1)
+    kept = 0.5 ** (256 / 64)
+    expected = 256 * (kept + kept**2 + kept**3 + kept**4 + kept**5 + kept**6 * (1 + 1))
+    assert_allclose(moments[64].weight[:4], expected)
+
+
+def test_a_half_life_learns_anew_what_has_changed(backend_name):
+    X, y, _ = make_stream(21, 3500, n_classes=2)
+    y[2500:] = 1 - y[2500:]
+    late = {}
+    for half_life in (None, 300):
+        params = {**ESTIMATOR, "half_life": half_life, "backend": backend_name}
+        p = GLNClassifier(**params).progressive_predict_proba(X, y, [0, 1])
+        late[half_life] = np.mean(p.argmax(axis=1)[-600:] == y[-600:])
+    assert late[300] > late[None] + 0.1
+
+
+def test_a_half_life_in_fit_learns_every_row_in_every_epoch():
+    X, y, _ = make_stream(22, 1000)
+    classifier = GLNClassifier(**ESTIMATOR, half_life=500, max_iter=2).fit(X, y)
+    assert classifier.n_samples_seen_ == 2000
+    assert classifier.n_iter_ == 2
 
 
 # Threads

@@ -97,6 +97,18 @@ def test_an_update_holds_to_what_earlier_rows_said():
     assert_allclose(stack.weights, expected, atol=1e-9)
 
 
+def test_forgetting_leaves_the_weights():
+    stack = Stack.empty(4, 3)
+    stack.learn(*make_layer_logits(8, 50))
+    stack.update()
+    before = stack.weights, stack.information, stack.class_weight
+    stack.forget(0.25)
+    for got, earlier, factor in zip(
+        (stack.weights, stack.information, stack.class_weight), before, (1, 0.25, 0.25), strict=True
+    ):
+        assert_allclose(got, factor * earlier)
+
+
 def test_a_few_rows_wait():
     stack = Stack.empty(4, 3)
     logits, codes, _ = make_layer_logits(6, 16)
@@ -132,10 +144,11 @@ def test_a_label_is_a_classification_in_two_classes():
 STREAM = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 3}
 
 
+@pytest.mark.parametrize("half_life", [None, 400])
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_any_split_of_a_stream_gives_the_same_stack(n_classes):
+def test_any_split_of_a_stream_gives_the_same_stack(n_classes, half_life):
     X, y, weights = make_stream(1, 2300, n_classes=n_classes)
-    whole, parts = GLNClassifier(**STREAM), GLNClassifier(**STREAM)
+    whole, parts = (GLNClassifier(**STREAM, half_life=half_life) for _ in range(2))
     probabilities = whole.progressive_predict_proba(X, y, np.arange(n_classes), weights)
     cuts = [1, 2, 3, 90, 91, 700, 2048, 2100]
     chunks = np.split(np.arange(len(X)), cuts)
@@ -155,11 +168,23 @@ def test_a_stream_is_better_calibrated_than_by_the_mean_of_layers():
     assert losses["stacked"] < losses["layers"]
 
 
-def test_later_epochs_do_not_move_the_stack():
+@pytest.mark.parametrize("half_life", [None, 100])
+def test_later_epochs_do_not_move_the_stack(half_life):
     X, y, weights = make_stream(3, 300)
-    stacks = [GLNClassifier(**STREAM, max_iter=n).fit(X, y, weights)._online.stack for n in (2, 5)]
+    params = {**STREAM, "half_life": half_life}
+    stacks = [GLNClassifier(**params, max_iter=n).fit(X, y, weights)._online.stack for n in (2, 5)]
     assert_array_equal(stacks[0].weights, stacks[1].weights)
+    assert_array_equal(stacks[0].class_weight, stacks[1].class_weight)
     assert stacks[0].pending == stacks[1].pending == []
+
+
+def test_a_half_life_forgets_the_frequency_of_classes():
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(1300, 3)), rng.integers(3, size=1300)
+    stream = GLNClassifier(**STREAM, half_life=200).partial_fit(X, y, np.arange(3))
+    kept = 0.5 ** (256 / 200)
+    forgotten = np.maximum(0, 1300 // 256 - np.maximum(np.arange(1300) // 256, 1))  # how often, by 512, 768, ...
+    assert_allclose(stream._online.stack.class_weight, np.bincount(y, kept**forgotten))
 
 
 def test_classes_without_signal_get_their_frequency():

@@ -1,0 +1,54 @@
+"""Whether a stream has changed: its rows were predicted worse than those before, by more than chance explains."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_expit, log_softmax
+
+Array = NDArray[Any]
+
+MAX_LOSS = 4.0  # of a row: a few confident errors are no change
+RECENT = 0.8  # share of what was expected that stays at each test: about the last five spans of rows
+SIGNIFICANT = 3.0  # standard errors
+
+
+@dataclass
+class DriftTest:
+    """Compares the mean log-loss of the rows between two tests with the one expected from the rows before."""
+
+    sums: Array = field(default_factory=lambda: np.zeros(4))  # since the last test, of: w, w^2, w loss, w loss^2
+    expected: tuple[float, float] | None = None  # mean and variance of the loss
+
+    def add(self, logits: Array, y: Array, sample_weight: Array) -> None:
+        """Take in output logits (n, n_outputs) made before the rows' class numbers or labels y were known."""
+        loss = np.minimum(log_losses(logits, y), MAX_LOSS)
+        powers = np.stack([np.ones(len(loss)), sample_weight, loss, np.square(loss)])
+        self.sums = self.sums + powers @ sample_weight
+
+    def changed(self) -> bool:
+        weight, squared_weight, loss, squared_loss = self.sums.tolist()
+        self.sums = np.zeros(4)
+        if weight == 0:
+            return False
+        mean = loss / weight
+        variance = max(squared_loss / weight - mean**2, 0.0)
+        if self.expected is None:
+            self.expected = mean, variance
+            return False
+        old_mean, old_variance = self.expected
+        spread = squared_weight / weight**2 * (1 + (1 - RECENT) / (1 + RECENT))  # of the two means
+        if mean - old_mean > SIGNIFICANT * np.sqrt((variance + old_variance) / 2 * spread):
+            self.expected = mean, variance
+            return True
+        self.expected = RECENT * old_mean + (1 - RECENT) * mean, RECENT * old_variance + (1 - RECENT) * variance
+        return False
+
+
+def log_losses(logits: Array, y: Array) -> Array:
+    """The log-loss of each row (n,); where several labels may apply, its mean over them."""
+    if y.ndim == 1 and logits.shape[1] > 1:
+        return -np.take_along_axis(log_softmax(logits, axis=1), y[:, np.newaxis], axis=1)[:, 0]
+    applies = y.reshape(logits.shape).astype(bool)
+    return -log_expit(np.where(applies, logits, -logits)).mean(axis=1)
