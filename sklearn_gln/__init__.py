@@ -9,6 +9,8 @@ How data flow, one file a step::
           learn, infer    layers of gated neurons                             _network.py
             step_block    size and direction of a step                        _learning_rate.py
             kernels       the loops, one file a backend; shared out on threads  kernels/
+          Stack           layers weighed by what they predicted honestly      _stack.py
+          DriftTest       whether the stream has changed                      _drift.py
 """
 
 from sklearn_gln._classifier import GLNClassifier

@@ -334,11 +334,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         MemoryError
             If the network would not fit into this machine's memory; see `estimate_memory`.
         """
-        hook_data = {
-            "X": X,
-            "y": y,
-            "metadata": {"sample_weight": sample_weight} if sample_weight is not None else None,
-        }
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        hook_data = {"X": X, "y": y, "metadata": metadata}
         context = self._init_callback_context(max_subtasks=self.max_iter)
         with self._unchanged_on_error():
             begun = self.warm_start and hasattr(self, "_online")
@@ -422,11 +419,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _learn_on(self, X, y, classes, sample_weight, check_input, predict=False):
         with self._unchanged_on_error():
-            begun = hasattr(self, "_online")
+            online = getattr(self, "_online", None)
+            begun = online is not None
             if not begun:
                 self._validate_params()
             X, y, sample_weight = self._check_X_y(
-                X, y, sample_weight, self._online if begun else None, check_input=check_input, allow_empty=True
+                X, y, sample_weight, online, check_input=check_input, allow_empty=True
             )
             if not begun or (check_input and y.ndim > 1):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
@@ -490,7 +488,6 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         probabilities : ndarray of shape (n_samples, n_classes), float64
             Rows sum to 1, but for several labels a row, which are independent.
         """
-        check_is_fitted(self)
         return np.exp(self.predict_log_proba(X, check_input))
 
     def predict_log_proba(self, X, check_input=True):
