@@ -72,7 +72,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
         "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
-        "preconditioner": [StrOptions({"auto", "full"}), None],
+        "preconditioner": [StrOptions({"auto", "full", "block"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
         "aggregation": [StrOptions({"stacked", "layers", "last_layer", "neuron"})],
         "eps": [Interval(Real, 0, 0.5, closed="neither")],
@@ -186,12 +186,14 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 "as one row allows, and the sum of several would overshoot. Use batch_size=1, or a plain learning "
                 "rate such as 'constant'."
             )
-        if self.preconditioner == "full" and not normalized:
+        if self.preconditioner in ("full", "block") and not normalized:
             raise ValueError(
-                f"preconditioner='full' belongs to learning_rate='normalized'; got learning_rate="
+                f"preconditioner={self.preconditioner!r} belongs to learning_rate='normalized'; got learning_rate="
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
-        narrow = n_base <= MAX_FULL_PRECONDITIONER
+        preconditioner = self.preconditioner if normalized else None
+        if preconditioner == "auto":
+            preconditioner = "full" if n_base <= MAX_FULL_PRECONDITIONER else "block"
         rate = DEFAULT_RATES.get(self.learning_rate if isinstance(self.learning_rate, str) else "", 1.0)
         return Settings(
             layer_sizes=sizes,
@@ -204,7 +206,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             learning_rate=self.learning_rate,
             learning_rate_init=rate if self.learning_rate_init is None else self.learning_rate_init,
             label_smoothing=SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing,
-            preconditioned=normalized and (self.preconditioner == "full" or (self.preconditioner == "auto" and narrow)),
+            preconditioner=preconditioner,
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,
             eps=self.eps,

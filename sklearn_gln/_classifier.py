@@ -75,9 +75,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         The s of the probabilities s and 1 - s that neurons learn as targets, in place of 0 and 1: it bounds their
         logits and curbs overconfidence. None: 0.02 for "normalized", else 0.
 
-    preconditioner : {"auto", "full"} or None, default="auto"
-        P of "normalized" steps. "full": the regularised inverse of the inputs' second moments. None: the identity,
-        cheaper and less accurate. "auto": "full" up to 1,500 features.
+    preconditioner : {"auto", "full", "block"} or None, default="auto"
+        P of "normalized" steps. "full": the regularised inverse of the d base logits' second moments, for which a row
+        takes time d^2, a refresh d^3, and memory is 12 d^2 bytes. "block": the same in groups of up to 128 base
+        logits, so a row takes time 128 d, a refresh 128^2 d, and memory is 1,536 d bytes. None: the identity. "auto":
+        "full" up to 1,500 base logits, else "block".
 
     initial_weights : {"mean", "uniform", "zero"}, default="mean"
         "mean": 1 / n on the n neurons below, 0 on base logits, so that unseen contexts pass on the mean of the layer

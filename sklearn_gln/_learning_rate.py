@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,8 @@ SMOOTHING = 0.02
 
 TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
 
-MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" goes without: cost grows with the square of their number
+MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" is "block": the cost of "full" grows with their square
+MAX_GROUP = 128  # base logits in a group of "block"; groups of 512 took longer and were mostly less accurate
 
 
 def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate: float, row_numbers: Array) -> Array:
@@ -45,16 +47,23 @@ def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate:
 
 @dataclass
 class Preconditioner:
-    """P = (M + m I)^-1 of one block of inputs: M its running second moment, m the mean eigenvalue of M."""
+    """P = (M + m I)^-1 of one block of inputs: M its running second moment, m the mean eigenvalue of M.
 
-    moment: Array  # (n_outputs | 1, b, b): weighted sum of u u^T
+    Base logits may be in groups, each with its own M, m and P.
+    """
+
+    moment: Array  # (n_outputs | n_groups, b, b): weighted sum of u u^T
     floor: float  # of m
     weight: float = 0.0
-    matrix: Array | None = None  # (n_outputs | 1, b, b): P of the last refresh; None stands for the identity
+    matrix: Array | None = None  # (n_outputs | n_groups, b, b): P of the last refresh; None stands for the identity
 
     @classmethod
     def empty(cls, n_outputs: int, size: int, floor: float) -> "Preconditioner":
         return cls(np.zeros((n_outputs, size, size)), floor)
+
+    @classmethod
+    def of_base(cls, n_base: int, kind: str) -> "Preconditioner":
+        return cls.empty(*group_shape(n_base, kind), floor=0.0)
 
     def update(self, moment: Array, weight: float) -> None:
         self.moment = self.moment + moment
@@ -73,6 +82,28 @@ class Preconditioner:
         self.matrix = np.linalg.inv(second_moment + ridge).astype(dtype)  # condition number at most size + 1
 
 
+def group_shape(n_base: int, kind: str) -> tuple[int, int]:
+    """How many groups of how many base logits a preconditioner "full" or "block" has."""
+    n_groups = 1 if kind == "full" else max(1, ceil(n_base / MAX_GROUP))
+    return n_groups, ceil(n_base / n_groups)
+
+
+def split(rows: Array, shape: tuple[int, int]) -> Array:
+    """NumPy rows (n, n_columns) in groups of columns, filled up with zeros: (n, n_groups, b).
+
+    Every n_groups-th column is in the same group. Neighbours are often near copies of one another: a group of them
+    would shrink what they share, and leave the steps to their noise.
+    """
+    n_groups, size = shape
+    filled = np.pad(rows, ((0, 0), (0, n_groups * size - rows.shape[1])))
+    return np.ascontiguousarray(filled.reshape(len(rows), size, n_groups).transpose(0, 2, 1))
+
+
+def join(groups: Array, n_columns: int) -> Array:
+    """The inverse of `split`: (n, 1, n_columns)."""
+    return groups.transpose(0, 2, 1).reshape(len(groups), 1, -1)[:, :, :n_columns]
+
+
 class Block(NamedTuple):
     """One block of a layer's inputs u, and the direction v = P u in which its weights step."""
 
@@ -81,10 +112,21 @@ class Block(NamedTuple):
     squares: Array | None  # (n, n_outputs | 1): u . v, for the normalised step
 
 
-def step_block(kernels: Kernels, inputs: Array, preconditioner: Preconditioner | None, normalized: bool) -> Block:
+def step_block(
+    kernels: Kernels,
+    inputs: Array,
+    preconditioner: Preconditioner | None,
+    normalized: bool,
+    groups: Array | None = None,
+) -> Block:
+    """`groups` are the inputs split, for a preconditioner in groups."""
     if not normalized:
         return Block(inputs, inputs, None)
-    return Block(inputs, *kernels.precondition(inputs, None if preconditioner is None else preconditioner.matrix))
+    matrix = None if preconditioner is None else preconditioner.matrix
+    if matrix is None or groups is None:
+        return Block(inputs, *kernels.precondition(inputs, matrix))
+    directions, squares = kernels.precondition(groups, matrix)
+    return Block(inputs, join(directions, inputs.shape[2]), squares.sum(axis=1)[:, np.newaxis])
 
 
 def normalized_rates(blocks: Sequence[Block], initial_rate: float) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gln._learning_rate import Preconditioner, normalized_rates, scheduled_rates, step_block
+from sklearn_gln._learning_rate import Preconditioner, group_shape, normalized_rates, scheduled_rates, split, step_block
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -34,7 +34,7 @@ class Settings:
     learning_rate: str | Callable[[Array], Array]
     learning_rate_init: float
     label_smoothing: float  # s: neurons learn the targets s and 1 - s
-    preconditioned: bool
+    preconditioner: str | None  # "full" or "block", which is that of the base logits
     initial_weights: str
     aggregation: str
     eps: float
@@ -152,10 +152,13 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, set
     inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
     floats = n_outputs * int(1 + min(n_contexts, n_rows)) * sum(size * (n_inputs + 1) for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
-    squares = n_base**2 + n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
+    squares = 0
+    if settings.preconditioner is not None:
+        n_groups, group_size = group_shape(n_base, settings.preconditioner)
+        squares = n_groups * group_size**2 + n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
     itemsize = np.dtype(settings.dtype).itemsize
     integers = sharing * n_neurons * (4 * n_contexts + 8)
-    return floats * itemsize + integers + (squares * (8 + itemsize) if settings.preconditioned else 0)
+    return floats * itemsize + integers + squares * (8 + itemsize)
 
 
 def init_network(
@@ -180,7 +183,7 @@ def init_network(
         n_rows = np.ones((1 if settings.share_halfspaces else len(outputs), n_neurons), int)
         row_of = np.zeros((*n_rows.shape, 2**settings.context_dim), np.int32)
         preconditioner = None
-        if settings.preconditioned and n_previous:  # early logits, all near 0, would blow it up without a floor
+        if settings.preconditioner and n_previous:  # early logits, all near 0, would blow it up without a floor
             preconditioner = Preconditioner.empty(len(outputs), n_previous, floor=1.0)
         layers.append(Layer(weights, energy, row_of, n_rows, preconditioner))
         n_previous = n_neurons
@@ -189,7 +192,7 @@ def init_network(
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, outputs, settings, seed))
-    base_preconditioner = Preconditioner.empty(1, n_base, floor=0.0) if settings.preconditioned else None
+    base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner) if settings.preconditioner else None
     return Network(hyperplanes, offsets, layers, base_preconditioner)
 
 
@@ -238,7 +241,11 @@ def learn(
         rates = kernels.asarray(scheduled[:, np.newaxis].astype(dtype))
 
     base, constant = _base_and_constant(kernels, base_logits, settings)
-    base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized)
+    groups = None
+    if network.base_preconditioner is not None and settings.preconditioner == "block":
+        shape = network.base_preconditioner.moment.shape[:2]
+        groups = kernels.asarray(split(base_logits.astype(dtype, copy=False), shape))
+    base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized, groups)
     constant_block = step_block(kernels, constant, None, settings.normalized)
     logits: list[Array] = []
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
@@ -266,7 +273,8 @@ def learn(
             )
         logits.append(layer_logits)
     if network.base_preconditioner is not None:
-        network.base_preconditioner.update(kernels.to_numpy(kernels.second_moment(base, moment_weight)), total_weight)
+        moment = kernels.second_moment(base if groups is None else groups, moment_weight)
+        network.base_preconditioner.update(kernels.to_numpy(moment), total_weight)
     return logits
 
 

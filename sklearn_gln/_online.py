@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import DriftTest
-from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
+from sklearn_gln._learning_rate import Preconditioner, scheduled_rates, split
 from sklearn_gln._network import (
     Layer,
     Network,
@@ -210,10 +210,11 @@ class OnlineNetwork:
         replaced, self.network = self.network, None
         network = init_network(base_logits.shape[1], side_info, self.outputs, self.settings, self.seed, replaced)
         preconditioned = len(X) >= FIRST_PRECONDITIONED
-        if preconditioned and network.base_preconditioner is not None:
+        if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
             # P_x is known before the replay, but it is the replay that counts these rows for later refreshes.
-            so_far = Preconditioner.empty(1, base_logits.shape[1], floor=0.0)
-            so_far.update((base_logits * sample_weight[:, np.newaxis]).T @ base_logits, sample_weight.sum())
+            so_far = Preconditioner.of_base(base_logits.shape[1], self.settings.preconditioner)
+            groups = split(base_logits, so_far.moment.shape[:2]).transpose(1, 0, 2)
+            so_far.update((groups * sample_weight[:, np.newaxis]).mT @ groups, sample_weight.sum())
             so_far.refresh(dtype)
             network.base_preconditioner.matrix = so_far.matrix
         self._learn_network(network, X, y, sample_weight, np.arange(1, len(X) + 1), kernels)

@@ -769,6 +769,7 @@ def n_bytes(part):
         {"bias": False},
         {"dtype": "float64", "halfspaces": "gaussian"},
         {"preconditioner": None},
+        {"preconditioner": "block"},
         {"learning_rate": "constant", "base_predictor": "minmax"},
     ],
     ids=str,
@@ -782,6 +783,13 @@ def test_estimate_memory_is_what_the_network_takes(params, n_classes):
     assert estimate * 0.8 <= n_bytes(model._online.network) <= estimate  # few contexts are not visited
     assert model.estimate_memory(4, n_classes, n_samples=2) <= estimate
     assert model.estimate_memory(4, n_classes, n_samples=1000) == estimate
+
+
+@pytest.mark.parametrize("preconditioner", ["full", "block", None])
+def test_estimate_memory_of_wide_inputs(preconditioner):
+    model = new(layer_sizes=(2,), context_dim=1, preconditioner=preconditioner)
+    model.partial_fit(np.random.default_rng(0).normal(size=(70, 300)), np.arange(70) % 2, classes=[0, 1])
+    assert model.estimate_memory(n_features=300) == n_bytes(model._online.network)
 
 
 def test_estimate_memory_for_labels():

@@ -511,6 +511,7 @@ WRONG_PARAMETERS = [
     ({"label_smoothing": 0.5}, "label_smoothing"),
     ({"preconditioner": "diagonal"}, "preconditioner"),
     ({"preconditioner": "full", "learning_rate": "constant"}, r"preconditioner='full'.*learning_rate='constant'"),
+    ({"preconditioner": "block", "learning_rate": "constant"}, r"preconditioner='block'.*learning_rate='constant'"),
     ({"initial_weights": "random"}, "initial_weights"),
     ({"aggregation": "mean"}, "aggregation"),
     ({"eps": 0.0}, "eps"),

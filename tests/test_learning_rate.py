@@ -7,10 +7,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_gln import GLNClassifier
 from sklearn_gln._learning_rate import (
     DEFAULT_RATES,
+    MAX_FULL_PRECONDITIONER,
+    MAX_GROUP,
     SCHEDULES,
     Preconditioner,
+    group_shape,
+    join,
     normalized_rates,
     scheduled_rates,
+    split,
     step_block,
 )
 from tests.conftest import make_settings, make_stream
@@ -138,6 +143,80 @@ def test_the_matrix_undoes_the_units_of_all_features_together():
     for preconditioner in (left, right):
         preconditioner.refresh(np.dtype("float64"))
     assert_allclose(right.matrix * 1e10, left.matrix, rtol=1e-9)
+
+
+# Base logits in groups
+
+
+@pytest.mark.parametrize("n_base", [0, 1, 127, 128, 129, 256, 257, 1501, 5001, 100_001])
+def test_groups_hold_all_base_logits(n_base):
+    assert group_shape(n_base, "full") == (1, n_base)
+    n_groups, size = group_shape(n_base, "block")
+    assert size <= MAX_GROUP
+    assert n_base <= n_groups * size < n_base + n_groups  # at most one zero a group
+    assert n_groups == max(1, -(-n_base // MAX_GROUP))
+
+
+@pytest.mark.parametrize("n_columns", [0, 1, 5, 6, 7, 12])
+@pytest.mark.parametrize("n_groups", [1, 2, 3])
+def test_split_and_join(n_columns, n_groups):
+    shape = n_groups, -(-n_columns // n_groups)
+    rows = 1 + np.arange(4.0 * n_columns).reshape(4, n_columns)
+    groups = split(rows, shape)
+    assert groups.shape == (4, *shape)
+    for group in range(n_groups):
+        columns = rows[:, group::n_groups]
+        assert_array_equal(groups[:, group, : columns.shape[1]], columns)
+        assert_array_equal(groups[:, group, columns.shape[1] :], 0)
+    assert_array_equal(join(groups, n_columns), rows[:, np.newaxis])
+
+
+@pytest.mark.parametrize("n_base", [130, 257])
+def test_directions_in_groups_are_those_of_the_block_diagonal_inverse(backend, n_base):
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(50, n_base)) @ rng.normal(size=(n_base, n_base))
+    rows[:, 4] = 0
+    weights = rng.choice([0.5, 1.0, 3.0], size=50)
+    preconditioner = Preconditioner.of_base(n_base, "block")
+    groups = split(rows, preconditioner.moment.shape[:2])
+    preconditioner.update(backend.second_moment(groups, weights[:, np.newaxis]), weights.sum())
+    preconditioner.refresh(np.dtype("float64"))
+    block = step_block(backend, rows[:, np.newaxis], preconditioner, True, groups)
+
+    n_groups, size = group_shape(n_base, "block")
+    assert n_groups > 1
+    moment = (rows * weights[:, np.newaxis]).T @ rows / weights.sum()
+    inverse = np.zeros((n_base, n_base))
+    for group in range(n_groups):
+        own = np.ix_(range(group, n_base, n_groups), range(group, n_base, n_groups))
+        ridge = np.trace(moment[own]) / size
+        inverse[own] = np.linalg.inv(moment[own] + ridge * np.eye(len(moment[own])))
+    expected = rows @ inverse
+    assert_array_equal(block.inputs[:, 0], rows)
+    assert_allclose(block.directions[:, 0], expected, rtol=1e-9, atol=1e-12)
+    assert_allclose(block.squares, np.sum(rows * expected, axis=1, keepdims=True), rtol=1e-9)
+    assert_array_equal(block.directions[:, 0, 4], 0)  # a column that is always 0 does not step
+    filled = backend.precondition(groups, preconditioner.matrix)[0].transpose(0, 2, 1).reshape(50, -1)
+    assert_array_equal(filled[:, n_base:], 0)
+
+
+def test_one_group_is_the_full_preconditioner(backend_name):
+    X, y, weights = make_stream(0, 700)
+    full, block = (
+        GLNClassifier((3,), 2, preconditioner=kind, backend=backend_name, random_state=0).progressive_predict_proba(
+            X, y, [0, 1, 2], weights
+        )
+        for kind in ("full", "block")
+    )
+    assert_array_equal(block, full)
+
+
+def test_wide_inputs_are_preconditioned_in_groups():
+    for n_features, kind in [(MAX_FULL_PRECONDITIONER, "full"), (MAX_FULL_PRECONDITIONER + 1, "block")]:
+        assert make_settings(n_features).preconditioner == kind
+        for given in ("full", "block", None):
+            assert make_settings(n_features, preconditioner=given).preconditioner == given
+        assert make_settings(n_features, learning_rate="constant").preconditioner is None
 
 
 # The normalised step

@@ -13,7 +13,7 @@ from scipy.special import expit, logit, softmax
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
-from sklearn_gln import GLNClassifier, _online
+from sklearn_gln import GLNClassifier, _learning_rate, _online
 from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, next_event
@@ -311,6 +311,14 @@ def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
     cuts = random_cuts(list(LEARNERS).index(learner), len(STREAM[0]))
     assert {1, 2, 3, 300}.issubset(np.diff(cuts))
     assert_same(learn_stream(backend, LEARNERS[learner], STREAM, cuts=cuts), reference(backend, learner))
+
+
+def test_any_split_is_the_same_stream_for_base_logits_in_groups(backend, monkeypatch):
+    monkeypatch.setattr(_learning_rate, "MAX_GROUP", 2)
+    params, stream = LEARNERS["pairs"] | {"preconditioner": "block"}, [array[:1100] for array in STREAM]
+    expected = learn_stream(backend, params, stream)
+    assert expected.online.network.base_preconditioner.matrix.shape == (3, 2, 2)
+    assert_same(learn_stream(backend, params, stream, cuts=random_cuts(5, 1100)), expected)
 
 
 @pytest.mark.parametrize(("learner", "outputs"), [*((learner, [0, 2]) for learner in LEARNERS), ("plain", [1])])
