@@ -77,9 +77,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     preconditioner : {"auto", "full", "block"} or None, default="auto"
         P of "normalized" steps. "full": the regularised inverse of the d base logits' second moments, for which a row
-        takes time d^2, a refresh d^3, and memory is 12 d^2 bytes. "block": the same in groups of up to 128 base
-        logits, so a row takes time 128 d, a refresh 128^2 d, and memory is 1,536 d bytes. None: the identity. "auto":
-        "full" up to 1,500 base logits, else "block".
+        takes time d^2, a refresh d^3, and memory is 12 d^2 bytes. "block": the same in random groups of up to 128
+        base logits, so a row takes time 128 d, a refresh 128^2 d, and memory is 1,536 d bytes. None: the identity.
+        "auto": "full" up to 1,500 base logits, else "block".
 
     initial_weights : {"mean", "uniform", "zero"}, default="mean"
         "mean": 1 / n on the n neurons below, 0 on base logits, so that unseen contexts pass on the mean of the layer

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -88,20 +89,31 @@ def group_shape(n_base: int, kind: str) -> tuple[int, int]:
     return n_groups, ceil(n_base / n_groups)
 
 
-def split(rows: Array, shape: tuple[int, int]) -> Array:
-    """NumPy rows (n, n_columns) in groups of columns, filled up with zeros: (n, n_groups, b).
+@cache
+def _order(n_columns: int, n_groups: int) -> tuple[Array, Array]:
+    """A random order of the columns, always the same, and its inverse; of one group their own."""
+    order = np.arange(n_columns)
+    if n_groups > 1:
+        np.random.RandomState(0).shuffle(order)  # the legacy generator: the same in all versions of NumPy
+    return order, np.argsort(order)
 
-    Every n_groups-th column is in the same group. Neighbours are often near copies of one another: a group of them
-    would shrink what they share, and leave the steps to their noise.
+
+def split(rows: Array, shape: tuple[int, int]) -> Array:
+    """NumPy rows (n, n_columns) in groups of random columns, filled up with zeros: (n, n_groups, b).
+
+    Neighbours are often near copies of one another: a group of them would shrink what they share, and leave the steps
+    to their noise.
     """
     n_groups, size = shape
-    filled = np.pad(rows, ((0, 0), (0, n_groups * size - rows.shape[1])))
+    order, _ = _order(rows.shape[1], n_groups)
+    filled = np.pad(np.take(rows, order, axis=1), ((0, 0), (0, n_groups * size - len(order))))
     return np.ascontiguousarray(filled.reshape(len(rows), size, n_groups).transpose(0, 2, 1))
 
 
 def join(groups: Array, n_columns: int) -> Array:
     """The inverse of `split`: (n, 1, n_columns)."""
-    return groups.transpose(0, 2, 1).reshape(len(groups), 1, -1)[:, :, :n_columns]
+    _, places = _order(n_columns, groups.shape[1])
+    return groups.transpose(0, 2, 1).reshape(len(groups), 1, -1)[:, :, places]
 
 
 class Block(NamedTuple):

@@ -242,7 +242,7 @@ def learn(
 
     base, constant = _base_and_constant(kernels, base_logits, settings)
     groups = None
-    if network.base_preconditioner is not None and settings.preconditioner == "block":
+    if network.base_preconditioner is not None and len(network.base_preconditioner.moment) > 1:
         shape = network.base_preconditioner.moment.shape[:2]
         groups = kernels.asarray(split(base_logits.astype(dtype, copy=False), shape))
     base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized, groups)
