@@ -17,6 +17,7 @@ MAX_VISITS = (
     1000  # of a row, to bound the work: by then normalised steps leave an error near 1e-4, small plain ones more
 )
 OFF_THE_ROWS = 1e-5  # of the projections: a median is a row's own projection, and rounding must not decide its side
+GROWTH = 4  # of the room for weight rows: what is outgrown takes memory while it is copied
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -67,33 +68,42 @@ class Layer:
 
     def rows(self, contexts: Array) -> Array:
         """The weight rows (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
-        outputs, neurons = np.indices(self.n_rows.shape)
-        return self.row_of[outputs, neurons, contexts]
+        return self.row_of.reshape(-1).take(self._keys(contexts))
 
-    def make_rows(self, contexts: Array) -> None:
-        """Make weight rows for the contexts that are new, numbered in the order of their first visits."""
-        visited, output, neuron = np.nonzero(self.rows(contexts) == 0)
-        if not visited.size:
-            return
+    def visit(self, contexts: Array, exists: Array | None) -> Array:
+        """As `rows`, and weight rows are made for new contexts, numbered in the order of their first visits.
+
+        Of the samples, those that do not exist (n,) visit nothing.
+        """
+        rows = self.rows(contexts)
+        is_new = rows == 0 if exists is None else (rows == 0) & exists[:, np.newaxis, np.newaxis]
+        if not is_new.any():
+            return rows
         n_contexts = self.row_of.shape[2]
-        tree = output * self.row_of.shape[1] + neuron
-        keys, first = np.unique(tree * n_contexts + contexts[visited, output, neuron], return_index=True)
+        keys, first = np.unique(self._keys(contexts)[is_new], return_index=True)
         keys = keys[np.lexsort((first, keys // n_contexts))]  # neuron by neuron, in the order of time
-        trees = keys // n_contexts
-        rows = self.n_rows.ravel()[trees] + np.arange(len(keys)) - np.searchsorted(trees, trees)
-        self.n_rows += np.bincount(trees, minlength=self.n_rows.size).reshape(self.n_rows.shape)
-        self.row_of.reshape(-1)[keys] = rows
+        chains = keys // n_contexts
+        made = self.n_rows.ravel()[chains] + np.arange(len(keys)) - np.searchsorted(chains, chains)
+        self.n_rows += np.bincount(chains, minlength=self.n_rows.size).reshape(self.n_rows.shape)
+        self.row_of.reshape(-1)[keys] = made
         n_rows = self.weights.shape[2]
         if self.n_rows.max() > n_rows:
-            capacity = min(max(2 * n_rows, int(self.n_rows.max())), n_contexts + 1)
+            capacity = max(GROWTH * n_rows, int(self.n_rows.max()))
+            capacity = n_contexts + 1 if 2 * capacity > n_contexts else capacity
             self.weights, self.energy = (_with_rows(array, capacity) for array in (self.weights, self.energy))
-        outputs, neurons = np.unravel_index(trees, self.n_rows.shape)
+        outputs, neurons = np.unravel_index(chains, self.n_rows.shape)
         if len(self.n_rows) == 1:
             for weights, energy in zip(self.weights, self.energy, strict=True):
-                weights[neurons, rows], energy[neurons, rows] = weights[neurons, 0], 0
+                weights[neurons, made], energy[neurons, made] = weights[neurons, 0], 0
         else:
-            self.weights[outputs, neurons, rows] = self.weights[outputs, neurons, 0]
-            self.energy[outputs, neurons, rows] = 0
+            self.weights[outputs, neurons, made] = self.weights[outputs, neurons, 0]
+            self.energy[outputs, neurons, made] = 0
+        return self.rows(contexts)
+
+    def _keys(self, contexts: Array) -> Array:
+        """Where `row_of` has these contexts."""
+        first = np.arange(self.n_rows.size).reshape(self.n_rows.shape) * self.row_of.shape[2]
+        return first + contexts
 
 
 def _with_rows(array: Array, n_rows: int) -> Array:
@@ -248,15 +258,16 @@ def learn(
     base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized, groups)
     constant_block = step_block(kernels, constant, None, settings.normalized)
     logits: list[Array] = []
+    exists = None if sample_weight is None else sample_weight > 0
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
-        layer.make_rows(layer_contexts if sample_weight is None else layer_contexts[sample_weight > 0])
+        rows = layer.visit(layer_contexts, exists)
         blocks = [base_block if settings.skip or not logits else constant_block]
         if logits:
             blocks.insert(0, step_block(kernels, logits[-1], layer.preconditioner, settings.normalized))
         layer.weights, layer.energy, layer_logits = kernels.bernoulli_learn(
             layer.weights,
             layer.energy,
-            layer.rows(layer_contexts),
+            rows,
             tuple(block.inputs for block in blocks),
             tuple(block.directions for block in blocks),
             targets,

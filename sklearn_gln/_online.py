@@ -209,6 +209,7 @@ class OnlineNetwork:
         base_logits, side_info = self.predictor.transform(X)
         replaced, self.network = self.network, None
         network = init_network(base_logits.shape[1], side_info, self.outputs, self.settings, self.seed, replaced)
+        del replaced  # the replay fills the new network's memory
         preconditioned = len(X) >= FIRST_PRECONDITIONED
         if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
             # P_x is known before the replay, but it is the replay that counts these rows for later refreshes.
