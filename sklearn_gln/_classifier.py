@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._compat import StrOptions, _fit_context, as_numpy
+from sklearn_gln._drift import log_losses
 from sklearn_gln._network import estimate_memory
 from sklearn_gln._stack import Stack
 
@@ -468,11 +469,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
             Where several labels may apply, 1 for those of probability above 1/2.
         """
-        decisions = self.decision_function(X, check_input)
-        if self._multilabel:
-            return (decisions > 0).astype(int)
-        codes = (decisions > 0).astype(int) if decisions.ndim == 1 else decisions.argmax(axis=1)
-        return self.classes_[codes]
+        check_is_fitted(self)
+        codes = self._decide(self._logits(self._check_X(X, check_input)))
+        return codes.astype(int) if self._multilabel else self.classes_[codes]
 
     def predict_proba(self, X, check_input=True):
         """Class probabilities, in the order of `classes_`.
@@ -585,6 +584,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             return log_expit(np.hstack([-logits, logits]))
         return log_softmax(logits, axis=1)
 
+    def _decide(self, logits):
+        """The most probable class number (n,), or which labels are more probable than not (n, n_labels)."""
+        if self._multilabel:
+            return logits > 0
+        return (logits[:, 0] > 0).astype(int) if logits.shape[1] == 1 else logits.argmax(axis=1)
+
     def _set_classes(self, classes, multilabel):
         if multilabel and self.class_weight is not None:
             raise ValueError(
@@ -691,13 +696,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _scores(self, logits, codes, sample_weight):
         """Sums over rows: weight, weighted log-loss, weighted hits."""
-        if self._multilabel:
-            losses = -log_expit(np.where(codes, logits, -logits)).mean(axis=1)
-            hits = np.all((logits > 0) == codes, axis=1)
-        else:
-            log_probabilities = self._log_probabilities(logits)
-            losses = -np.take_along_axis(log_probabilities, codes[:, np.newaxis], axis=1)[:, 0]
-            hits = log_probabilities.argmax(axis=1) == codes
+        losses, hits = log_losses(logits, codes), self._decide(logits) == codes
+        hits = hits.all(axis=1) if self._multilabel else hits
         return np.array([sample_weight.sum(), sample_weight @ losses, sample_weight @ hits])
 
     def _set_progress(self, sums):
