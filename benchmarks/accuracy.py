@@ -105,16 +105,20 @@ def add_data_options(parser):
     )
 
 
-def add_model_options(parser):
-    parser.add_argument("--preset", choices=PRESETS, default="default", help="named parameters (%(choices)s)")
+def add_param_option(parser):
     parser.add_argument(
         "--param",
         type=parse_param,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter of GLNClassifier, over the preset's; may be given several times",
+        help="a parameter of GLNClassifier, over a preset's; may be given several times",
     )
+
+
+def add_model_options(parser):
+    parser.add_argument("--preset", choices=PRESETS, default="default", help="named parameters (%(choices)s)")
+    add_param_option(parser)
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help="rows that one step learns from")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads")
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from accuracy import PACKAGES, environment, installed_version, parse_param, positive_int
+from accuracy import PACKAGES, add_param_option, environment, installed_version, positive_int
 from river import compose, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
 from river.datasets import synth
 from scipy.stats import rankdata
@@ -88,14 +88,7 @@ def build_parser():
     parser.add_argument("--models", nargs="+", choices=available, default=available, metavar="NAME", help="all")
     parser.add_argument("--rows", type=positive_int, default=5000, metavar="N", help="of each stream (%(default)s)")
     parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
-    parser.add_argument(
-        "--param",
-        type=parse_param,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of GLNClassifier; may be given several times",
-    )
+    add_param_option(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
     return parser
 

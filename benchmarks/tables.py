@@ -36,7 +36,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from accuracy import environment, installed_version, parse_param, positive_int
+from accuracy import add_param_option, environment, installed_version, parse_param, positive_int
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.datasets import make_classification
@@ -103,14 +103,7 @@ def build_parser():
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", default=(), help="only these models or, with --ablation, these changes"
     )
-    parser.add_argument(
-        "--param",
-        type=parse_param,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of GLNClassifier; may be given several times",
-    )
+    add_param_option(parser)
     parser.add_argument("--ablation", action="store_true", help="GLNClassifier with single changes, not other models")
     repeats = parser.add_mutually_exclusive_group()
     repeats.add_argument("--repeats", type=positive_int, default=1, metavar="R", help="seeds 0 to R - 1 (1)")

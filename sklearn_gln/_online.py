@@ -186,7 +186,7 @@ class OnlineNetwork:
         visits = None if np.all(sample_weight == 1) else sample_weight
         base_logits, side_info = self.predictor.transform(X)
         settings, parts = self.settings, [slice(None)]
-        if settings.normalized:
+        if settings.normalized and self.epoch > 1:
             settings = replace(settings, learning_rate_init=settings.learning_rate_init / self.epoch)
         exists = sample_weight > 0
         if settings.batch_size > 1 and not exists.all():  # batch by batch: rows of weight 0 take no place in one
