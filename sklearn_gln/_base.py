@@ -20,14 +20,15 @@ from threadpoolctl import ThreadpoolController
 
 import sklearn_gln
 from sklearn_gln._base_predictor import SCALINGS, make_rows
-from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, as_numpy, check_sample_weight
+from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, check_sample_weight
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, SMOOTHING
 from sklearn_gln._network import Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
-from sklearn_gln.kernels import BACKENDS, Kernels, get_kernels, in_tasks
+from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
+STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
@@ -87,7 +88,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="left")],
         "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"}), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
-        "backend": [StrOptions({"auto", *BACKENDS})],
+        "backend": [str],  # get_kernels knows them
+        "device": "no_validation",  # frameworks have objects of their own
         "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -149,25 +151,55 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _check_X(self, X, check_input=True):
         """The rows that `_online` takes."""
-        X = validate_data(self, as_numpy(X), reset=False, **ROWS) if check_input else X
+        if check_input:
+            X, seen = self._features(X, self._online.predictor.kind)
+            seen = validate_data(self, seen, reset=False, **ROWS)
+            X = seen if X is None else X
         return _make_rows(self._online, X)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
         """The rows that `online` takes, or a new network; y (n,) or (n, n_targets) as given; sample_weight (n,)."""
         reset = online is None
         if check_input or reset:
-            X, y = as_numpy(X), as_numpy(y)
-            if allow_empty and np.shape(X)[:1] == (0,):  # scikit-learn takes no targets without a row
-                check_consistent_length(X, y, sample_weight)
-                X = validate_data(self, X, reset=reset, ensure_min_samples=0, **ROWS)
+            X, seen = self._features(X, self.base_predictor if reset else online.predictor.kind)
+            y = as_numpy(y)
+            if allow_empty and np.shape(seen)[:1] == (0,):  # scikit-learn takes no targets without a row
+                check_consistent_length(seen, y, sample_weight)
+                seen = validate_data(self, seen, reset=reset, ensure_min_samples=0, **ROWS)
                 y, sample_weight = np.asarray(y), np.ones(0)
             else:
-                X, y = validate_data(self, X, y, reset=reset, multi_output=True, **ROWS)
+                seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **ROWS)
                 if sample_weight is not None:
-                    sample_weight = check_sample_weight(as_numpy(sample_weight), X)
+                    sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
+            X = seen if X is None else X
         if sample_weight is None:
             sample_weight = np.ones(len(X))
         return make_rows(self.base_predictor, X) if reset else _make_rows(online, X), y, sample_weight
+
+    def _features(self, X, kind):
+        """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place."""
+        kernels = get_kernels(self.backend)
+        if not (kernels.ON_DEVICE and kernels.owns(X)) or kind not in STAY_ON_DEVICE:
+            return None, as_numpy(X)
+        dtype = as_numpy(X[:0]).dtype
+        if dtype not in ROWS["dtype"]:
+            return None, as_numpy(X)
+        with kernels.scope(self.device):
+            X = kernels.asarray(X)
+            if not np.isfinite(kernels.extremes(X)).all():
+                raise ValueError(
+                    f"Input X contains infinity or a value too large for {dtype!r}. Remove or clip such values; NaN "
+                    "stands for a missing one."
+                )
+        return X, np.broadcast_to(dtype.type(0), tuple(X.shape))
+
+    def _rows(self, X, rows):
+        """X[rows], of NumPy or of the backend's framework."""
+        if isinstance(X, np.ndarray):
+            return X[rows]
+        kernels = get_kernels(self.backend)
+        with kernels.scope(self.device):
+            return kernels.take(X, rows)
 
     def _settings(self, n_base: int) -> Settings:
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
@@ -218,14 +250,19 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _new_online(self, rows, outputs, random_state) -> OnlineNetwork:
         """A network that has seen nothing, for rows like these and the outputs of these numbers."""
-        get_kernels(self.backend)  # a missing package is found before anything is learned
+        with get_kernels(self.backend).scope(self.device):  # what is missing is found before anything is learned
+            pass
         n_features = self.n_features_in_
         n_given = rows.shape[1] - n_features
         n_base = n_given or n_features
         settings = self._settings(n_base)
-        self._check_memory(estimate_memory(n_base + self.bias, n_features, len(outputs), len(rows), settings))
+        self._check_memory(self._estimate_memory(n_base, n_features, len(outputs), len(rows), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
         return OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
+
+    def _estimate_memory(self, n_base, n_side, n_outputs, n_rows, settings) -> int:
+        n_rows = np.inf if get_kernels(self.backend).ON_DEVICE else n_rows  # all contexts have weights at once
+        return estimate_memory(n_base + settings.bias, n_side, n_outputs, n_rows, settings)
 
     def _check_memory(self, needed: int) -> None:
         if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
@@ -262,7 +299,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1):
         """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
         with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
-            for block in online.learn(X, y, sample_weight, kernels, order, epoch):
+            learned = online.learn(X, y, sample_weight, kernels, order, epoch)
+            while True:
+                with kernels.scope(self.device):  # left while others' code runs
+                    block = next(learned, None)
+                if block is None:
+                    break
                 yield block
                 release_interrupts()
 
@@ -319,7 +361,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _logits(self, X, online=None):
         """Output logits (n, n_outputs)."""
-        with self._kernels(len(X)) as kernels:
+        with self._kernels(len(X)) as kernels, kernels.scope(self.device):
             return (self._online if online is None else online).infer(X, kernels)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logit
+
+from sklearn_gln.kernels import Kernels
 
 SCALINGS = ("standard", "global", "minmax", "identity")
 CLIP = 4.0  # scaled features stay within +-CLIP deviations
-CACHED_ROWS = 128  # rows of one pass through several operations
 NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
 
 Array = NDArray[Any]
@@ -33,21 +33,9 @@ class RunningMoments:
     def variance(self) -> Array:
         return self.squares / np.maximum(self.weight, np.finfo(float).tiny)
 
-    def update(self, X: Array, sample_weight: Array | None) -> None:
-        """Take in rows X (n, n_features) of weight sample_weight (n,)."""
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight.astype(float)
-        missing = np.isnan(X)
-        if missing.any():
-            seen = np.where(missing, 0.0, weights[:, np.newaxis])  # (n, n_features)
-            X = np.where(missing, self.mean, X)  # any finite value: its weight is 0
-            weight = seen.sum(axis=0)
-            scale = 1 / np.where(weight > 0, weight, 1)
-            mean = np.einsum("nd,nd->d", seen, X, dtype=float) * scale
-            squares = np.einsum("nd,nd->d", seen, np.square(X - mean))
-        else:
-            weight = np.full(X.shape[1], weights.sum())
-            mean = weights @ X / max(weight[0], np.finfo(float).tiny) if weight.size else self.mean
-            squares = weights @ np.square(X - mean)
+    def update(self, X: Array, sample_weight: Array, kernels: Kernels) -> None:
+        """Take in rows X (n, n_features) of weight sample_weight (n,), arrays of the kernels."""
+        weight, mean, squares = map(kernels.to_numpy, kernels.column_moments(X, sample_weight))
         total = self.weight + weight
         share = weight / np.where(total > 0, total, 1)
         shift = mean - self.mean
@@ -66,7 +54,6 @@ class BasePredictor:
 
     kind: BaseKind
     eps: float
-    bias: bool
     moments: RunningMoments
     mean: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), those of the last refresh
     inverse_deviation: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), 0 for constant features
@@ -75,10 +62,10 @@ class BasePredictor:
     def has_statistics(self) -> bool:
         return self.kind not in ("minmax", "identity")
 
-    def update(self, rows: Array, sample_weight: Array | None) -> None:
+    def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Take rows into the statistics; `refresh` brings them to bear."""
         if self.has_statistics:
-            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight)
+            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels)
 
     def refresh(self) -> None:
         variance = self.moments.variance
@@ -89,51 +76,23 @@ class BasePredictor:
         informative = deviation > NEGLIGIBLE * np.abs(self.mean)
         self.inverse_deviation = np.divide(1, deviation, out=np.zeros_like(deviation), where=informative)
 
-    def transform(self, rows: Array) -> tuple[Array, Array]:
-        """Rows -> base logits (n, n_base), the constant 1 last if `bias`; side information (n, n_side)."""
-        max_logit = np.log((1 - self.eps) / self.eps)
+    def transform(self, rows: Array, kernels: Kernels) -> tuple[Array, Array]:
+        """Rows -> base logits (n, n_base), without the constant; side information (n, n_side)."""
+        max_logit = float(np.log((1 - self.eps) / self.eps))
         n_features = len(self.moments.mean)
-        X, given = rows[:, :n_features], rows[:, n_features:]
+        X = rows[:, :n_features]
         if self.has_statistics:
-            side_info = _fill_missing(np.clip((X - self.mean) * self.inverse_deviation, -CLIP, CLIP))
+            scaling = kernels.asarray(self.mean), kernels.asarray(self.inverse_deviation)
+            side_info = kernels.standardize(X, *scaling, limit=CLIP)
         else:
-            missing = np.isnan(X)
-            side_info = np.where(missing, 0, X) if missing.any() else X
+            side_info = kernels.fill_missing(X)
         if callable(self.kind):
-            logits = _logit(given, max_logit)
-        elif self.kind == "minmax":
-            logits = _minmax_logit(X, max_logit)
-        elif self.kind == "identity":
-            logits = _logit(X, max_logit)
-        else:
-            logits = side_info
-        if self.bias:
-            logits = np.concatenate([logits, np.ones((len(X), 1), logits.dtype)], axis=1)
-        return logits, side_info
-
-
-def _fill_missing(logits: Array) -> Array:
-    """Write 0, no evidence, where a value is missing."""
-    logits[np.isnan(logits)] = 0
-    return logits
-
-
-def _logit(probabilities: Array, max_logit: float) -> Array:
-    return _fill_missing(np.clip(logit(probabilities), -max_logit, max_logit))
-
-
-def _minmax_logit(X: Array, max_logit: float) -> Array:
-    """Logits of each row scaled to its own [0, 1]; those of a constant row are 0."""
-    logits = np.empty_like(X)
-    for start in range(0, len(X), CACHED_ROWS):
-        rows = X[start : start + CACHED_ROWS]
-        odds = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            odds /= np.fmax.reduce(rows, axis=1, keepdims=True) - rows
-            np.log(odds, out=odds)
-        np.clip(odds, -max_logit, max_logit, out=logits[start : start + CACHED_ROWS])
-        _fill_missing(logits[start : start + CACHED_ROWS])
-    return logits
+            return kernels.logit(rows[:, n_features:], max_logit=max_logit), side_info
+        if self.kind == "minmax":
+            return kernels.minmax_logit(X, max_logit=max_logit), side_info
+        if self.kind == "identity":
+            return kernels.logit(X, max_logit=max_logit), side_info
+        return side_info, side_info
 
 
 def make_rows(kind: BaseKind, X: Array) -> Array:

@@ -13,10 +13,10 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
-from sklearn_gln._compat import StrOptions, _fit_context, as_numpy
+from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._drift import log_losses
-from sklearn_gln._network import estimate_memory
 from sklearn_gln._stack import Stack
+from sklearn_gln.kernels import as_numpy
 
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
 
@@ -140,11 +140,17 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     dtype : {"float32", "float64"}, default="float32"
         Precision of weights and kernels. Statistics and probabilities are always float64.
 
-    backend : {"auto", "numba", "numpy"}, default="auto"
-        Where the kernels run. "auto": Numba if it is installed, else NumPy.
+    backend : {"auto", "numba", "numpy", "torch", "tensorflow", "jax"}, default="auto"
+        What the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on each, but for
+        rounding. See the README on speed.
+
+    device : str, device of the framework, or None, default=None
+        Where "torch", "tensorflow" and "jax" learn and predict: "cpu", "cuda" or "gpu", "cuda:1", "tpu". None: the
+        framework's own default. Features that are there already, as an array of this framework, stay there.
 
     n_jobs : int or None, default=None
-        Threads; None is 1 and -1 all cores. The result does not depend on it.
+        Threads of "numba" and "numpy"; None is 1 and -1 all cores. The result does not depend on it. Other frameworks
+        have threads of their own.
 
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
@@ -194,8 +200,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
     preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
     a `half_life`. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing
-    value (NaN) is no evidence: its base logit is 0. Parameters are read when learning begins; only `backend` and
-    `n_jobs` may change later.
+    value (NaN) is no evidence: its base logit is 0. Parameters are read when learning begins; only `backend`, `device`
+    and `n_jobs` may change later.
 
     References
     ----------
@@ -266,6 +272,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         class_weight=None,
         dtype="float32",
         backend="auto",
+        device=None,
         n_jobs=None,
         random_state=None,
         verbose=False,
@@ -298,6 +305,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.class_weight = class_weight
         self.dtype = dtype
         self.backend = backend
+        self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -546,7 +554,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Columns of y where it is a matrix, in place of `n_classes`.
 
         n_samples : int or None, default=None
-            Rows to be learned, which visit no more contexts than they are. None: as many as visit every context.
+            Rows to be learned, which visit no more contexts than they are. None: as many as visit every context;
+            "torch", "tensorflow" and "jax" take memory for all contexts at once.
 
         Returns
         -------
@@ -561,7 +570,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
         n_rows = np.inf if n_samples is None else n_samples
-        return estimate_memory(n_features + self.bias, n_features, n_outputs, n_rows, self._settings(n_features))
+        return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
 
     def _begin(self, X, random_state):
         """A network that has seen nothing, and the attributes that go with it."""
@@ -673,7 +682,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         fewest = 0 if self._multilabel else np.unique_counts(codes).counts.min()
         stratify = codes if min(test_size, 1 - test_size) * len(rows) >= len(self.classes_) and fewest > 1 else None
         rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)
-        return tuple(array[held_out] for array in data), np.sort(rows)
+        return tuple(self._rows(array, held_out) for array in data), np.sort(rows)
 
     def _class_weights(self, y, codes):
         """Each row's class weight, as scikit-learn has it: (n,)."""

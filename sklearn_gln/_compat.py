@@ -34,7 +34,6 @@ __all__ = [
     "Options",
     "StrOptions",
     "_fit_context",
-    "as_numpy",
     "check_sample_weight",
 ]
 
@@ -47,18 +46,3 @@ _ALLOW_ZERO = (
 def check_sample_weight(sample_weight, X):
     """Weights (n,) float64, all 1 for None; negative, missing or infinite ones raise ValueError."""
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, **_ALLOW_ZERO)
-
-
-def as_numpy(data):
-    """A tensor of PyTorch, TensorFlow or JAX as a NumPy array; anything else as it is.
-
-    scikit-learn takes some of them only, and which ones depends on its configuration.
-    """
-    framework = type(data).__module__.partition(".")[0]
-    if framework == "torch":
-        data = (data.float() if str(data.dtype) == "torch.bfloat16" else data).numpy(force=True)
-    elif framework in ("tensorflow", "jax", "jaxlib"):
-        data = np.asarray(data)
-    else:
-        return data
-    return data.astype(np.float32) if data.dtype.kind == "V" else data  # bfloat16 and smaller, unknown to NumPy

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -50,13 +49,14 @@ def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate:
 class Preconditioner:
     """P = (M + m I)^-1 of one block of inputs: M its running second moment, m the mean eigenvalue of M.
 
-    Base logits may be in groups, each with its own M, m and P.
+    Base logits may be in groups of random columns, each with its own M, m and P.
     """
 
     moment: Array  # (n_outputs | n_groups, b, b): weighted sum of u u^T
     floor: float  # of m
     weight: float = 0.0
     matrix: Array | None = None  # (n_outputs | n_groups, b, b): P of the last refresh; None stands for the identity
+    groups: tuple[Array, Array] | None = None  # as in the kernel contract
 
     @classmethod
     def empty(cls, n_outputs: int, size: int, floor: float) -> "Preconditioner":
@@ -64,23 +64,22 @@ class Preconditioner:
 
     @classmethod
     def of_base(cls, n_base: int, kind: str) -> "Preconditioner":
-        return cls.empty(*group_shape(n_base, kind), floor=0.0)
+        n_groups, size = group_shape(n_base, kind)
+        preconditioner = cls.empty(n_groups, size, floor=0.0)
+        if n_groups > 1:
+            preconditioner.groups = random_groups(n_base, n_groups, size)
+        return preconditioner
 
-    def update(self, moment: Array, weight: float) -> None:
-        self.moment = self.moment + moment
-        self.weight += weight
+    def update(self, kernels: Kernels, block: Array, sample_weight: Array | None, total_weight: float) -> None:
+        self.moment = kernels.add_second_moment(self.moment, block, sample_weight, self.groups)
+        self.weight += total_weight
 
     def forget(self, factor: float) -> None:
         self.moment = self.moment * factor
         self.weight *= factor
 
-    def refresh(self, dtype: np.dtype[Any]) -> None:
-        second_moment = self.moment / self.weight
-        size = second_moment.shape[-1]
-        mean_eigenvalue = np.maximum(np.trace(second_moment, axis1=1, axis2=2) / size, self.floor)
-        mean_eigenvalue[mean_eigenvalue == 0] = 1  # a block that is always 0 never steps
-        ridge = mean_eigenvalue[:, np.newaxis, np.newaxis] * np.eye(size)
-        self.matrix = np.linalg.inv(second_moment + ridge).astype(dtype)  # condition number at most size + 1
+    def refresh(self, kernels: Kernels, dtype: str) -> None:
+        self.matrix = kernels.damped_inverse(self.moment, self.weight, self.floor, dtype)
 
 
 def group_shape(n_base: int, kind: str) -> tuple[int, int]:
@@ -89,31 +88,16 @@ def group_shape(n_base: int, kind: str) -> tuple[int, int]:
     return n_groups, ceil(n_base / n_groups)
 
 
-@cache
-def _order(n_columns: int, n_groups: int) -> tuple[Array, Array]:
-    """A random order of the columns, always the same, and its inverse; of one group their own."""
-    order = np.arange(n_columns)
-    if n_groups > 1:
-        np.random.RandomState(0).shuffle(order)  # the legacy generator: the same in all versions of NumPy
-    return order, np.argsort(order)
-
-
-def split(rows: Array, shape: tuple[int, int]) -> Array:
-    """NumPy rows (n, n_columns) in groups of random columns, filled up with zeros: (n, n_groups, b).
+def random_groups(n_columns: int, n_groups: int, size: int) -> tuple[Array, Array]:
+    """Columns in groups, always the same: the columns of each group (n_groups, size), and where each column is (n,).
 
     Neighbours are often near copies of one another: a group of them would shrink what they share, and leave the steps
     to their noise.
     """
-    n_groups, size = shape
-    order, _ = _order(rows.shape[1], n_groups)
-    filled = np.pad(np.take(rows, order, axis=1), ((0, 0), (0, n_groups * size - len(order))))
-    return np.ascontiguousarray(filled.reshape(len(rows), size, n_groups).transpose(0, 2, 1))
-
-
-def join(groups: Array, n_columns: int) -> Array:
-    """The inverse of `split`: (n, 1, n_columns)."""
-    _, places = _order(n_columns, groups.shape[1])
-    return groups.transpose(0, 2, 1).reshape(len(groups), 1, -1)[:, :, places]
+    order = np.arange(n_groups * size)
+    np.random.RandomState(0).shuffle(order[:n_columns])  # the legacy generator: the same in all versions of NumPy
+    places = np.ascontiguousarray(np.minimum(order, n_columns).reshape(size, n_groups).T)
+    return places, np.argsort(places, axis=None, kind="stable")[:n_columns]
 
 
 class Block(NamedTuple):
@@ -124,21 +108,12 @@ class Block(NamedTuple):
     squares: Array | None  # (n, n_outputs | 1): u . v, for the normalised step
 
 
-def step_block(
-    kernels: Kernels,
-    inputs: Array,
-    preconditioner: Preconditioner | None,
-    normalized: bool,
-    groups: Array | None = None,
-) -> Block:
-    """`groups` are the inputs split, for a preconditioner in groups."""
+def step_block(kernels: Kernels, inputs: Array, preconditioner: Preconditioner | None, normalized: bool) -> Block:
     if not normalized:
         return Block(inputs, inputs, None)
     matrix = None if preconditioner is None else preconditioner.matrix
-    if matrix is None or groups is None:
-        return Block(inputs, *kernels.precondition(inputs, matrix))
-    directions, squares = kernels.precondition(groups, matrix)
-    return Block(inputs, join(directions, inputs.shape[2]), squares.sum(axis=1)[:, np.newaxis])
+    groups = None if preconditioner is None else preconditioner.groups
+    return Block(inputs, *kernels.precondition(inputs, matrix, groups))
 
 
 def normalized_rates(blocks: Sequence[Block], initial_rate: float) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gln._learning_rate import Preconditioner, group_shape, normalized_rates, scheduled_rates, split, step_block
+from sklearn_gln._learning_rate import Preconditioner, group_shape, normalized_rates, scheduled_rates, step_block
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -55,20 +55,21 @@ class Settings:
 
 @dataclass
 class Layer:
-    """Weight rows are made for the contexts that have been visited, so memory follows the data.
+    """Weight rows are made for the contexts that have been visited, so that memory follows the data.
 
-    Row 0 of each neuron keeps the initial weights and stands for all other contexts.
+    Row 0 of each neuron keeps the initial weights and stands for all other contexts. On a device, where looking for
+    new contexts would stop the stream of work, every context has a row of its number from the start.
     """
 
     weights: Array  # (n_outputs, n_neurons, n_rows, n_inputs); rows of no context yet are 0
     energy: Array  # (n_outputs, n_neurons, n_rows): squared errors of each weight row, summed
-    row_of: Array  # (n_outputs | 1, n_neurons, n_contexts) int32: the weight row of each context
-    n_rows: Array  # (n_outputs | 1, n_neurons): rows in use
+    row_of: Array | None  # (n_outputs | 1, n_neurons, n_contexts) int32: the weight row of each context, or None
+    n_rows: Array | None  # (n_outputs | 1, n_neurons): rows in use, or None
     preconditioner: Preconditioner | None  # of the previous layer's logits
 
     def rows(self, contexts: Array) -> Array:
         """The weight rows (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
-        return self.row_of.reshape(-1).take(self._keys(contexts))
+        return contexts if self.row_of is None else self.row_of.reshape(-1).take(self._keys(contexts))
 
     def visit(self, contexts: Array, exists: Array | None) -> Array:
         """As `rows`, and weight rows are made for new contexts, numbered in the order of their first visits.
@@ -76,6 +77,8 @@ class Layer:
         Of the samples, those that do not exist (n,) visit nothing.
         """
         rows = self.rows(contexts)
+        if self.row_of is None or self.n_rows is None:
+            return rows
         is_new = rows == 0 if exists is None else (rows == 0) & exists[:, np.newaxis, np.newaxis]
         if not is_new.any():
             return rows
@@ -101,9 +104,10 @@ class Layer:
         return self.rows(contexts)
 
     def _keys(self, contexts: Array) -> Array:
-        """Where `row_of` has these contexts."""
-        first = np.arange(self.n_rows.size).reshape(self.n_rows.shape) * self.row_of.shape[2]
-        return first + contexts
+        """Where the flat `row_of` has these contexts."""
+        assert self.row_of is not None  # noqa: S101
+        n_outputs, n_neurons, n_contexts = self.row_of.shape
+        return np.arange(0, self.row_of.size, n_contexts).reshape(n_outputs, n_neurons) + contexts
 
 
 def _with_rows(array: Array, n_rows: int) -> Array:
@@ -119,6 +123,38 @@ class Network:
     offsets: Array  # (n_outputs | 1, neurons of all layers, context_dim)
     layers: list[Layer]
     base_preconditioner: Preconditioner | None  # of the base logits and the constant
+
+    def place(self, kernels: Kernels) -> None:
+        """Have the arrays be those of a backend, on the device of its scope."""
+        self.hyperplanes, self.offsets = map(kernels.asarray, (self.hyperplanes, self.offsets))
+        for layer in self.layers:
+            layer.weights, layer.energy = (_writable(kernels.asarray(array)) for array in (layer.weights, layer.energy))
+            if layer.row_of is None:
+                continue
+            if kernels.ON_DEVICE:
+                row_of = kernels.asarray(layer.row_of)
+                layer.weights = kernels.expand(layer.weights, row_of)
+                layer.energy = kernels.expand(layer.energy, row_of)
+                layer.row_of = layer.n_rows = None
+            else:
+                layer.row_of, layer.n_rows = _writable(layer.row_of), _writable(layer.n_rows)
+        for preconditioner in self.preconditioners:
+            preconditioner.moment = kernels.asarray(preconditioner.moment)
+            if preconditioner.matrix is not None:
+                preconditioner.matrix = kernels.asarray(preconditioner.matrix)
+            if preconditioner.groups is not None:
+                places, columns = preconditioner.groups
+                preconditioner.groups = kernels.asarray(places), kernels.asarray(columns)
+
+    @property
+    def preconditioners(self) -> list[Preconditioner]:
+        of_layers = (layer.preconditioner for layer in self.layers)
+        return [item for item in (self.base_preconditioner, *of_layers) if item is not None]
+
+
+def _writable(array: Any) -> Any:
+    """A copy of what cannot be written, such as memory-mapped arrays: learning works in place."""
+    return array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array
 
 
 def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -233,29 +269,34 @@ def learn(
     No error flows back, so a layer needs only the logits that the layer below predicted: learning all rows in one
     layer before the next is the same as learning row by row.
 
-    Shapes: base_logits (n, n_base), side_info (n, n_side), targets (n, n_outputs), sample_weight and row_numbers (n,).
+    Shapes: base_logits (n, n_base) and side_info (n, n_side), arrays of the kernels; targets (n, n_outputs),
+    sample_weight and row_numbers (n,) of NumPy, which may end before rows that are there to fill up.
     """
-    dtype = np.dtype(settings.dtype)
+    dtype, n_rows, n_filled = settings.dtype, len(row_numbers), base_logits.shape[0]
+
+    def given(array: Array) -> Array:
+        """NumPy rows, filled up with zeros."""
+        filled = np.zeros((n_filled, *array.shape[1:]), dtype)
+        filled[:n_rows] = array
+        return kernels.asarray(filled)
+
     contexts = _contexts_by_layer(network, kernels, side_info, dtype)
     smoothing = settings.label_smoothing
-    targets = kernels.asarray((smoothing + (1 - 2 * smoothing) * targets).astype(dtype))
+    filled_targets = given(smoothing + (1 - 2 * smoothing) * targets)
     visits = moment_weight = None
-    total_weight = float(len(row_numbers))
+    total_weight = float(n_rows)
+    if sample_weight is None and n_filled > n_rows:
+        sample_weight = np.ones(n_rows)
     if sample_weight is not None:
-        visits = kernels.asarray(np.minimum(sample_weight, MAX_VISITS)[:, np.newaxis].astype(dtype))
-        moment_weight = kernels.asarray(sample_weight[:, np.newaxis].astype(dtype))
+        visits = given(np.minimum(sample_weight, MAX_VISITS)[:, np.newaxis])
+        moment_weight = given(sample_weight[:, np.newaxis])
         total_weight = float(sample_weight.sum())
     rate = settings.learning_rate_init
     if not settings.normalized:
-        scheduled = scheduled_rates(settings.learning_rate, rate, row_numbers)
-        rates = kernels.asarray(scheduled[:, np.newaxis].astype(dtype))
+        rates = given(scheduled_rates(settings.learning_rate, rate, row_numbers)[:, np.newaxis])
 
     base, constant = _base_and_constant(kernels, base_logits, settings)
-    groups = None
-    if network.base_preconditioner is not None and len(network.base_preconditioner.moment) > 1:
-        shape = network.base_preconditioner.moment.shape[:2]
-        groups = kernels.asarray(split(base_logits.astype(dtype, copy=False), shape))
-    base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized, groups)
+    base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized)
     constant_block = step_block(kernels, constant, None, settings.normalized)
     logits: list[Array] = []
     exists = None if sample_weight is None else sample_weight > 0
@@ -270,7 +311,7 @@ def learn(
             rows,
             tuple(block.inputs for block in blocks),
             tuple(block.directions for block in blocks),
-            targets,
+            filled_targets,
             normalized_rates(blocks, rate) if settings.normalized else rates,
             visits,
             damping=layer.weights.shape[-1] ** -0.5 if settings.normalized else 0.0,
@@ -279,20 +320,17 @@ def learn(
             batch_size=settings.batch_size,
         )
         if layer.preconditioner is not None:
-            layer.preconditioner.update(
-                kernels.to_numpy(kernels.second_moment(logits[-1], moment_weight)), total_weight
-            )
+            layer.preconditioner.update(kernels, logits[-1], moment_weight, total_weight)
         logits.append(layer_logits)
     if network.base_preconditioner is not None:
-        moment = kernels.second_moment(base if groups is None else groups, moment_weight)
-        network.base_preconditioner.update(kernels.to_numpy(moment), total_weight)
+        network.base_preconditioner.update(kernels, base, moment_weight, total_weight)
     return logits
 
 
 def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Array, settings: Settings) -> list[Array]:
     """Each layer's logits (n, n_outputs, n_neurons) for base_logits (n, n_base) and side_info (n, n_side)."""
     # Gating in float64: in float32 a row near a hyperplane could change sides with the rows beside it in the product.
-    contexts = _contexts_by_layer(network, kernels, side_info, np.dtype("float64"))
+    contexts = _contexts_by_layer(network, kernels, side_info, "float64")
     base, constant = _base_and_constant(kernels, base_logits, settings)
     logits: list[Array] = []
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
@@ -308,30 +346,20 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
 
 
 def aggregate(logits: Sequence[Array], aggregation: str, kernels: Kernels) -> Array:
-    """The output logits (n, n_outputs), float64, of the layers' logits; "stacked": (n, n_outputs, n_layers)."""
+    """The output logits (n, n_outputs), NumPy float64, of the layers' logits; "stacked": (n, n_outputs, n_layers)."""
     chosen = logits if aggregation in ("stacked", "layers") else logits[-1:]
-    means = np.stack([kernels.to_numpy(layer).mean(axis=2, dtype=float) for layer in chosen], axis=2)
+    means = np.stack([kernels.to_numpy(kernels.mean_logits(layer)) for layer in chosen], axis=2)
     return means if aggregation == "stacked" else means.mean(axis=2)
 
 
-def refresh_preconditioners(network: Network, dtype: np.dtype[Any]) -> None:
-    if network.base_preconditioner is not None:
-        network.base_preconditioner.refresh(dtype)
-    for layer in network.layers:
-        if layer.preconditioner is not None:
-            layer.preconditioner.refresh(dtype)
-
-
-def _contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtype: np.dtype[Any]) -> list[Array]:
+def _contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtype: str) -> list[Array]:
     """Contexts (n, n_outputs | 1, n_neurons) of each layer: one gating product serves them all."""
-    operands = (side_info, network.hyperplanes, network.offsets)
-    contexts = kernels.select_contexts(*(kernels.asarray(array.astype(dtype, copy=False)) for array in operands))
-    ends = np.cumsum([layer.energy.shape[1] for layer in network.layers])
+    contexts = kernels.select_contexts(side_info, network.hyperplanes, network.offsets, dtype)
+    ends = np.cumsum([layer.energy.shape[1] for layer in network.layers]).tolist()
     return [contexts[:, :, end - layer.energy.shape[1] : end] for layer, end in zip(network.layers, ends, strict=True)]
 
 
 def _base_and_constant(kernels: Kernels, base_logits: Array, settings: Settings) -> tuple[Array, Array]:
     """The base block (n, 1, n_base), and what stands for it above the first layer of a network without skip."""
-    dtype = np.dtype(settings.dtype)
-    constant = np.ones((len(base_logits), 1, int(settings.bias)), dtype)
-    return kernels.asarray(base_logits[:, np.newaxis].astype(dtype, copy=False)), kernels.asarray(constant)
+    base = kernels.base_block(base_logits, settings.dtype, settings.bias)
+    return base, base[:, :, base_logits.shape[1] :]

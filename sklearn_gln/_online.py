@@ -22,19 +22,10 @@ from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import DriftTest
-from sklearn_gln._learning_rate import Preconditioner, scheduled_rates, split
-from sklearn_gln._network import (
-    Layer,
-    Network,
-    Settings,
-    aggregate,
-    infer,
-    init_network,
-    learn,
-    refresh_preconditioners,
-)
+from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
+from sklearn_gln._network import Layer, Network, Settings, aggregate, infer, init_network, learn
 from sklearn_gln._stack import Stack
-from sklearn_gln.kernels import Kernels
+from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
 Array = NDArray[Any]
 
@@ -84,7 +75,7 @@ class OnlineNetwork:
         cls, settings: Settings, base_predictor: BaseKind, n_features: int, outputs: Array, seed: int, n_given: int = 0
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for rows of n_features features and n_given base probabilities."""
-        predictor = BasePredictor(base_predictor, settings.eps, settings.bias, RunningMoments.empty(n_features))
+        predictor = BasePredictor(base_predictor, settings.eps, RunningMoments.empty(n_features))
         drift = DriftTest() if settings.half_life == "auto" else None
         return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
 
@@ -104,6 +95,7 @@ class OnlineNetwork:
     ) -> Iterator[tuple[Array, Array]]:
         """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
+        X may be NumPy's or an array of the kernels. To be called, and each block to be asked for, in their scope.
         y (n, n_outputs) of bool are the outputs' targets themselves. Yields the indices of each block's rows and the
         logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. Rows that
         come again, in a later epoch, take smaller steps, and predictions of them, no longer honest, teach the stack
@@ -111,16 +103,17 @@ class OnlineNetwork:
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
-        self._own_arrays()
         if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
+        if self.network is not None:
+            self.network.place(kernels)
         if epoch > 1 and self.stack is not None:
             self.stack.update()
         for block in blocks(self.n_rows_seen, row_numbers, self.period):
             rows, event, self.epoch = order[block], next_event(self.n_rows_seen, self.period), epoch
-            logits = self._learn_block(X[rows], y[rows], sample_weight[rows], row_numbers[block], kernels)
+            logits = self._learn_block(X, rows, y[rows], sample_weight[rows], row_numbers[block], kernels)
             if self.n_rows_seen == event:
-                self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh()
+                self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh(kernels)
             honest = epoch == 1
             if self.stack is not None:
                 labels = y[rows], sample_weight[rows]
@@ -139,10 +132,13 @@ class OnlineNetwork:
         if network is None:
             logits = self._no_logits(len(X))
             return logits if self.stack is None else self.stack.logits(logits)
+        network.place(kernels)
         parts = []
         for start in range(0, len(X), MAX_BLOCK_ROWS):
-            rows = self.predictor.transform(X[start : start + MAX_BLOCK_ROWS])
-            logits = aggregate(infer(network, kernels, *rows, self.settings), self.settings.aggregation, kernels)
+            rows = np.arange(start, min(start + MAX_BLOCK_ROWS, len(X)))
+            inputs = self.predictor.transform(_take(X, rows, kernels), kernels)
+            by_layer = infer(network, kernels, *inputs, self.settings)
+            logits = aggregate(by_layer, self.settings.aggregation, kernels)[: len(rows)]
             parts.append(logits if self.stack is None else self.stack.logits(logits))
         return np.concatenate(parts)
 
@@ -151,85 +147,90 @@ class OnlineNetwork:
         layers = () if self.stack is None else (len(self.settings.layer_sizes),)
         return np.zeros((n_rows, len(self.outputs), *layers))
 
-    def _own_arrays(self) -> None:
-        """Copy what cannot be written, such as memory-mapped arrays: learning works in place."""
-        if self.network is not None:
-            for layer in self.network.layers:
-                for name in ("weights", "energy", "row_of", "n_rows"):
-                    if not getattr(layer, name).flags.writeable:
-                        setattr(layer, name, getattr(layer, name).copy())
-
     def _in_force(self, kernels: Kernels) -> Network | None:
         """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""
         if self.network is None and self.n_rows_seen:
             self._rebuild(kernels)
         return self.network
 
-    def _learn_block(self, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels) -> Array:
-        """Learn rows between two events; returns what `aggregate` gave for them before they were learned."""
-        logits = self._no_logits(len(X))
+    def _learn_block(
+        self, X: Array, rows: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels
+    ) -> Array:
+        """Learn rows of X between two events; returns what `aggregate` gave for them before they were learned."""
+        logits = self._no_logits(len(rows))
         network = self._in_force(kernels)
+        taken = _take(X, rows, kernels)
         if network is not None:
-            logits = self._learn_network(network, X, y, sample_weight, row_numbers, kernels)
-        exists = sample_weight > 0
+            logits = self._learn_network(network, taken, y, sample_weight, row_numbers, kernels)
         if self.n_rows_seen < LAST_REBUILD:
-            self.buffer.append((X[exists], y[exists], sample_weight[exists]))
+            exists = sample_weight > 0
+            self.buffer.append((as_numpy(taken)[: len(rows)][exists], y[exists], sample_weight[exists]))
         else:
-            self.predictor.update(X, sample_weight)
+            weights = np.zeros(taken.shape[0])
+            weights[: len(rows)] = sample_weight
+            self.predictor.update(taken, kernels.asarray(weights), kernels)
         self.n_rows_seen = int(row_numbers[-1])
         return logits
 
     def _learn_network(
         self, network: Network, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels
     ) -> Array:
+        """As `_learn_block`, of rows X that `_take` gave."""
         targets = y if y.ndim == 2 else y[:, np.newaxis] == self.outputs
         visits = None if np.all(sample_weight == 1) else sample_weight
-        base_logits, side_info = self.predictor.transform(X)
         settings, parts = self.settings, [slice(None)]
         if settings.normalized and self.epoch > 1:
             settings = replace(settings, learning_rate_init=settings.learning_rate_init / self.epoch)
         exists = sample_weight > 0
         if settings.batch_size > 1 and not exists.all():  # batch by batch: rows of weight 0 take no place in one
             batches = (np.cumsum(exists) - exists) // settings.batch_size
-            ends = [*np.flatnonzero(np.diff(batches)) + 1, len(X)]
-            settings, parts = replace(settings, batch_size=len(X)), [slice(*ab) for ab in pairwise([0, *ends])]
+            ends = [*np.flatnonzero(np.diff(batches)) + 1, len(y)]
+            settings, parts = replace(settings, batch_size=MAX_BLOCK_ROWS), [slice(*ab) for ab in pairwise([0, *ends])]
         logits = []
         for rows in parts:
-            inputs = base_logits[rows], side_info[rows], targets[rows], None if visits is None else visits[rows]
+            taken = X if len(parts) == 1 else _take(X, np.arange(len(y))[rows], kernels)
+            inputs = *self.predictor.transform(taken, kernels), targets[rows], None if visits is None else visits[rows]
             by_layer = learn(network, kernels, *inputs, row_numbers[rows], settings)
-            logits.append(aggregate(by_layer, settings.aggregation, kernels))
+            logits.append(aggregate(by_layer, settings.aggregation, kernels)[: len(row_numbers[rows])])
         return np.concatenate(logits)
 
     def _rebuild(self, kernels: Kernels) -> None:
-        dtype = np.dtype(self.settings.dtype)
         X, y, sample_weight = (np.concatenate(parts) for parts in zip(*self.buffer, strict=True))
+        host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
         self.predictor.moments = RunningMoments.empty(len(self.predictor.moments.mean))
-        self.predictor.update(X, sample_weight)
+        self.predictor.update(X, sample_weight, host)
         self.predictor.refresh()
-        base_logits, side_info = self.predictor.transform(X)
+        base_logits, side_info = self.predictor.transform(X, host)
+        n_base = base_logits.shape[1] + self.settings.bias
         replaced, self.network = self.network, None
-        network = init_network(base_logits.shape[1], side_info, self.outputs, self.settings, self.seed, replaced)
+        network = init_network(n_base, side_info, self.outputs, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
+        network.place(kernels)
+        taken = _take(X, np.arange(len(X)), kernels)
         preconditioned = len(X) >= FIRST_PRECONDITIONED
         if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
             # P_x is known before the replay, but it is the replay that counts these rows for later refreshes.
-            so_far = Preconditioner.of_base(base_logits.shape[1], self.settings.preconditioner)
-            groups = split(base_logits, so_far.moment.shape[:2]).transpose(1, 0, 2)
-            so_far.update((groups * sample_weight[:, np.newaxis]).mT @ groups, sample_weight.sum())
-            so_far.refresh(dtype)
-            network.base_preconditioner.matrix = so_far.matrix
-        self._learn_network(network, X, y, sample_weight, np.arange(1, len(X) + 1), kernels)
+            so_far = Preconditioner.of_base(n_base, self.settings.preconditioner)
+            base = host.base_block(base_logits, "float64", self.settings.bias)
+            so_far.update(host, base, sample_weight[:, np.newaxis], sample_weight.sum())
+            so_far.refresh(host, self.settings.dtype)
+            network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
+        self._learn_network(network, taken, y, sample_weight, np.arange(1, len(X) + 1), kernels)
         if preconditioned:
-            refresh_preconditioners(network, dtype)
+            self._refresh_preconditioners(network, kernels)
         self.network = network
         if self.n_rows_seen == LAST_REBUILD:
             self.buffer.clear()
 
-    def _refresh(self) -> None:
+    def _refresh(self, kernels: Kernels) -> None:
         self.predictor.refresh()
         # More often than without a half-life would not pay: inverting large matrices takes longer than learning.
         if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
-            refresh_preconditioners(self.network, np.dtype(self.settings.dtype))
+            self._refresh_preconditioners(self.network, kernels)
+
+    def _refresh_preconditioners(self, network: Network, kernels: Kernels) -> None:
+        for preconditioner in network.preconditioners:
+            preconditioner.refresh(kernels, self.settings.dtype)
 
     def _share_kept(self) -> float:
         """How much less the rows so far are to count from this event on."""
@@ -247,15 +248,20 @@ class OnlineNetwork:
             return
         self.predictor.moments.forget(factor)
         if self.network is not None:
-            preconditioners = [self.network.base_preconditioner]
             for layer in self.network.layers:
-                layer.energy *= factor
-                preconditioners.append(layer.preconditioner)
-            for preconditioner in preconditioners:
-                if preconditioner is not None:
-                    preconditioner.forget(factor)
+                layer.energy = layer.energy * factor
+            for preconditioner in self.network.preconditioners:
+                preconditioner.forget(factor)
         if self.stack is not None and honest:
             self.stack.forget(factor)
+
+
+def _take(X: Array, rows: Array, kernels: Kernels) -> Array:
+    """Some rows of X as an array of the kernels, filled up with others to a number that these are compiled for."""
+    if kernels.ROW_COUNTS is not None:
+        n_rows = next(n for n in kernels.ROW_COUNTS if n >= len(rows))
+        rows = np.pad(rows, (0, n_rows - len(rows)))
+    return kernels.take(X, rows) if kernels.owns(X) else kernels.asarray(X[rows])
 
 
 _TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack, DriftTest)
@@ -263,13 +269,13 @@ _TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
 
 
 def to_plain(state: Any) -> Any:
-    """Learned state as dicts, lists and tuples of arrays, numbers and strings: what any file format takes."""
+    """Learned state as dicts, lists and tuples of NumPy arrays, numbers and strings: what any file format takes."""
     if is_dataclass(state):
         values = {item.name: to_plain(getattr(state, item.name)) for item in fields(state)}
         return {"type": type(state).__name__, **values}
     if isinstance(state, list | tuple):
         return type(state)(to_plain(item) for item in state)
-    return state
+    return as_numpy(state)
 
 
 def from_plain(plain: Any) -> Any:

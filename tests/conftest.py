@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_gln import GLNClassifier
-from sklearn_gln.kernels import BACKENDS
+from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
 
@@ -21,6 +21,9 @@ def make_settings(n_features=4, **params):
 
 def by_context(layer, array):
     """A layer's weights or energies (n_outputs, n_neurons, n_contexts, ...), one entry for each context."""
+    array = as_numpy(array)
+    if layer.row_of is None:
+        return array
     outputs, neurons, _ = np.ogrid[: len(array), : array.shape[1], :1]
     return array[outputs, neurons, layer.row_of]
 

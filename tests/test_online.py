@@ -4,7 +4,7 @@ import threading
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
-from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, _learning_rate, _online
 from sklearn_gln._base_predictor import make_rows
-from sklearn_gln._network import draw_halfspaces
-from sklearn_gln._online import OnlineNetwork, next_event
+from sklearn_gln._network import draw_halfspaces, infer, learn
+from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
 from tests import naive
 from tests.conftest import by_context, make_settings, make_stream
 from tests.test_kernels import INTERPRETED, make_case
@@ -61,19 +61,28 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
     online = OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, X.shape[1] - n_features)
     seen = []
 
-    def select_contexts(*args):
-        contexts = kernels.select_contexts(*args)
-        seen.append(np.broadcast_to(contexts, (len(contexts), len(outputs), contexts.shape[2])))
-        return contexts
+    def see(network, kernels, side_info, n_rows):
+        hyperplanes, offsets = network.hyperplanes, network.offsets
+        contexts = kernels.to_numpy(kernels.select_contexts(side_info, hyperplanes, offsets, "float64"))[:n_rows]
+        seen.append(np.broadcast_to(contexts, (n_rows, len(outputs), contexts.shape[2])))
 
-    recording = SimpleNamespace(**{**vars(kernels), "select_contexts": select_contexts})
+    def learn_and_see(network, kernels, base_logits, side_info, targets, *args):
+        see(network, kernels, side_info, len(targets))
+        return learn(network, kernels, base_logits, side_info, targets, *args)
+
+    def infer_and_see(network, kernels, base_logits, side_info, *args):
+        see(network, kernels, side_info, len(unseen))
+        return infer(network, kernels, base_logits, side_info, *args)
+
     logits = np.full((len(X), len(outputs)), np.nan)
-    for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
-        for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], recording):
-            logits[first:last][rows] = before
-    if unseen is not None:
-        logits = np.concatenate([logits, online.infer(make_rows(base_predictor, unseen), recording)])
-    return Learned(logits, online, np.concatenate(seen))
+    patches = patch.object(_online, "learn", learn_and_see), patch.object(_online, "infer", infer_and_see)
+    with kernels.scope("cpu"), patches[0], patches[1]:
+        for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
+            for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], kernels):
+                logits[first:last][rows] = before
+        if unseen is not None:
+            logits = np.concatenate([logits, online.infer(make_rows(base_predictor, unseen), kernels)])
+    return Learned(logits, from_plain(to_plain(online)), np.concatenate(seen))
 
 
 def assert_same(got, wanted):

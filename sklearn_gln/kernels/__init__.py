@@ -1,17 +1,31 @@
 """The kernel contract: what a backend must compute, and nothing more.
 
 A backend is a module of functions, all with the signatures below; ``get_kernels(name)`` imports it. Shapes use
-n samples (a time axis), k outputs, j neurons, c contexts, i inputs; ``k|1`` is an axis that has length 1 where
-all outputs share the array.
+n samples (a time axis), k outputs, j neurons, c contexts, i inputs, d features; ``k|1`` is an axis that has length 1
+where all outputs share the array.
 
 ::
 
-    asarray(x) -> Array                     # NumPy in, dtype kept
+    scope(device) -> context manager        # inside it arrays are made on the device, and the functions may be called;
+                                            # None is the framework's own default; ValueError for a device not there
+    asarray(x) -> Array                     # NumPy or any framework in, dtype kept; one that is here already as it is
     to_numpy(x) -> ndarray
+    owns(x) -> bool                         # whether x is an array of this framework
+    take(x, rows) -> x[rows]                # rows: NumPy integers
 
-    select_contexts(side_info, hyperplanes, offsets) -> contexts
+    extremes(x) -> (min, max)               # Python floats, NaN left out; of nothing (0, 0)
+    standardize(x, mean, inverse_deviation, *, limit) -> (n, d)     # (x - mean) * inverse_deviation within +-limit,
+                                                                    # 0 where x is NaN; in the precision of the operands
+    logit(probabilities, *, max_logit) -> as shaped                 # within +-max_logit, 0 for NaN
+    minmax_logit(x, *, max_logit) -> (n, d) # the same of each row scaled to its own [0, 1]; 0 for a constant row
+    fill_missing(x) -> as shaped            # 0 where x is NaN
+    column_moments(x, sample_weight) -> (weight, mean, squares)     # (n, d), (n,) -> (d,) each, float64, NaN left out:
+                                            # sums of weights, means, weighted sums of squared deviations
+    base_block(logits, dtype, bias) -> (n, 1, d + bias)             # cast, with a constant 1 as last column if bias
+
+    select_contexts(side_info, hyperplanes, offsets, dtype) -> contexts
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)
-        # bit q of a context says whether hyperplane q has the row on its positive side
+        # computed in dtype ("float32", "float64"); bit q says whether hyperplane q has the row on its positive side
 
     bernoulli_infer(weights, contexts, inputs, *, max_logit) -> logits (n, k, j)
         # weights (k, j, c, i); inputs: one or two blocks (n, k|1, block_size) whose sizes sum to i
@@ -22,10 +36,22 @@ all outputs share the array.
         # step's v (the inputs themselves for a gradient step); targets (n, k) in {0, 1}; rates (n, k|1);
         # sample_weight (n, k|1): visits of each row
 
-    second_moment(block, sample_weight=None) -> (k|1, b, b)     # sum over rows of weight * outer(u, u); weight (n, 1)
-    precondition(block, matrices) -> (directions, squares)      # block @ matrices (k|1, b, b) or the block itself
-                                                                # for None; squares (n, k|1) = sum(block * directions)
-    TASK_SIZE: int | None                                       # the neurons that one call serves best; see below
+    mean_logits(logits) -> (n, k) float64   # the mean over neurons
+    expand(array, row_of) -> (k, j, c, ...) # array (k, j, r, ...), row_of (k|1, j, c): array[k, j, row_of[k, j, c]]
+
+    precondition(block, matrices, groups=None) -> (directions, squares)
+        # directions: block (n, k|1, b) @ matrices (k|1, b, b), or the block itself for None; squares (n, k|1): sum over
+        # b of block * directions; groups = (places (g, b), columns (d,)) for matrices (g, b, b) of a block (n, 1, d):
+        # places[g] are the columns of group g, filled up with d; columns are where the groups, side by side, have them
+    add_second_moment(moment, block, sample_weight=None, groups=None) -> moment
+        # float64 (k|1, b, b) += sum over rows of weight * outer(u, u); weight (n, 1)
+    damped_inverse(moment, weight, floor, dtype) -> (k|1, b, b)
+        # (M + m I)^-1 of M = moment / weight, in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
+
+    ON_DEVICE: bool                         # has arrays of its own, and a weight row for every context from the start
+    TASK_SIZE: int | None                   # the neurons that one call serves best; see below
+    ROW_COUNTS: tuple[int, ...] | None      # numbers of rows to which callers fill up their arrays, because others
+                                            # would be compiled anew (with rows of weight 0); None: any number
 
 Rules that every backend keeps:
 
@@ -45,13 +71,20 @@ import importlib
 import importlib.util
 from concurrent.futures import Executor
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from sklearn_gln.kernels._threads import ThreadedKernels
 
 BACKENDS = {
     "numpy": "sklearn_gln.kernels._numpy",
     "numba": "sklearn_gln.kernels._numba",
+    "torch": "sklearn_gln.kernels._torch",
+    "tensorflow": "sklearn_gln.kernels._tensorflow",
+    "jax": "sklearn_gln.kernels._jax",
 }
+OTHER_NAMES = {"pytorch": "torch", "tf": "tensorflow"}
 
 Kernels = ModuleType | ThreadedKernels
 
@@ -61,16 +94,31 @@ def get_kernels(backend: str = "auto") -> ModuleType:
     if backend == "auto":
         backend = "numpy" if importlib.util.find_spec("numba") is None else "numba"
     if backend not in BACKENDS:
-        raise ValueError(f"backend={backend!r} is unknown; choose 'auto' or one of {', '.join(map(repr, BACKENDS))}.")
+        hint = f" (here it is called {OTHER_NAMES[backend]!r})" if backend in OTHER_NAMES else ""
+        names = ", ".join(map(repr, BACKENDS))
+        raise ValueError(f"backend={backend!r} is unknown{hint}; choose 'auto' or one of {names}.")
     try:
         return importlib.import_module(BACKENDS[backend])
     except ImportError as error:
+        package = backend if backend == "numba" else f'"sklearn_gln[{backend}]"'
         raise ImportError(
             f"backend={backend!r} needs a package that is not installed ({error}); install it with "
-            f"`pip install {backend}`, or choose backend='numpy'."
+            f"`pip install {package}`, or choose backend='numpy'."
         ) from error
 
 
 def in_tasks(kernels: ModuleType, executor: Executor | None = None) -> Kernels:
     """The kernels with their calls cut into tasks, which the executor's threads share."""
     return kernels if kernels.TASK_SIZE is None else ThreadedKernels(kernels, executor)
+
+
+def as_numpy(data: Any) -> Any:
+    """An array of PyTorch, TensorFlow or JAX as a NumPy array; anything else as it is."""
+    framework = type(data).__module__.partition(".")[0]
+    if framework == "torch":
+        data = (data.float() if str(data.dtype) == "torch.bfloat16" else data).numpy(force=True)
+    elif framework in ("tensorflow", "jax", "jaxlib"):
+        data = np.asarray(data)
+    else:
+        return data
+    return data.astype(np.float32) if data.dtype.kind == "V" else data  # bfloat16 and smaller, unknown to NumPy

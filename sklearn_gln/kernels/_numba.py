@@ -12,18 +12,28 @@ from typing import Any
 import numba
 import numpy as np
 
-from sklearn_gln.kernels._numpy import Array, asarray, precondition, second_moment, to_numpy
-
-__all__ = [
-    "TASK_SIZE",
-    "asarray",
-    "bernoulli_infer",
-    "bernoulli_learn",
-    "precondition",
-    "second_moment",
-    "select_contexts",
-    "to_numpy",
-]
+from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
+    ON_DEVICE,
+    ROW_COUNTS,
+    Array,
+    add_second_moment,
+    asarray,
+    base_block,
+    column_moments,
+    damped_inverse,
+    expand,
+    extremes,
+    fill_missing,
+    logit,
+    mean_logits,
+    minmax_logit,
+    owns,
+    precondition,
+    scope,
+    standardize,
+    take,
+    to_numpy,
+)
 
 TASK_SIZE = 16
 LOCKSTEP = 4  # neurons at most; fewer where their rows would crowd the L1 cache
@@ -41,7 +51,8 @@ jit = numba.njit(**options)
 inline = numba.njit(inline="always", **options)
 
 
-def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array) -> Array:
+def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
+    side_info, hyperplanes, offsets = (array.astype(dtype, copy=False) for array in (side_info, hyperplanes, offsets))
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
     normals = hyperplanes.reshape(-1, n_side).T
     thresholds = offsets.reshape(n_outputs * n_neurons, context_dim)

@@ -10,30 +10,113 @@ Inside, neurons that share their inputs form a group: all of them (one group) or
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 from scipy.linalg.blas import get_blas_funcs
-from scipy.special import expit
+
+from sklearn_gln.kernels import as_numpy
 
 Array = NDArray[Any]
+Groups = tuple[Array, Array]
 
+ON_DEVICE = False
+ROW_COUNTS = None
 TASK_SIZE = 512  # bounds the products of a block with all rows of W
 BLOCK_ROWS = 64
+CACHED_ROWS = 128  # rows of one pass through several operations
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 MAX_DENSE_CONTEXTS = 64  # up to here a product with every row of W beats gathering the selected ones
 
 
-def asarray(x: Array) -> Array:
-    return np.asarray(x)
+def scope(device: Any) -> AbstractContextManager[None]:
+    if device not in (None, "cpu"):
+        raise ValueError(
+            f"device={device!r} is not one of this backend, which knows 'cpu' only; leave it None, or choose "
+            "backend='torch', 'tensorflow' or 'jax'."
+        )
+    return nullcontext()
+
+
+def asarray(x: Any) -> Array:
+    return x if isinstance(x, np.ndarray) else as_numpy(x)
 
 
 def to_numpy(x: Array) -> Array:
     return x
 
 
-def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array) -> Array:
+def owns(x: Any) -> bool:
+    return isinstance(x, np.ndarray)
+
+
+def take(x: Array, rows: Array) -> Array:
+    return x[rows]
+
+
+def extremes(x: Array) -> tuple[float, float]:
+    if not x.size:
+        return 0.0, 0.0
+    return float(np.fmin.reduce(x, axis=None)), float(np.fmax.reduce(x, axis=None))
+
+
+def fill_missing(x: Array) -> Array:
+    missing = np.isnan(x)
+    return np.where(missing, x.dtype.type(0), x) if missing.any() else x
+
+
+def standardize(x: Array, mean: Array, inverse_deviation: Array, *, limit: float) -> Array:
+    return _zero_missing(np.clip((x - mean) * inverse_deviation, -limit, limit))
+
+
+def logit(probabilities: Array, *, max_logit: float) -> Array:
+    return _zero_missing(np.clip(special.logit(probabilities), -max_logit, max_logit))
+
+
+def minmax_logit(x: Array, *, max_logit: float) -> Array:
+    logits = np.empty_like(x)
+    for start in range(0, len(x), CACHED_ROWS):
+        rows = x[start : start + CACHED_ROWS]
+        odds = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            odds /= np.fmax.reduce(rows, axis=1, keepdims=True) - rows
+            np.log(odds, out=odds)
+        np.clip(odds, -max_logit, max_logit, out=logits[start : start + CACHED_ROWS])
+        _zero_missing(logits[start : start + CACHED_ROWS])
+    return logits
+
+
+def _zero_missing(x: Array) -> Array:
+    x[np.isnan(x)] = 0
+    return x
+
+
+def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
+    missing = np.isnan(x)
+    if missing.any():
+        seen = np.where(missing, 0.0, sample_weight[:, np.newaxis])  # (n, d)
+        x = np.where(missing, 0, x)
+        weight = seen.sum(axis=0)
+        scale = 1 / np.where(weight > 0, weight, 1)
+        mean = np.einsum("nd,nd->d", seen, x, dtype=float) * scale
+        return weight, mean, np.einsum("nd,nd->d", seen, np.square(x - mean))
+    total = sample_weight.sum()
+    mean = sample_weight @ x / max(total, np.finfo(float).tiny)
+    return np.full(x.shape[1], total), mean, sample_weight @ np.square(x - mean)
+
+
+def base_block(logits: Array, dtype: str, bias: bool) -> Array:
+    n_rows, n_columns = logits.shape
+    block = np.ones((n_rows, 1, n_columns + bias), dtype)
+    block[:, 0, :n_columns] = logits
+    return block
+
+
+def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
+    side_info, hyperplanes, offsets = (array.astype(dtype, copy=False) for array in (side_info, hyperplanes, offsets))
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
     normals = hyperplanes.reshape(-1, n_side).T
     contexts = np.zeros((len(side_info), n_outputs, n_neurons), np.int32)
@@ -47,17 +130,46 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array) -> Arr
     return contexts
 
 
-def second_moment(block: Array, sample_weight: Array | None = None) -> Array:
-    weighted = block if sample_weight is None else block * sample_weight[:, :, np.newaxis]
-    moment: Array = block.transpose(1, 2, 0) @ weighted.transpose(1, 0, 2)
-    return moment
+def mean_logits(logits: Array) -> Array:
+    return logits.mean(axis=2, dtype=float)
 
 
-def precondition(block: Array, matrices: Array | None) -> tuple[Array, Array]:
+def expand(array: Array, row_of: Array) -> Array:
+    rows = np.broadcast_to(row_of, (*array.shape[:2], row_of.shape[2]))
+    return np.take_along_axis(array, rows.reshape(rows.shape + (1,) * (array.ndim - 3)), axis=2)
+
+
+def precondition(block: Array, matrices: Array | None, groups: Groups | None = None) -> tuple[Array, Array]:
     directions = block
     if matrices is not None:
-        directions = np.ascontiguousarray((block.transpose(1, 0, 2) @ matrices).transpose(1, 0, 2))
+        grouped = block if groups is None else _split(block, groups[0])
+        directions = np.ascontiguousarray((grouped.transpose(1, 0, 2) @ matrices).transpose(1, 0, 2))
+        if groups is not None:
+            directions = directions.reshape(len(block), 1, -1)[:, :, groups[1]]
     return directions, np.vecdot(block, directions)
+
+
+def add_second_moment(
+    moment: Array, block: Array, sample_weight: Array | None = None, groups: Groups | None = None
+) -> Array:
+    block = block if groups is None else _split(block, groups[0])
+    weighted = block if sample_weight is None else block * sample_weight[:, :, np.newaxis]
+    return moment + block.transpose(1, 2, 0) @ weighted.transpose(1, 0, 2)
+
+
+def _split(block: Array, places: Array) -> Array:
+    """Columns of a block (n, 1, d) in groups (n, g, b)."""
+    filled = np.pad(block[:, 0], ((0, 0), (0, 1))) if places.size > block.shape[2] else block[:, 0]
+    return np.take(filled, places, axis=1)
+
+
+def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Array:
+    second_moment = moment / weight
+    size = second_moment.shape[-1]
+    mean_eigenvalue = np.maximum(np.trace(second_moment, axis1=1, axis2=2) / size, floor)
+    mean_eigenvalue[mean_eigenvalue == 0] = 1
+    ridge = mean_eigenvalue[:, np.newaxis, np.newaxis] * np.eye(size)
+    return np.linalg.inv(second_moment + ridge).astype(dtype)  # condition number at most size + 1
 
 
 def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
@@ -217,7 +329,7 @@ def _visit(
 
 def _probability(logits: Array, max_logit: float) -> Array:
     clipped = np.minimum(np.maximum(logits, -max_logit), max_logit)  # np.clip takes longer on a few numbers
-    return expit(clipped)
+    return special.expit(clipped)
 
 
 def _dense_dots(weights: Array, contexts: Array, inputs: Array) -> Array:

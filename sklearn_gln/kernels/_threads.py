@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Groups = tuple[Array, Array]
 
 ROWS_PER_TASK = 512  # of the products that treat rows alone
 MIN_TASK_WORK = 2**14  # rows x neurons; smaller layers are not worth cutting
@@ -23,30 +24,34 @@ class ThreadedKernels:
     def __init__(self, kernels: ModuleType, executor: Executor | None = None):
         self._kernels = kernels
         self._executor = executor
-        self.asarray = kernels.asarray
-        self.to_numpy = kernels.to_numpy
 
-    def select_contexts(self, side_info: Array, hyperplanes: Array, offsets: Array) -> Array:
-        tasks = _slices(len(side_info), ROWS_PER_TASK)
-        return _concatenate(
-            self._map(lambda rows: self._kernels.select_contexts(side_info[rows], hyperplanes, offsets), tasks)
-        )
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kernels, name)  # what is not worth cutting
 
-    def second_moment(self, block: Array, sample_weight: Array | None = None) -> Array:
+    def select_contexts(self, side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
+        hyperplanes, offsets = hyperplanes.astype(dtype, copy=False), offsets.astype(dtype, copy=False)
+
+        def of_rows(rows: slice) -> Array:
+            return self._kernels.select_contexts(side_info[rows], hyperplanes, offsets, dtype)
+
+        return _concatenate(self._map(of_rows, _slices(len(side_info), ROWS_PER_TASK)))
+
+    def add_second_moment(
+        self, moment: Array, block: Array, sample_weight: Array | None = None, groups: Groups | None = None
+    ) -> Array:
         def of_rows(rows: slice) -> Array:
             weights = None if sample_weight is None else sample_weight[rows]
-            moment: Array = self._kernels.second_moment(block[rows], weights)
-            return moment
+            return self._kernels.add_second_moment(block.dtype.type(0), block[rows], weights, groups)
 
-        first, *others = self._map(of_rows, _slices(len(block), ROWS_PER_TASK))
-        return sum(others, start=first)
+        return sum(self._map(of_rows, _slices(len(block), ROWS_PER_TASK)), start=moment)
 
-    def precondition(self, block: Array, matrices: Array | None) -> tuple[Array, Array]:
+    def precondition(self, block: Array, matrices: Array | None, groups: Groups | None = None) -> tuple[Array, Array]:
         if matrices is None:  # the directions are the block itself: nothing to share out, nothing to copy
             directions, squares = self._kernels.precondition(block, None)
             return directions, squares
         parts = self._map(
-            lambda rows: self._kernels.precondition(block[rows], matrices), _slices(len(block), ROWS_PER_TASK)
+            lambda rows: self._kernels.precondition(block[rows], matrices, groups),
+            _slices(len(block), ROWS_PER_TASK),
         )
         directions, squares = zip(*parts, strict=True)
         return _concatenate(directions), _concatenate(squares)
