@@ -74,6 +74,7 @@ LABEL_MATRIX = np.column_stack([Y == 0, X[:, 0] > np.median(X[:, 0]), Y != 1]).a
 
 # An online learner: what it learns depends on the order of the rows, as scikit-learn says of its SGDClassifier.
 EXPECTED_FAILURES = {"check_sample_weight_equivalence_on_dense_data": "the result depends on the order of the rows"}
+SLOW_VISITS = ("numpy", "torch", "tensorflow", "jax")
 STRICT = {"xfail_strict": True} if "xfail_strict" in signature(parametrize_with_checks).parameters else {}
 PLAIN = {
     "layer_sizes": (8,),
@@ -87,10 +88,14 @@ PLAIN = {
 }
 CHECKED = [
     *([] if INTERPRETED else [GLNClassifier()]),
-    GLNClassifier(layer_sizes=(4,), context_dim=2, max_iter=2, tol=0.05, backend="numpy"),
     GLNClassifier(layer_sizes=(8, 4), early_stopping=True, backend=BACKEND),
     GLNClassifier(layer_sizes=(8, 4), class_weight="balanced", backend=BACKEND),
     GLNClassifier(**PLAIN, backend=BACKEND),
+    *(
+        GLNClassifier(layer_sizes=(4,), context_dim=2, max_iter=2, tol=0.05, backend=backend)
+        for backend in NAMES
+        if backend != "numba"
+    ),
 ]
 
 
@@ -100,8 +105,8 @@ NAMES_OF_ARGUMENTS, ARGUMENTS = CHECKS.args  # before scikit-learn 1.8 an iterat
 
 @pytest.mark.parametrize(NAMES_OF_ARGUMENTS, list(ARGUMENTS), **CHECKS.kwargs)
 def test_scikit_learn_checks(estimator, check):
-    if estimator.backend == "numpy" and check.func.__name__ == "check_class_weight_classifiers":
-        pytest.skip("its class weight of 1,000 is a thousand visits of every row, slow in NumPy's loop")
+    if estimator.backend in SLOW_VISITS and check.func.__name__ == "check_class_weight_classifiers":
+        pytest.skip("its class weight of 1,000 is a thousand visits of every row, slow in this backend")
     check(estimator)
 
 
@@ -118,8 +123,6 @@ def test_checks_that_scikit_learn_keeps_for_its_own_estimators(check):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_probabilities_do_not_depend_on_the_rows_beside(backend, dtype):
     """scikit-learn's checks of subset and order invariance, past the blocks in which rows are predicted."""
-    if backend == "numba":
-        pytest.importorskip("numba")
     rows, y = make_data(3100)
     classifier = new(layer_sizes=(20, 8), backend=backend, dtype=dtype, max_iter=1).fit(rows[:600], y[:600])
     expected = classifier.predict_proba(rows)

@@ -465,8 +465,9 @@ def test_signatures_equal_those_of_numpy(backend):
     for function in CONTRACT:
         parameters = inspect.signature(getattr(reference, function)).parameters
         assert list(inspect.signature(getattr(backend, function)).parameters) == list(parameters)
-        if hasattr(naive, function):
-            assert list(inspect.signature(getattr(naive, function)).parameters) == list(parameters)
+        if function in ("select_contexts", "bernoulli_infer", "bernoulli_learn", "precondition"):
+            of_oracle = list(inspect.signature(getattr(naive, function)).parameters)
+            assert of_oracle == list(parameters)[: len(of_oracle)]  # which knows one precision only
     assert backend.TASK_SIZE is None or backend.TASK_SIZE > 0
 
 
