@@ -60,6 +60,7 @@ from sklearn_gln.datasets import fetch_mnist
 from sklearn_gln.kernels import get_kernels, in_tasks
 
 BACKENDS = ("numba", "numpy")
+HOST = get_kernels("numpy")
 RECORDED_OPTIONS = ("rows", "repeats", "backends", "n_jobs", "loop_rows", "preset")  # none names a file
 DIGITS = np.arange(10)
 WARM_UP_ROWS = 2048
@@ -316,8 +317,9 @@ def floor_of(samples, n_rows, n_features):
 def new_network(model, X, y):
     """The model's online network after one row, for its settings; a network of these settings that learned nothing."""
     online = clone(model).partial_fit(X[:1], y[:1], classes=DIGITS)._online
-    base_logits, side_info = online.predictor.transform(X[:1])
-    return online, init_network(base_logits.shape[1], side_info, online.outputs, online.settings, online.seed)
+    base_logits, side_info = online.predictor.transform(X[:1], HOST)
+    n_base = base_logits.shape[1] + online.settings.bias
+    return online, init_network(n_base, side_info, online.outputs, online.settings, online.seed)
 
 
 def parts_seconds(model, X, y):
@@ -331,7 +333,7 @@ def parts_seconds(model, X, y):
             targets = y[rows, np.newaxis] == online.outputs
             numbers = np.arange(first, first + len(targets)) + 1
             start = perf_counter()
-            base_logits, side_info = online.predictor.transform(X[rows])
+            base_logits, side_info = online.predictor.transform(X[rows], kernels)
             predicted = perf_counter()
             learn(network, kernels, base_logits, side_info, targets, None, numbers, online.settings)
             predicting += predicted - start
@@ -367,7 +369,8 @@ def learn_by_row(online, network, X, y):
     """The plain learner as a loop over rows in NumPy; each layer's logits (n, n_outputs, n_neurons) before each row."""
     settings = online.settings
     dtype = np.dtype(settings.dtype)
-    base_logits, side_info = (array.astype(dtype, copy=False) for array in online.predictor.transform(X))
+    base_logits, side_info = (array.astype(dtype, copy=False) for array in online.predictor.transform(X, HOST))
+    base_logits = np.column_stack([base_logits, np.ones(len(X), dtype)])
     targets = (y[:, np.newaxis] == online.outputs).astype(dtype)
     ends = np.cumsum([layer.weights.shape[1] for layer in network.layers])[:-1]
     hyperplanes, offsets = np.split(network.hyperplanes, ends, axis=1), np.split(network.offsets, ends, axis=1)
@@ -404,7 +407,7 @@ def check_loop(model, X, y):
         X_check, y_check = X[:n_rows], y[:n_rows]
         expected = learn_by_row(*new_network(typed, X, y), X_check, y_check)
         online, network = new_network(typed, X, y)
-        rows = online.predictor.transform(X_check)
+        rows = online.predictor.transform(X_check, HOST)
         targets = y_check[:, np.newaxis] == online.outputs
         with typed._kernels(len(X_check)) as kernels:
             found = learn(network, kernels, *rows, targets, None, np.arange(len(X_check)) + 1, online.settings)
@@ -668,12 +671,11 @@ def gln_calls(X, y):
     kernels, settings = in_tasks(get_kernels()), online.settings
 
     def learn_in_network(x, label):
-        learn(
-            online.network, kernels, *online.predictor.transform(x), label[:, np.newaxis] == 1, None, number, settings
-        )
+        inputs = online.predictor.transform(x, kernels)
+        learn(online.network, kernels, *inputs, label[:, np.newaxis] == 1, None, number, settings)
 
     def infer_in_network(x, _):
-        infer(online.network, kernels, *online.predictor.transform(x), settings)
+        infer(online.network, kernels, *online.predictor.transform(x, kernels), settings)
 
     calls = {
         "partial_fit learn": model.partial_fit,

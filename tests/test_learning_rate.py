@@ -10,6 +10,7 @@ from sklearn_gln._learning_rate import (
     MAX_FULL_PRECONDITIONER,
     MAX_GROUP,
     SCHEDULES,
+    Block,
     Preconditioner,
     group_shape,
     normalized_rates,
@@ -20,6 +21,7 @@ from sklearn_gln._learning_rate import (
 from sklearn_gln.kernels import get_kernels
 from tests.conftest import make_settings, make_stream
 from tests.naive import regularised_inverse
+from tests.test_kernels import call
 
 HOST = get_kernels("numpy")
 
@@ -221,15 +223,20 @@ def test_wide_inputs_are_preconditioned_in_groups():
 # The normalised step
 
 
-def blocks_of(kernels, rows, matrices, normalized=True):
+def blocks_of(kernels, rows, matrices, normalized=True, initial_rate=8.0):
+    """Blocks and rates of NumPy rows and matrices, as NumPy arrays."""
     blocks = []
-    for block, matrix in zip(rows, matrices, strict=True):
-        preconditioner = None
-        if matrix is not None:
-            preconditioner = Preconditioner.empty(len(matrix), matrix.shape[1], 0.0)
-            preconditioner.matrix = matrix
-        blocks.append(step_block(kernels, block, preconditioner, normalized))
-    return blocks
+    with kernels.scope("cpu"):
+        for block, matrix in zip(rows, matrices, strict=True):
+            preconditioner = None
+            if matrix is not None:
+                preconditioner = Preconditioner.empty(len(matrix), matrix.shape[1], 0.0)
+                preconditioner.matrix = kernels.asarray(matrix)
+            blocks.append(step_block(kernels, kernels.asarray(block), preconditioner, normalized))
+        if not normalized:
+            return blocks, None
+        rates = kernels.to_numpy(normalized_rates(blocks, initial_rate))
+    return [Block(*map(kernels.to_numpy, block)) for block in blocks], rates
 
 
 def test_normalised_rates(backend):
@@ -237,8 +244,7 @@ def test_normalised_rates(backend):
     previous, base = rng.normal(size=(9, 3, 2)), rng.normal(size=(9, 1, 4))
     roots = rng.normal(size=(3, 2, 2)), rng.normal(size=(1, 4, 4))
     matrices = [root @ root.transpose(0, 2, 1) for root in roots]
-    blocks = blocks_of(backend, [previous, base], matrices)
-    rates = normalized_rates(blocks, 8.0)
+    blocks, rates = blocks_of(backend, [previous, base], matrices)
     assert rates.shape == (9, 3)
     for t, k in np.ndindex(9, 3):
         directions = [matrices[0][k] @ previous[t, k], matrices[1][0] @ base[t, 0]]
@@ -249,15 +255,15 @@ def test_normalised_rates(backend):
 
 def test_without_a_preconditioner_the_direction_is_the_input(backend):
     base = np.random.default_rng(2).normal(size=(9, 1, 4))
-    blocks = blocks_of(backend, [base], [None])
+    blocks, rates = blocks_of(backend, [base], [None], initial_rate=2.0)
     assert_array_equal(blocks[0].directions, base)
-    assert_allclose(normalized_rates(blocks, 2.0)[:, 0], 2.0 / np.square(base[:, 0]).sum(axis=1))
+    assert_allclose(rates[:, 0], 2.0 / np.square(base[:, 0]).sum(axis=1))
 
 
 def test_the_plain_step_is_the_gradient(backend):
     base = np.random.default_rng(2).normal(size=(9, 1, 4))
-    (block,) = blocks_of(backend, [base], [None], normalized=False)
-    assert block.inputs is block.directions is base
+    (block,), _ = blocks_of(backend, [base], [None], normalized=False)
+    assert block.inputs is block.directions
     assert block.squares is None
 
 
@@ -265,11 +271,12 @@ def test_the_plain_step_is_the_gradient(backend):
 def test_zero_inputs_make_no_step(backend, dtype):
     base = np.zeros((2, 1, 3), dtype)
     base[1] = 0.5
-    (block,) = blocks_of(backend, [base], [np.eye(3, dtype=dtype)[np.newaxis]])
-    rates = normalized_rates([block], 8.0)
+    (block,), rates = blocks_of(backend, [base], [np.eye(3, dtype=dtype)[np.newaxis]])
     assert rates.dtype == dtype
     assert np.isfinite(rates).all()
-    weights, energy, _ = backend.bernoulli_learn(
+    weights, energy, _ = call(
+        backend,
+        "bernoulli_learn",
         np.full((1, 1, 1, 3), 0.25, dtype),
         np.zeros((1, 1, 1), dtype),
         np.zeros((1, 1, 1), np.int32),

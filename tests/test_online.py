@@ -308,7 +308,8 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
             visits = None if sample_weight is None else sample_weight[row]
             arrays = (base_logits[row], side_info[row], targets[row], visits, row_numbers[row])
             rows.append(learn(network, kernels, *arrays, settings))
-        return [np.concatenate(layer) for layer in zip(*rows, strict=True)]
+        layers = zip(*rows, strict=True)
+        return [kernels.asarray(np.concatenate([kernels.to_numpy(row) for row in layer])) for layer in layers]
 
     expected = reference(backend, learner)
     monkeypatch.setattr(_online, "learn", learn_by_row)
@@ -338,13 +339,14 @@ def test_outputs_are_independent(backend, learner, outputs):
     assert_allclose(got.logits, of_all.logits[:, outputs], **TOLERANCE)
     state, expected = got.state(), of_all.state()
     for name, array in expected.items():
+        if array is None:
+            continue
         if np.ndim(array) and len(array) == 3 and name.startswith(("weights", "energy", "moment of", "matrix of")):
             array = array[outputs]
         if name.startswith(("hyperplanes", "offsets", "row_of", "n_rows ")) and len(array) == 3:
             assert not LEARNERS[learner].get("share_halfspaces", True)
             array = array[outputs]
-        if array is not None:
-            assert_allclose(state[name], array, err_msg=name, **TOLERANCE)
+        assert_allclose(state[name], array, err_msg=name, **TOLERANCE)
 
 
 @pytest.mark.parametrize("max_weight", [np.inf, 0.2])
@@ -379,7 +381,8 @@ def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, nu
     flipped[t] = (y[t] + 1) % 3
     before = learn_stream(backend, LEARNERS[learner], (X, y, weights)).logits
     after = learn_stream(backend, LEARNERS[learner], (X, flipped, weights)).logits
-    assert_array_equal(after[: t + 1], before[: t + 1])
+    rounding = 1e-12 if backend.ON_DEVICE else 0  # the threads of a framework may share a sum out anew
+    assert_allclose(after[: t + 1], before[: t + 1], rtol=0, atol=rounding)
     assert np.mean(after[t + 1 :] != before[t + 1 :]) > 0.1
 
 
@@ -419,9 +422,10 @@ def test_an_event_changes_what_it_should(backend, learner):
     X, y, weights = make_stream(12, 1030, weighted=False)
     before = None
     for t in range(len(X)):
-        for _ in online.learn(X[t : t + 1], y[t : t + 1], weights[t : t + 1], backend):
-            pass
-        now = {name: deepcopy(array) for name, array in Learned(None, online, None).state().items()}
+        with backend.scope("cpu"):
+            for _ in online.learn(X[t : t + 1], y[t : t + 1], weights[t : t + 1], backend):
+                pass
+        now = Learned(None, deepcopy(from_plain(to_plain(online))), None).state()
         if before is not None:
             for name, array in now.items():
                 if not np.array_equal(array, before[name]):

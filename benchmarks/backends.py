@@ -1,0 +1,284 @@
+"""How fast the same network learns and predicts on every backend, beside Numba in the same run.
+
+One pass over MNIST's training rows with the plain learner (16-16-1) and with the most accurate one::
+
+    python benchmarks/backends.py learn --json learn.json
+
+Rows per second against the batch size and the width of the layers, as a picture::
+
+    python benchmarks/backends.py sizes --out backends.png
+
+Predicting 10,000 rows, against a bound: the gating product at the framework's own matrix-product rate, and the selected
+weight rows once at the rate at which the framework copies memory::
+
+    python benchmarks/backends.py predict
+
+Kernel launches and bytes of the form that runs on GPUs, counted as PyTorch's operations for 1,000 rows::
+
+    python benchmarks/backends.py launches
+
+`--device` names where PyTorch, TensorFlow and JAX run; Numba has all cores. What is compared is measured in turn in the
+same run. A first chunk, learned by a model that is thrown away, pays for compilation and is reported apart.
+"""
+
+import argparse
+import json
+from functools import partial
+from time import perf_counter
+
+import numpy as np
+from accuracy import ONE_PASS, PYGLN
+from sklearn.base import clone
+from speed import (
+    DIGITS,
+    add_command,
+    add_data_options,
+    describe_machine,
+    measure_in_turn,
+    print_machine,
+    print_table,
+    ratio,
+    seconds_of,
+    summarise,
+    touch_memory,
+)
+
+from sklearn_gln import GLNClassifier
+from sklearn_gln.datasets import fetch_mnist
+from sklearn_gln.kernels import BACKENDS, get_kernels
+
+LEARNERS = {"plain": PYGLN, "one-pass": ONE_PASS}
+WARM_UP_ROWS = 2 * 2048 + 100  # each number of rows that kernels are compiled for
+SIZES = {
+    "batch_size": [1, 4, 16, 64, 256],
+    "neurons in each of two layers": [16, 64, 256],
+}
+PREDICTED_ROWS = 10_000
+SQUARE_SIZE = 2048
+COPIED_BYTES = 2**28
+LAUNCH_ROWS = 1000
+STYLES = {
+    "numba": {"color": "#0072B2", "marker": "o"},
+    "numpy": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    "torch": {"color": "#009E73", "marker": "^", "linestyle": "-."},
+    "tensorflow": {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
+    "jax": {"color": "#000000", "marker": "v", "linestyle": (0, (5, 1))},
+}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for run, summary in (
+        (learn, "one pass on every backend"),
+        (sizes, "rows per second against batch size and width"),
+        (predict, "10,000 rows against a bound"),
+        (launches, "kernel launches and bytes"),
+    ):
+        command = add_command(subparsers, run, summary)
+        add_data_options(command)
+        command.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
+        command.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
+        command.add_argument("--device", help="of PyTorch, TensorFlow and JAX")
+        command.add_argument("--out", metavar="FILE", help="picture to write")
+    options = parser.parse_args(arguments)
+    results = {"environment": describe_machine(), "device": options.device}
+    print_machine(results["environment"])
+    results |= options.run(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def new(backend, device, **params):
+    device = device if get_kernels(backend).ON_DEVICE else None
+    return GLNClassifier(**params, backend=backend, device=device, n_jobs=-1, random_state=0)
+
+
+def train_rows(options):
+    X, y = fetch_mnist(subset="train", folder=options.mnist, return_X_y=True)
+    return X[: options.rows], y[: options.rows]
+
+
+def pass_seconds(model, X, y):
+    touch_memory(model.layer_sizes, model.context_dim, X.shape[1], len(DIGITS))
+    return seconds_of(clone(model).partial_fit, X, y, classes=DIGITS)
+
+
+def learn(options):
+    """Seconds of a pass, compilation apart, and how many times Numba's they are."""
+    X, y = train_rows(options)
+    models = {
+        (learner, backend): new(backend, options.device, **LEARNERS[learner])
+        for learner in options.learners
+        for backend in options.backends
+    }
+    warm_up = {key: pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
+    again = {key: pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
+    samples = measure_in_turn(
+        {key: partial(pass_seconds, model, X, y) for key, model in models.items()}, options.repeats
+    )
+    seconds = {key: summarise(values) for key, values in samples.items()}
+    runs = [
+        {
+            "learner": learner,
+            "backend": backend,
+            "seconds": seconds[learner, backend],
+            "/ numba": ratio(seconds[learner, backend], seconds[learner, "numba"])
+            if (learner, "numba") in seconds
+            else None,
+            "compilation": warm_up[learner, backend] - again[learner, backend],
+        }
+        for learner, backend in models
+    ]
+    print("min (median)")
+    print_table(runs)
+    return {"n_rows": len(X), "runs": runs}
+
+
+def sizes(options):
+    """Rows per second of the plain learner, from batch to batch and from width to width."""
+    X, y = train_rows(options)
+    curves = {}
+    for name, values in SIZES.items():
+        models = {
+            (backend, value): new(
+                backend,
+                options.device,
+                **PYGLN | ({name: value} if name == "batch_size" else {"layer_sizes": [value] * 2}),
+            )
+            for value in values
+            for backend in options.backends
+        }
+        for model in models.values():
+            pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
+        samples = measure_in_turn(
+            {key: partial(pass_seconds, model, X, y) for key, model in models.items()}, options.repeats
+        )
+        curves[name] = {
+            backend: [len(X) / min(samples[backend, value]) for value in values] for backend in options.backends
+        }
+        print_table({name: value, **{b: c[i] for b, c in curves[name].items()}} for i, value in enumerate(values))
+    if options.out:
+        plot(curves, len(X), options.out)
+    return {"n_rows": len(X), "values": SIZES, "rows_per_second": curves}
+
+
+def plot(curves, n_rows, path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for panel, (name, by_backend) in zip(figure.subplots(1, 2), curves.items(), strict=True):
+        for backend, rates in by_backend.items():
+            panel.plot(SIZES[name], rates, label=backend, **STYLES[backend])
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xticks(SIZES[name], SIZES[name])
+        panel.minorticks_off()
+        panel.grid(color="0.9")
+        panel.set_xlabel(name)
+    figure.axes[0].set_ylabel("rows learned per second")
+    figure.axes[0].legend(frameon=False)
+    figure.suptitle(f"plain learner, {n_rows:,} rows of 784 features, ten outputs")
+    figure.savefig(path, dpi=200)
+
+
+def predict(options):
+    """Seconds for 10,000 rows after 5,000 learned, and the bound of each framework."""
+    X, y = train_rows(options)
+    rows = np.resize(X, (PREDICTED_ROWS, X.shape[1]))
+    runs = []
+    for learner in options.learners:
+        models = {
+            backend: new(backend, options.device, **LEARNERS[learner]).partial_fit(X[:5000], y[:5000], DIGITS)
+            for backend in options.backends
+        }
+        for model in models.values():
+            model.predict_proba(rows)
+        samples = measure_in_turn(
+            {backend: partial(seconds_of, model.predict_proba, rows) for backend, model in models.items()}
+            | {("rates", backend): partial(rates_of, backend, options.device) for backend in models},
+            options.repeats,
+        )
+        for backend, model in models.items():
+            operations, read = work_of(model, len(rows))
+            flops, bandwidth = (max(sample[i] for sample in samples["rates", backend]) for i in (0, 1))
+            bound = operations / flops + read / bandwidth
+            seconds = summarise(samples[backend])
+            runs.append(
+                {
+                    "learner": learner,
+                    "backend": backend,
+                    "seconds": seconds,
+                    "bound": bound,
+                    "/ bound": seconds["min"] / bound,
+                    "float64 GFLOP/s": flops / 1e9,
+                    "GB/s": bandwidth / 1e9,
+                }
+            )
+    print_table(runs)
+    return {"n_rows": PREDICTED_ROWS, "runs": runs}
+
+
+def work_of(model, n_rows):
+    """Operations of the gating product, and bytes of the weight rows that are selected, for n_rows rows."""
+    network = model._online.network
+    operations = 2 * n_rows * int(np.prod(tuple(network.hyperplanes.shape)))
+    weights = [layer.weights for layer in network.layers]
+    read = sum(n_rows * w.shape[0] * w.shape[1] * w.shape[3] for w in weights) * np.dtype(model.dtype).itemsize
+    return operations, read
+
+
+def rates_of(backend, device):
+    """A matrix product's operations and a copy's bytes read per second, in the framework, float64 as in gating."""
+    kernels = get_kernels(backend)
+    rng = np.random.default_rng(0)
+    with kernels.scope(device if kernels.ON_DEVICE else None):
+        block = kernels.asarray(rng.standard_normal((SQUARE_SIZE, 1, SQUARE_SIZE)))
+        matrix = kernels.asarray(rng.standard_normal((1, SQUARE_SIZE, SQUARE_SIZE)))
+        memory = kernels.asarray(np.ones(COPIED_BYTES // 4, np.float32))
+        seconds = []
+        for work in (lambda: kernels.precondition(block, matrix)[1], lambda: memory * 2.0):
+            finish(kernels, work())
+            start = perf_counter()
+            finish(kernels, work())
+            seconds.append(perf_counter() - start)
+    return 2 * SQUARE_SIZE**3 / seconds[0], COPIED_BYTES / seconds[1]
+
+
+def finish(kernels, array):
+    """Wait for work that frameworks do later."""
+    kernels.to_numpy(array[:1])
+
+
+def launches(options):
+    """PyTorch's operations that are no views, and the bytes they read and write, for 1,000 rows in one call."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Count(TorchDispatchMode):
+        n_launches = n_bytes = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if not function.is_view:
+                tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
+                self.n_launches += 1
+                self.n_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            return result
+
+    X, y = train_rows(options)
+    seen, rows = slice(0, 2048), slice(2048, 2048 + LAUNCH_ROWS)
+    runs = []
+    for learner in options.learners:
+        model = new("torch", "cpu", **LEARNERS[learner]).partial_fit(X[seen], y[seen], classes=DIGITS)
+        for task in ("learn", "predict"):
+            with Count() as count:
+                model.partial_fit(X[rows], y[rows]) if task == "learn" else model.predict_proba(X[rows])
+            runs.append({"learner": learner, "task": task, "launches": count.n_launches, "GB": count.n_bytes / 1e9})
+    print_table(runs)
+    return {"n_rows": LAUNCH_ROWS, "runs": runs}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,677 @@
+"""Kernels in TensorFlow: exact online learning as batched matrix products over runs of rows that share a weight row.
+
+A weight row W is met by the rows of its own context only. While none of its weights is clipped, the logits of a run of
+such rows follow from W at the run's start: s_t = W . u_t - sum over earlier rows r of the run of g_r (v_r . u_t), where
+g_r v_r is the step of row r. So a run costs one product for W . u, one Gram product for v . u, a recursion over scalars
+and one product for the summed steps. Runs of different weight rows are independent: the first runs of all weight rows
+are learned in a few large pieces, then the second ones, and so on. With batches of several rows a run is what one batch
+brings to a weight row, and needs no recursion. Runs in which a weight could be clipped are learned row by row instead.
+
+Inside, m runs of s rows each have axes (s, m, outputs), where outputs has length 1 unless all outputs share the
+contexts; the features of a block are (m, g, s, b), with g = 1 where these outputs share the block.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sklearn_gln.kernels import as_numpy
+
+Array = Any  # tf.Tensor; tf.Variable for weights and energy that have been learned
+Groups = tuple[Array, Array]
+
+ON_DEVICE = True
+TASK_SIZE = None
+ROW_COUNTS = None
+RUN_ROWS = 16
+BLOCK_ROWS = 128
+MAX_DENSE_CONTEXTS = 32
+PIECE_SIZE = 2**22  # elements of a piece's arrays, so that they stay in the caches
+INFER_SIZE = 2**20
+MAX_PROJECTIONS = 2**23  # elements of one gating product
+
+
+def scope(device: Any) -> AbstractContextManager[Any]:
+    if device is None:
+        return tf.device(None)
+    here = [f"{found.device_type}:{number}".lower() for found, number in _devices()]
+    name = str(getattr(device, "name", device)).lower().replace("physical_device:", "").replace("cuda", "gpu")
+    name = name.rpartition("/device:")[2].strip("/")
+    if (name if ":" in name else f"{name}:0") not in here:
+        raise ValueError(f"device={device!r} is not here; TensorFlow sees: {', '.join(map(repr, here))}.")
+    return tf.device(name)
+
+
+def _devices() -> Iterator[tuple[Any, int]]:
+    devices = tf.config.list_logical_devices()
+    kinds = [device.device_type for device in devices]
+    return ((device, kinds[:at].count(device.device_type)) for at, device in enumerate(devices))
+
+
+def asarray(x: Array) -> Array:
+    if not owns(x):
+        return tf.convert_to_tensor(np.array(as_numpy(x)))  # TensorFlow may share the memory of what it is given
+    moved = tf.identity(x)
+    return x if moved.device == x.device else moved
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    return x.numpy()
+
+
+def owns(x: object) -> bool:
+    return isinstance(x, tf.Tensor | tf.Variable)
+
+
+def take(x: Array, rows: np.ndarray) -> Array:
+    return tf.gather(x, rows)
+
+
+def extremes(x: Array) -> tuple[float, float]:
+    if not tf.size(x):
+        return 0.0, 0.0
+    missing = tf.math.is_nan(x)
+    lowest = float(tf.reduce_min(tf.where(missing, tf.constant(np.inf, x.dtype), x)))
+    largest = float(tf.reduce_max(tf.where(missing, tf.constant(-np.inf, x.dtype), x)))
+    return (lowest, largest) if lowest <= largest else (0.0, 0.0)
+
+
+def standardize(x: Array, mean: Array, inverse_deviation: Array, *, limit: float) -> Array:
+    scaled = (tf.cast(x, mean.dtype) - mean) * inverse_deviation
+    return tf.where(tf.math.is_nan(x), tf.zeros_like(scaled), tf.clip_by_value(scaled, -limit, limit))
+
+
+def logit(probabilities: Array, *, max_logit: float) -> Array:
+    logits = tf.clip_by_value(tf.math.log(probabilities) - tf.math.log1p(-probabilities), -max_logit, max_logit)
+    return tf.where(tf.math.is_nan(probabilities), tf.zeros_like(logits), logits)
+
+
+def minmax_logit(x: Array, *, max_logit: float) -> Array:
+    missing = tf.math.is_nan(x)
+    low = tf.reduce_min(tf.where(missing, tf.constant(np.inf, x.dtype), x), axis=1, keepdims=True)
+    high = tf.reduce_max(tf.where(missing, tf.constant(-np.inf, x.dtype), x), axis=1, keepdims=True)
+    return fill_missing(tf.clip_by_value(tf.math.log((x - low) / (high - x)), -max_logit, max_logit))
+
+
+def fill_missing(x: Array) -> Array:
+    return tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
+
+
+def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
+    x, missing = tf.cast(x, tf.float64), tf.math.is_nan(x)
+    counts = tf.where(missing, tf.zeros_like(x), tf.cast(sample_weight, tf.float64)[:, None])
+    x = tf.where(missing, tf.zeros_like(x), x)
+    weight = tf.reduce_sum(counts, axis=0)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(counts * x, axis=0), weight)
+    return weight, mean, tf.reduce_sum(counts * (x - mean) ** 2, axis=0)
+
+
+def base_block(logits: Array, dtype: str, bias: bool) -> Array:
+    block = tf.cast(logits, dtype)
+    return (tf.pad(block, [[0, 0], [0, 1]], constant_values=1) if bias else block)[:, None]
+
+
+def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
+    side_info, hyperplanes, offsets = (tf.cast(array, dtype) for array in (side_info, hyperplanes, offsets))
+    n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
+    normals = tf.reshape(hyperplanes, (n_outputs * n_neurons * context_dim, n_side))
+    bits = tf.constant([2**bit for bit in range(context_dim)], tf.int32)
+    rows_per_product = max(1, MAX_PROJECTIONS // max(1, normals.shape[0]))
+    contexts = [tf.zeros((0, n_outputs, n_neurons), tf.int32)]
+    for start in range(0, side_info.shape[0], rows_per_product):
+        projections = tf.matmul(side_info[start : start + rows_per_product], normals, transpose_b=True)
+        positive = tf.reshape(projections, (projections.shape[0], *offsets.shape)) > offsets
+        contexts.append(tf.reduce_sum(tf.where(positive, bits, 0), axis=3))
+    return tf.concat(contexts, axis=0)
+
+
+def mean_logits(logits: Array) -> Array:
+    return tf.reduce_mean(tf.cast(logits, tf.float64), axis=2)
+
+
+def expand(array: Array, row_of: Array) -> Array:
+    array = tf.convert_to_tensor(array)
+    return tf.gather(array, tf.broadcast_to(row_of, (*array.shape[:2], row_of.shape[2])), batch_dims=2)
+
+
+def precondition(block: Array, matrices: Array | None, groups: Groups | None = None) -> tuple[Array, Array]:
+    directions = block
+    if matrices is not None:
+        grouped = block if groups is None else _split(block, groups[0])
+        directions = tf.transpose(tf.matmul(tf.transpose(grouped, (1, 0, 2)), matrices), (1, 0, 2))
+        if groups is not None:
+            directions = tf.gather(tf.reshape(directions, (block.shape[0], 1, -1)), groups[1], axis=2)
+    return directions, tf.reduce_sum(block * directions, axis=2)
+
+
+def add_second_moment(
+    moment: Array, block: Array, sample_weight: Array | None = None, groups: Groups | None = None
+) -> Array:
+    block = block if groups is None else _split(block, groups[0])
+    weighted = block if sample_weight is None else block * sample_weight[:, :, None]
+    product = tf.matmul(tf.transpose(block, (1, 2, 0)), tf.transpose(weighted, (1, 0, 2)))
+    return moment + tf.cast(product, tf.float64)
+
+
+def _split(block: Array, places: Array) -> Array:
+    """Columns of a block (n, 1, d) in groups (n, g, b)."""
+    return tf.gather(tf.pad(block[:, 0], [[0, 0], [0, 1]]), places, axis=1)
+
+
+def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Array:
+    moment = tf.cast(moment, tf.float64) / weight
+    damping = tf.maximum(tf.reduce_mean(tf.linalg.diag_part(moment), axis=1), floor)
+    damping = tf.where(damping == 0, tf.ones_like(damping), damping)
+    eye = tf.eye(moment.shape[-1], batch_shape=moment.shape[:1], dtype=tf.float64)
+    return tf.cast(tf.linalg.inv(moment + damping[:, None, None] * eye), dtype)
+
+
+def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+    weights = tf.convert_to_tensor(weights)
+    if not contexts.shape[0]:
+        return tf.zeros((0, *weights.shape[:2]), weights.dtype)
+    return _run(_infer, weights, contexts, tuple(inputs), tf.constant(max_logit, weights.dtype))
+
+
+def bernoulli_learn(
+    weights: Array,
+    energy: Array,
+    contexts: Array,
+    inputs: Sequence[Array],
+    directions: Sequence[Array],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    damping: float,
+    max_logit: float,
+    max_weight: float,
+    batch_size: int,
+) -> tuple[Array, Array, Array]:
+    weights, energy = _in_place(weights), _in_place(energy)
+    dtype, (n_outputs, n_neurons, n_contexts, n_inputs) = weights.dtype, weights.shape
+    gradient = all(u is v for u, v in zip(inputs, directions, strict=True))
+    dense = batch_size == 1 and n_contexts <= min(MAX_DENSE_CONTEXTS, contexts.shape[0]) and n_inputs > 0
+    n_rows = n_outputs * n_neurons * n_contexts
+    with _reshaped(weights, (n_rows, n_inputs)) as weight_rows, _reshaped(energy, (n_rows,)) as energies:
+        rows = _Rows(
+            weight_rows.handle,
+            energies.handle,
+            tf.constant(n_outputs, tf.int64),
+            tf.constant(n_neurons, tf.int64),
+            tf.constant(n_contexts, tf.int64),
+            contexts,
+            tuple(inputs),
+            () if gradient else tuple(directions),
+            targets,
+            rates,
+            () if sample_weight is None else (sample_weight,),
+            tf.constant(damping, dtype),
+            tf.constant(max_logit, dtype),
+            (tf.constant(max_weight, dtype),) if np.isfinite(max_weight) else (),
+            (tf.constant(batch_size, tf.int64),) if batch_size > 1 else (),
+        )
+        logits = _run(_learn_dense if dense else _learn_in_runs, rows)
+    return weights, energy, tf.clip_by_value(tf.reshape(logits, (-1, n_outputs, n_neurons)), -max_logit, max_logit)
+
+
+def _run(function: Callable[..., Array], *arguments: Any) -> Array:
+    """Run a function as one graph, which serves arrays of all shapes."""
+    specs = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.shape.rank, array.dtype), arguments)
+    return _graph(function, specs)(*arguments)
+
+
+@cache
+def _graph(function: Callable[..., Array], specs: Any) -> Callable[..., Array]:
+    return tf.function(function, input_signature=specs, autograph=False)
+
+
+def _in_place(array: Array) -> tf.Variable:
+    """A variable, which can be written in place; a copy, for a tensor may share its memory."""
+    return array if isinstance(array, tf.Variable) else tf.Variable(tf.raw_ops.DeepCopy(x=array))
+
+
+@contextmanager
+def _reshaped(variable: tf.Variable, shape: tuple[int, ...]) -> Iterator[tf.Variable]:
+    """The memory of a variable, moved to one of another shape and back.
+
+    Gathers and scatters along the first axis are the fast ones; unknown lengths keep functions from being prepared
+    for every shape anew.
+    """
+    other = tf.Variable(tf.reshape(_taken(variable), shape), shape=[None] * len(shape))
+    try:
+        yield other
+    finally:
+        back = tf.reshape(_taken(other), variable.shape)
+        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=back, validate_shape=False)
+
+
+def _taken(variable: tf.Variable) -> Array:
+    """The memory of a variable, which is empty from then on: memory in two hands would be copied by the next write."""
+    tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
+    content = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
+    empty = tf.zeros([0] * content.shape.rank, content.dtype)
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=empty, validate_shape=False)
+    return content
+
+
+def _features(blocks: Sequence[Array]) -> Array:
+    """Blocks (n, k|1, b) side by side."""
+    if len(blocks) == 1:
+        return blocks[0]
+    width = tf.maximum(*(tf.shape(block)[1] for block in blocks))
+    return tf.concat([tf.broadcast_to(b, (tf.shape(b)[0], width, tf.shape(b)[2])) for b in blocks], axis=2)
+
+
+def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], max_logit: Array) -> Array:
+    # One sum of products for each logit: it does not depend, even in rounding, on the rows beside it. A piece has two
+    # rows at least, for a single sum would be cut among threads.
+    shape = tf.shape(weights, tf.int64)
+    n_rows = tf.shape(contexts, tf.int64)[0]
+    weight_rows = tf.reshape(weights, (shape[0] * shape[1] * shape[2], shape[3]))
+    first_row = shape[2] * tf.reshape(tf.range(shape[0] * shape[1]), (shape[0], shape[1]))
+    piece_rows = tf.maximum(INFER_SIZE // tf.maximum(shape[0] * shape[1] * shape[3], 1), 2)
+
+    def infer_piece(piece: Array, logits: Array) -> tuple[Array, Array]:
+        start = piece * piece_rows
+        stop = tf.minimum(start + piece_rows, tf.maximum(n_rows, start + 2))
+        rows = tf.minimum(tf.range(start, stop), n_rows - 1)
+        selected = tf.gather(weight_rows, tf.cast(tf.gather(contexts, rows), tf.int64) + first_row)
+        features = _features([tf.gather(block, rows) for block in inputs])[:, :, None]
+        return piece + 1, logits.write(tf.cast(piece, tf.int32), tf.reduce_sum(selected * features, axis=3))
+
+    n_pieces = (n_rows + piece_rows - 1) // piece_rows
+    pieces = tf.TensorArray(weights.dtype, tf.cast(n_pieces, tf.int32), infer_shape=False, element_shape=[None] * 3)
+    start = (tf.constant(0, tf.int64), pieces)
+    _, pieces = tf.while_loop(lambda piece, _: piece < n_pieces, infer_piece, start, parallel_iterations=1)
+    return tf.clip_by_value(pieces.concat()[:n_rows], -max_logit, max_logit)
+
+
+class _Rows(NamedTuple):
+    """The arguments of one call; what it does without is empty, so that it has a graph of its own."""
+
+    weights: Array  # resources: (k * j * c, i), (k * j * c,)
+    energy: Array
+    n_outputs: Array
+    n_neurons: Array
+    n_contexts: Array
+    contexts: Array
+    inputs: tuple[Array, ...]
+    own_directions: tuple[Array, ...]  # empty if they are the inputs
+    targets: Array
+    rates: Array
+    visits: tuple[Array, ...]
+    damping: Array
+    max_logit: Array
+    max_weight: tuple[Array, ...]
+    batch_size: tuple[Array, ...]
+
+    @property
+    def directions(self) -> tuple[Array, ...]:
+        return self.own_directions or self.inputs
+
+    def between(self, start: Array, stop: Array) -> "_Rows":
+        of_rows = ("contexts", "inputs", "own_directions", "targets", "rates", "visits")
+        parts: Any = {name: tf.nest.map_structure(lambda x: x[start:stop], getattr(self, name)) for name in of_rows}
+        return self._replace(**parts)
+
+    def longest(self) -> Array:
+        """The largest |v|: (n, k|1)."""
+        largest = [tf.reduce_max(tf.abs(tf.pad(v, [[0, 0], [0, 0], [0, 1]])), axis=2) for v in self.directions]
+        return tf.maximum(largest[0], largest[-1])
+
+
+def _learn_in_runs(rows: _Rows) -> Array:
+    """Learn all rows; their logits (n, k * j)."""
+    # Each neuron's rows in the order of their contexts, cut into runs
+    contexts = rows.contexts
+    n_rows = tf.shape(contexts, tf.int64)[0]
+    of_neuron = tf.reshape(tf.transpose(contexts, (1, 2, 0)), (-1, n_rows))
+    order = tf.argsort(of_neuron, axis=1, stable=True)
+    places = tf.range(tf.size(order, tf.int64))
+    contexts = tf.cast(tf.reshape(tf.gather(of_neuron, order, batch_dims=1), (-1,)), tf.int64)
+    order = tf.cast(tf.reshape(order, (-1,)), tf.int64)
+    fresh = tf.concat([tf.ones_like(contexts[:1]), contexts[1:] - contexts[:-1]], axis=0) != 0
+    fresh |= places % tf.maximum(n_rows, 1) == 0
+    if rows.batch_size:
+        turns = order // rows.batch_size[0]
+    else:
+        since = places - tf.gather(tf.where(fresh)[:, 0], tf.cumsum(tf.cast(fresh, tf.int64)) - 1)
+        turns = since // RUN_ROWS
+    fresh |= tf.concat([turns[:1] > 0, turns[1:] != turns[:-1]], axis=0)
+    first = tf.where(fresh)[:, 0]
+    length = tf.concat([first[1:], tf.shape(places, tf.int64)], axis=0) - first
+    turn = tf.gather(turns, first)
+    by_turn = tf.argsort(turn * (n_rows + 1) + n_rows - length, stable=True)  # the longest runs of a turn first
+    first, length, turn = (tf.gather(array, by_turn) for array in (first, length, turn))
+
+    longest = rows.longest()
+
+    def learn_piece(at: Array, logits: Array) -> tuple[Array, Array]:
+        n_steps = length[at]
+        size = n_steps * (n_steps + 2 * tf.add_n([tf.shape(u, tf.int64)[2] for u in rows.inputs]))
+        stop = tf.searchsorted(turn, turn[at : at + 1], side="right", out_type=tf.int64)[0]
+        stop = tf.minimum(stop, at + tf.maximum(PIECE_SIZE // tf.maximum(size, 1), 1))
+        runs = _Runs.of(rows, first[at:stop], length[at:stop], contexts, order, n_steps, n_rows)
+        doubtful, logits = _learn_runs(rows, runs, longest, logits)
+        if rows.max_weight and not rows.batch_size:
+            logits = tf.cond(
+                tf.reduce_any(doubtful),
+                lambda: _learn_by_row(rows, runs.chosen(doubtful), logits),
+                lambda: logits,
+            )
+        return stop, logits
+
+    n_runs = tf.size(first, tf.int64)
+    start = (tf.constant(0, tf.int64), tf.zeros((n_rows + 1, rows.n_outputs * rows.n_neurons), rows.damping.dtype))
+    return tf.while_loop(lambda at, _: at < n_runs, learn_piece, start, parallel_iterations=1)[1][:-1]
+
+
+def _learn_dense(rows: _Rows) -> Array:
+    """As `_learn_in_runs`, with products of all weights, which takes fewer steps where contexts are few."""
+    n_rows = tf.shape(rows.contexts, tf.int64)[0]
+    n_lanes = rows.n_outputs * rows.n_neurons
+
+    def learn_block(start: Array, logits: Array) -> tuple[Array, Array]:
+        stop = tf.minimum(start + BLOCK_ROWS, n_rows)
+        learned = _learn_block(rows.between(start, stop))
+        return stop, tf.tensor_scatter_nd_update(logits, tf.range(start, stop)[:, None], learned)
+
+    start = (tf.constant(0, tf.int64), tf.zeros((n_rows, n_lanes), rows.damping.dtype))
+    return tf.while_loop(lambda start, _: start < n_rows, learn_block, start, parallel_iterations=1)[1]
+
+
+def _learn_block(rows: _Rows) -> Array:
+    u = tf.transpose(_features(rows.inputs), (1, 0, 2))
+    v = tf.transpose(_features(rows.directions), (1, 0, 2))
+    n_groups, n_rows, n_inputs = tf.unstack(tf.shape(u, tf.int64))
+    n_lanes = rows.n_outputs * rows.n_neurons
+    grouped = (n_rows, n_groups, n_lanes // n_groups)
+
+    def lanes(table: Array) -> Array:  # (rows, k|1, j|1)
+        return tf.reshape(tf.broadcast_to(table, (n_rows, rows.n_outputs, rows.n_neurons)), grouped)
+
+    weights = tf.raw_ops.ReadVariableOp(resource=rows.weights, dtype=u.dtype)
+    weights = tf.reshape(weights, (n_groups, grouped[2] * rows.n_contexts, n_inputs))
+    energy = tf.ensure_shape(tf.raw_ops.ReadVariableOp(resource=rows.energy, dtype=u.dtype), [None])
+    met = lanes(rows.contexts)
+    products = tf.transpose(tf.matmul(u, weights, transpose_b=True), (1, 0, 2))
+    logits = tf.gather(tf.reshape(products, (*grouped, rows.n_contexts)), met, batch_dims=3)
+    first_row = tf.reshape(rows.n_contexts * tf.range(n_lanes), grouped[1:])
+    gram = tf.transpose(tf.matmul(v, u, transpose_b=True), (1, 2, 0))
+    scalars = _Scalars(
+        lanes(rows.targets[:, :, None]),
+        lanes(rows.rates[:, :, None]),
+        lanes(rows.visits[0][:, :, None]) if rows.visits else tf.ones_like(logits),
+        tf.broadcast_to(tf.transpose(tf.linalg.diag_part(tf.transpose(gram, (2, 0, 1))))[..., None], grouped),
+        rows.damping,
+        rows.max_logit,
+    )
+    energies = tf.gather(energy, tf.cast(met, tf.int64) + first_row)
+    logits, steps, errors = _recursion(logits, energies, met, gram, scalars, BLOCK_ROWS, bool(rows.visits))
+    logits = tf.reshape(logits, (n_rows, n_lanes))
+
+    def step() -> Array:
+        chosen = tf.one_hot(met, tf.cast(rows.n_contexts, tf.int32), dtype=u.dtype)
+        scattered = tf.reshape(chosen * steps[..., None], (n_rows, n_groups, grouped[2] * rows.n_contexts))
+        moved = tf.reshape(tf.matmul(tf.transpose(scattered, (1, 2, 0)), v), (-1, n_inputs))
+        tf.raw_ops.AssignSubVariableOp(resource=rows.weights, value=moved)
+        met_errors = tf.reshape(tf.reduce_sum(chosen * errors[..., None], axis=0), (-1,))
+        tf.raw_ops.AssignAddVariableOp(resource=rows.energy, value=met_errors)
+        return logits
+
+    if not rows.max_weight:
+        return step()
+    largest = tf.reduce_max(tf.reshape(tf.reduce_max(tf.abs(weights), axis=2), (*grouped[1:], rows.n_contexts)), axis=2)
+    growth = tf.reduce_sum(tf.abs(steps) * lanes(rows.longest()[:, :, None]), axis=0)
+    could_be_clipped = tf.reduce_any(largest + growth > rows.max_weight[0])
+    return tf.cond(could_be_clipped, lambda: _learn_in_runs(rows), step)
+
+
+class _Runs(NamedTuple):
+    """m runs of up to s rows each; shorter ones are filled up."""
+
+    rows: Array  # (m, s): numbers of rows
+    filled: Array  # (m, s): False where a row is none
+    outputs: Array  # (m, outputs): their numbers
+    neurons: Array  # (m,)
+    weight_rows: Array  # (m, outputs)
+
+    @classmethod
+    def of(
+        cls, rows: _Rows, first: Array, length: Array, contexts: Array, order: Array, n_steps: Array, n_rows: Array
+    ) -> "_Runs":
+        step = tf.range(n_steps)
+        neuron = first // n_rows
+        sharing = rows.n_outputs // tf.shape(rows.contexts, tf.int64)[1]
+        outputs = (neuron // rows.n_neurons * sharing)[:, None] + tf.range(sharing)
+        neurons = neuron % rows.n_neurons
+        return cls(
+            tf.gather(order, first[:, None] + tf.minimum(step, length[:, None] - 1)),
+            step < length[:, None],
+            outputs,
+            neurons,
+            (outputs * rows.n_neurons + neurons[:, None]) * rows.n_contexts + tf.gather(contexts, first)[:, None],
+        )
+
+    def chosen(self, mask: Array) -> "_Runs":
+        return _Runs(*(tf.boolean_mask(array, mask) for array in self))
+
+    def see(self, table: Array) -> Array:
+        """Entries of a table (n, k|1): (s, m, outputs)."""
+        width = tf.shape(table, tf.int64)[1]
+        column = tf.minimum(self.outputs, width - 1)
+        return tf.gather(tf.reshape(table, (-1,)), tf.transpose(self.rows)[:, :, None] * width + column)
+
+    def features(self, block: Array) -> Array:
+        """Rows of a block (n, k|1, b): (m, g, s, b)."""
+        _, width, size = tf.unstack(tf.shape(block, tf.int64))
+        column = tf.minimum(self.outputs, width - 1)
+        column = column[:, : tf.where(width > 1, tf.shape(column, tf.int64)[1], 1), None]
+        return tf.gather(tf.reshape(block, (-1, size)), self.rows[:, None] * width + column)
+
+    def scatter(self, rows: _Rows, logits: Array, table: Array) -> Array:
+        """Logits (s, m, outputs) in their places of all (n + 1, k * j); the last row is for those of no row."""
+        lane = tf.broadcast_to(self.outputs * rows.n_neurons + self.neurons[:, None], tf.shape(logits))
+        row = tf.where(tf.transpose(self.filled), tf.transpose(self.rows), tf.shape(table, tf.int64)[0] - 1)
+        row = tf.broadcast_to(row[:, :, None], tf.shape(logits))
+        return tf.tensor_scatter_nd_update(table, tf.stack([row, lane], axis=3), logits)
+
+
+class _Scalars(NamedTuple):
+    """What steps depend on beside logits and energies: arrays of rows and lanes, one lane for each neuron or run."""
+
+    targets: Array
+    rates: Array
+    visits: Array
+    squares: Array  # v . u
+    damping: Array
+    max_logit: Array
+
+    def map(self, function: Callable[[Array], Array]) -> "_Scalars":
+        arrays = map(function, (self.targets, self.rates, self.visits, self.squares))
+        return self._replace(**dict(zip(("targets", "rates", "visits", "squares"), arrays, strict=True)))
+
+
+def _visit(logits: Array, energy: Array, of: _Scalars, several: bool) -> tuple[Array, Array]:
+    """The summed step and squared error of all visits; at most one unless there are several."""
+
+    def once(visits: Array, steps: Array, squared_errors: Array) -> tuple[Array, Array, Array]:
+        part = tf.minimum(visits, 1) if several else visits
+        moved = logits - steps * of.squares if several else logits
+        errors = tf.sigmoid(tf.clip_by_value(moved, -of.max_logit, of.max_logit)) - of.targets
+        steps += of.rates * part * errors / (1 + of.damping * (energy + squared_errors))
+        return tf.maximum(visits - 1, 0), steps, squared_errors + part * errors * errors
+
+    visits = (of.visits, tf.zeros_like(logits), tf.zeros_like(logits))
+    if several:
+        return tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), once, visits)[1:]
+    return once(*visits)[1:]
+
+
+@cache
+def _compiled_recursion(several: bool) -> Callable[..., tuple[Array, Array, Array]]:
+    def recursion(
+        logits: Array, energy: Array, contexts: Array, products: Array, scalars: _Scalars
+    ) -> tuple[Array, Array, Array]:
+        n_rows = tf.shape(logits)[0]
+        numbers = tf.range(n_rows)[:, None, None]
+
+        def learn_row(
+            row: Array, logits: Array, energy: Array, steps: Array, errors: Array
+        ) -> tuple[Array, Array, Array, Array, Array]:
+            step, error = _visit(logits[row], energy[row], scalars.map(lambda array: array[row]), several)
+            moved = (contexts == contexts[row]) & (numbers > row)
+            logits -= tf.where(moved, step * products[row][..., None], 0)
+            energy += tf.where(moved, error, 0)
+            steps, errors = tf.where(numbers == row, step, steps), tf.where(numbers == row, error, errors)
+            return row + 1, logits, energy, steps, errors
+
+        start = (tf.constant(0), logits, energy, tf.zeros_like(logits), tf.zeros_like(logits))
+        _, logits, _, steps, errors = tf.while_loop(lambda row, *_: row < n_rows, learn_row, start)
+        return logits, steps, errors
+
+    return tf.function(recursion, jit_compile=True, autograph=False)
+
+
+def _recursion(
+    logits: Array, energy: Array, contexts: Array, products: Array, scalars: _Scalars, n_filled: int, several: bool
+) -> tuple[Array, Array, Array]:
+    """Logits (rows, groups, lanes) under the first weights to those before each row's step; steps; squared errors.
+
+    `products` [r, t] are v_r . u_t, (rows, rows, groups). All axes are filled up, so that few functions are compiled.
+    """
+    n_rows, n_groups, n_lanes = tf.unstack(tf.shape(logits))
+    more = [n_filled - n_rows, _power(n_groups, 4) - n_groups, _power(n_lanes, 2) - n_lanes]
+
+    def fill(array: Array) -> Array:
+        return tf.pad(array, [[0, extra] for extra in more])
+
+    products = tf.pad(products, [[0, more[0]], [0, more[0]], [0, more[1]]])
+    results = _compiled_recursion(several)(fill(logits), fill(energy), fill(contexts), products, scalars.map(fill))
+    return tuple(result[:n_rows, :n_groups, :n_lanes] for result in results)
+
+
+def _power(number: Array, base: int) -> Array:
+    """The first power of the base that is not below a number."""
+    powers = tf.constant([base**exponent for exponent in range(30 // (base // 2))], tf.int32)
+    return powers[tf.searchsorted(powers, [number])[0]]
+
+
+def _scalars(rows: _Rows, runs: _Runs, inputs: list[Array], directions: list[Array]) -> _Scalars:
+    """Those of runs, (s, m, outputs)."""
+    targets = runs.see(rows.targets)
+    visits = tf.cast(tf.transpose(runs.filled)[:, :, None], targets.dtype) + tf.zeros_like(targets)
+    squares = visits
+    if rows.visits:
+        visits *= runs.see(rows.visits[0])
+        squares = tf.add_n(
+            [
+                tf.transpose(tf.reduce_sum(u * v, axis=3), (2, 0, 1)) + tf.zeros_like(visits)
+                for u, v in zip(inputs, directions, strict=True)
+            ]
+        )
+    return _Scalars(targets, runs.see(rows.rates), visits, squares, rows.damping, rows.max_logit)
+
+
+def _parts(rows: _Rows, runs: _Runs) -> tuple[list[Array], list[Array], list[Array]]:
+    """Weights (m, g, outputs / g, b), inputs and directions of each block."""
+    weights = _read(rows.weights, runs, rows, 3)
+    inputs = [runs.features(block) for block in rows.inputs]
+    directions = [runs.features(block) for block in rows.own_directions] or inputs
+    parts, start = [], tf.constant(0, tf.int64)
+    for u in inputs:
+        n_runs, n_groups, _, size = tf.unstack(tf.shape(u, tf.int64))
+        part = weights[:, :, start : start + size] if len(inputs) > 1 else weights
+        parts.append(tf.reshape(part, (n_runs, n_groups, tf.shape(runs.outputs, tf.int64)[1] // n_groups, size)))
+        start += size
+    return parts, inputs, directions
+
+
+def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple[Array, Array]:
+    """Learn runs in which no weight is clipped; say which ones are left, because one could be."""
+    weights, inputs, directions = _parts(rows, runs)
+    scalars = _scalars(rows, runs, inputs, directions)
+    energy = _read(rows.energy, runs, rows, 2)
+    shape = tf.shape(scalars.targets)
+    logits = tf.zeros(shape, energy.dtype)
+    for w, u in zip(weights, inputs, strict=True):
+        logits += tf.reshape(tf.transpose(tf.matmul(u, w, transpose_b=True), (2, 0, 1, 3)), shape)
+    if rows.batch_size:
+        steps, errors = _visit(logits, energy, scalars, bool(rows.visits))
+    else:
+        products = tf.zeros([1] * 4, energy.dtype)
+        for u, v in zip(inputs, directions, strict=True):
+            products += tf.transpose(tf.matmul(v, u, transpose_b=True), (2, 3, 0, 1))
+        n_groups = tf.shape(products)[3]
+        lanes = (shape[0], shape[1] * n_groups, shape[2] // n_groups)
+        logits, steps, errors = _recursion(
+            tf.reshape(logits, lanes),
+            tf.broadcast_to(tf.reshape(energy, (1, *lanes[1:])), lanes),
+            tf.zeros(lanes, tf.int32),
+            tf.reshape(products, (shape[0], shape[0], lanes[1])),
+            scalars.map(lambda array: tf.reshape(array, lanes)),
+            RUN_ROWS,
+            bool(rows.visits),
+        )
+        logits, steps, errors = (tf.reshape(array, shape) for array in (logits, steps, errors))
+    energy += tf.reduce_sum(errors, axis=0)
+    after = []
+    for w, v in zip(weights, directions, strict=True):
+        summed = tf.transpose(tf.reshape(steps, (shape[0], shape[1], tf.shape(w)[1], -1)), (1, 2, 3, 0))
+        moved = w - tf.matmul(summed, v)
+        after.append(tf.reshape(moved, (shape[1], shape[2], tf.shape(w)[3])))
+    moved = tf.concat(after, axis=2)
+    doubtful = tf.zeros([0], tf.bool)
+    if rows.batch_size and rows.max_weight:
+        moved = tf.clip_by_value(moved, -rows.max_weight[0], rows.max_weight[0])
+    elif rows.max_weight:
+        growth = tf.reduce_sum(tf.abs(steps) * runs.see(longest), axis=0)
+        # From the weights after all steps: growth bounds what every one of them moved back or forth in between
+        largest = tf.reduce_max(tf.abs(tf.pad(moved, [[0, 0], [0, 0], [0, 1]])), axis=2) + growth
+        doubtful = tf.reduce_any(largest + growth > rows.max_weight[0], axis=1)
+        kept = ~doubtful
+        runs, moved, energy = runs.chosen(kept), tf.boolean_mask(moved, kept), tf.boolean_mask(energy, kept)
+        logits = tf.boolean_mask(logits, kept, axis=1)
+    _write(rows, runs, moved, energy)
+    return doubtful, runs.scatter(rows, logits, table)
+
+
+def _learn_by_row(rows: _Rows, runs: _Runs, table: Array) -> Array:
+    """Learn runs one row after the other, with the clip of every step."""
+    weights, inputs, directions = _parts(rows, runs)
+    scalars = _scalars(rows, runs, inputs, directions)
+    energy = _read(rows.energy, runs, rows, 2)
+    shape = tf.shape(scalars.targets)
+
+    def row(step: Array, weights: list[Array], energy: Array, logits: Array) -> tuple[Any, ...]:
+        dots = [tf.linalg.matvec(w, u[:, :, step]) for w, u in zip(weights, inputs, strict=True)]
+        before = tf.add_n([tf.reshape(part, shape[1:]) for part in dots])
+        moved, errors = _visit(before, energy, scalars.map(lambda array: array[step]), bool(rows.visits))
+        filled = runs.filled[:, step, None, None, None]
+        after = []
+        for w, v in zip(weights, directions, strict=True):
+            stepped = w - tf.reshape(moved, tf.shape(w)[:3])[..., None] * v[:, :, None, step]
+            after.append(tf.where(filled, tf.clip_by_value(stepped, -rows.max_weight[0], rows.max_weight[0]), w))
+        return step + 1, after, energy + errors, logits.write(step, before)
+
+    logits = tf.TensorArray(energy.dtype, shape[0], element_shape=(None, None))
+    start = (tf.constant(0), weights, energy, logits)
+    _, weights, energy, logits = tf.while_loop(lambda step, *_: step < shape[0], row, start)
+    weights = [tf.reshape(w, (shape[1], shape[2], tf.shape(w)[3])) for w in weights]
+    _write(rows, runs, tf.concat(weights, axis=2), energy)
+    return runs.scatter(rows, logits.stack(), table)
+
+
+def _read(resource: Array, runs: _Runs, rows: _Rows, rank: int) -> Array:
+    array = tf.raw_ops.ResourceGather(resource=resource, indices=runs.weight_rows, dtype=rows.damping.dtype)
+    return tf.ensure_shape(array, [None] * rank)
+
+
+def _write(rows: _Rows, runs: _Runs, weights: Array, energy: Array) -> None:
+    tf.raw_ops.ResourceScatterUpdate(resource=rows.weights, indices=runs.weight_rows, updates=weights)
+    tf.raw_ops.ResourceScatterUpdate(resource=rows.energy, indices=runs.weight_rows, updates=energy)

@@ -1,0 +1,523 @@
+"""Kernels in PyTorch: the block form of `_numpy`, with sparse products for the weight rows that a block selects.
+
+All weight rows of a layer are one matrix (chains, i): chain (k, j, c) is the row of context c of neuron (k, j). Which
+chains meet which rows of a block is a sparse matrix (chains, rows), so that the logits W . u at those places are a
+sampled product, and the block's summed steps are a product with the directions that is added to W in place.
+
+Inside, outputs that share their inputs form one group, else each is its own: features are (groups, rows, i).
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from sklearn_gln.kernels import as_numpy
+
+Array = torch.Tensor
+Groups = tuple[Array, Array]
+
+ON_DEVICE = True
+TASK_SIZE = None
+ROW_COUNTS = None
+BLOCK_ROWS = 64
+MANY_CONTEXTS = 64  # above, most weight rows wait in memory for more than one row,
+WIDE_BLOCK_ROWS = 256  # and reading them less often is worth longer corrections
+SLAB_ROWS = 16  # of a block's masked products at a time: they stay in the cache, and what is before a slab is left out
+INFER_ROWS = 512
+CACHED_WEIGHTS = 2**23  # up to here prediction need not sort its rows by context
+MAX_PROJECTIONS = 2**23  # elements of one gating product
+SPARSENESS = 32  # chains for each place where one meets a row; above, chains that meet none would cost too much
+
+_device: ContextVar[torch.device | None] = ContextVar("_device", default=None)
+
+with warnings.catch_warnings():  # the first CSR matrix of a process warns that the layout is in beta
+    warnings.simplefilter("ignore")
+    _zero = torch.zeros(1, dtype=torch.int32, device="cpu")
+    torch.sparse_csr_tensor(_zero, _zero[:0], _zero[:0], size=(0, 0), check_invariants=False)
+
+
+@contextmanager
+def scope(device: Any = None) -> Iterator[None]:
+    token = _device.set(_find(device))
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        _device.reset(token)
+
+
+def _find(device: Any) -> torch.device:
+    """The device as tensors name theirs; ValueError if it is not there."""
+    present = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    try:
+        if device is None:
+            found = torch.get_default_device()
+        else:
+            found = torch.device(device.replace("gpu", "cuda") if isinstance(device, str) else device)
+        name = "cpu" if found.type == "cpu" else f"{found.type}:{found.index or 0}"
+        if found.type == "cuda" and found.index is None and len(present) > 1:
+            name = f"cuda:{torch.cuda.current_device()}"
+    except (RuntimeError, TypeError):
+        name = ""
+    if name not in present:
+        raise ValueError(f"device={device!r} is not here; PyTorch sees: {', '.join(map(repr, present))}.")
+    return torch.device(name)
+
+
+def asarray(x: Any) -> Array:
+    device = _device.get() or _find(None)
+    if isinstance(x, torch.Tensor):
+        return x.detach().to(device)
+    array = np.asarray(as_numpy(x))
+    native = np.asarray(array, array.dtype.newbyteorder("="), order="C")
+    return torch.tensor(native, device=device)  # a copy: kernels write into their arrays
+
+
+def to_numpy(x: Array) -> np.ndarray[Any, Any]:
+    return x.detach().to("cpu", copy=True).numpy()  # a copy here too
+
+
+def owns(x: Any) -> bool:
+    return isinstance(x, torch.Tensor)
+
+
+def take(x: Array, rows: Any) -> Array:
+    return x[torch.tensor(rows, dtype=torch.int64, device=x.device)]
+
+
+def extremes(x: Array) -> tuple[float, float]:
+    if not x.numel():
+        return 0.0, 0.0
+    missing = x.isnan()
+    low, high = torch.stack([x.where(~missing, np.inf).amin(), x.where(~missing, -np.inf).amax()]).tolist()
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def standardize(x: Array, mean: Array, inverse_deviation: Array, *, limit: float) -> Array:
+    return ((x - mean) * inverse_deviation).clamp_(-limit, limit).nan_to_num_(nan=0.0)
+
+
+def logit(probabilities: Array, *, max_logit: float) -> Array:
+    return probabilities.logit().clamp_(-max_logit, max_logit).nan_to_num_(nan=0.0)
+
+
+def minmax_logit(x: Array, *, max_logit: float) -> Array:
+    missing = x.isnan()
+    low = x.where(~missing, np.inf).amin(1, keepdim=True)
+    high = x.where(~missing, -np.inf).amax(1, keepdim=True)
+    odds = (x - low) / (high - x)
+    return odds.log_().clamp_(-max_logit, max_logit).nan_to_num_(nan=0.0)
+
+
+def fill_missing(x: Array) -> Array:
+    return x.masked_fill(x.isnan(), 0)
+
+
+def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
+    missing = x.isnan()
+    values = x.double().masked_fill(missing, 0)
+    weights = sample_weight.double().unsqueeze(1).expand_as(values).masked_fill(missing, 0)
+    weight = weights.sum(0)
+    mean = (weights * values).sum(0) / weight.where(weight > 0, 1)
+    return weight, mean, (weights * (values - mean).square_()).sum(0)
+
+
+def base_block(logits: Array, dtype: Any, bias: bool) -> Array:
+    block = logits.to(_dtype(dtype)).unsqueeze(1)
+    return torch.nn.functional.pad(block, (0, 1), value=1.0) if bias else block
+
+
+def _dtype(name: Any) -> torch.dtype:
+    return {"float32": torch.float32, "float64": torch.float64}[np.dtype(name).name]
+
+
+def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: Any) -> Array:
+    n_outputs, n_neurons, context_dim = offsets.shape
+    side_info, normals, thresholds = (array.to(_dtype(dtype)) for array in (side_info, hyperplanes, offsets))
+    normals = normals.flatten(0, 2).T
+    powers = 2 ** torch.arange(context_dim, dtype=normals.dtype, device=normals.device)  # their sums are exact
+    contexts = torch.empty(len(side_info), n_outputs, n_neurons, dtype=torch.int32, device=side_info.device)
+    for rows in _slices(len(side_info), max(1, MAX_PROJECTIONS // max(1, normals.shape[1]))):
+        projections = (side_info[rows] @ normals).view(*contexts[rows].shape, context_dim)
+        contexts[rows] = projections.gt_(thresholds) @ powers
+    return contexts
+
+
+def mean_logits(logits: Array) -> Array:
+    return logits.mean(2, dtype=torch.float64)
+
+
+def expand(array: Array, row_of: Array) -> Array:
+    n_outputs, n_neurons = array.shape[:2]
+    outputs = torch.arange(n_outputs, device=array.device)[:, None, None]
+    neurons = torch.arange(n_neurons, device=array.device)[:, None]
+    return array[outputs, neurons, row_of.long()]
+
+
+def precondition(block: Array, matrices: Array | None, groups: Groups | None = None) -> tuple[Array, Array]:
+    directions = block
+    if matrices is not None:
+        grouped = block if groups is None else _split(block, groups[0])
+        directions = (grouped.transpose(0, 1) @ matrices).transpose(0, 1).contiguous()
+        if groups is not None:
+            directions = directions.reshape(len(block), 1, groups[0].numel())[:, :, groups[1]]
+    return directions, torch.linalg.vecdot(block, directions)
+
+
+def add_second_moment(
+    moment: Array, block: Array, sample_weight: Array | None = None, groups: Groups | None = None
+) -> Array:
+    block = block if groups is None else _split(block, groups[0])
+    weighted = block if sample_weight is None else block * sample_weight.unsqueeze(2)
+    return moment + block.permute(1, 2, 0) @ weighted.transpose(0, 1)
+
+
+def _split(block: Array, places: Array) -> Array:
+    """Columns of a block (n, 1, d) in groups (n, g, b)."""
+    return torch.nn.functional.pad(block[:, 0], (0, 1))[:, places]
+
+
+def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any) -> Array:
+    mean = moment / weight
+    ridge = (mean.diagonal(dim1=1, dim2=2).sum(1) / max(1, mean.shape[1])).clamp_(min=floor)
+    ridge = ridge.where(ridge != 0, 1)  # a block that is always 0 never steps
+    mean.diagonal(dim1=1, dim2=2).add_(ridge.unsqueeze(1))
+    root, _ = torch.linalg.cholesky_ex(mean)
+    return torch.cholesky_inverse(root).to(_dtype(dtype))
+
+
+def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+    # Every dot product stands alone: a row's logits do not depend, even in rounding, on the rows beside it.
+    logits = weights.new_empty(len(contexts), *weights.shape[:2])
+    n_groups = _n_groups(inputs)
+    for rows in _slices(len(contexts), INFER_ROWS):
+        kind = _ByRow if weights.numel() <= CACHED_WEIGHTS else _kind_of_meetings(contexts[rows], weights)
+        meetings = kind(contexts[rows], weights, n_groups)
+        logits[rows] = meetings.dots(weights, _features(inputs, rows, n_groups))
+    return logits.clamp_(-max_logit, max_logit)
+
+
+def bernoulli_learn(
+    weights: Array,
+    energy: Array,
+    contexts: Array,
+    inputs: Sequence[Array],
+    directions: Sequence[Array],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    damping: float,
+    max_logit: float,
+    max_weight: float,
+    batch_size: int,
+) -> tuple[Array, Array, Array]:
+    weights, energy = weights.contiguous(), energy.contiguous()
+    logits = weights.new_empty(len(contexts), *weights.shape[:2])
+    n_groups = _n_groups(inputs)
+    is_gradient = all(u is v for u, v in zip(inputs, directions, strict=True))
+    times = None if sample_weight is None else sample_weight.amax(1).ceil().int().tolist()
+    guard = _Guard(max_weight) if max_weight < np.inf else None
+    recursion = None
+    block_rows = WIDE_BLOCK_ROWS if weights.shape[2] > MANY_CONTEXTS else BLOCK_ROWS
+    for rows in _slices(len(contexts), batch_size * max(1, block_rows // batch_size)):
+        features = _features(inputs, rows, n_groups)
+        block = _Block(
+            contexts[rows],
+            features,
+            features if is_gradient else _features(directions, rows, n_groups),
+            targets[rows].unsqueeze(2),
+            rates[rows].unsqueeze(2),
+            [(v[rows], u[rows]) for v, u in zip(directions, inputs, strict=True)],
+            None if sample_weight is None else sample_weight[rows].unsqueeze(2),
+            None if times is None else times[rows],
+            damping,
+            max_logit,
+            batch_size,
+        )
+        if recursion is None or len(recursion.logits) != len(block.contexts):
+            recursion = _Recursion(weights, block)
+        _learn_block(weights, energy, block, recursion, guard)
+        logits[rows] = recursion.logits
+    return weights, energy, logits.clamp_(-max_logit, max_logit)
+
+
+class _Block(NamedTuple):
+    """Rows to learn, whole batches of them."""
+
+    contexts: Array  # (rows, k|1, j)
+    inputs: Array  # (groups, rows, i)
+    directions: Array  # (groups, rows, i)
+    targets: Array  # (rows, k, 1)
+    rates: Array  # (rows, k|1, 1)
+    parts: list[tuple[Array, Array]]  # the directions and inputs once more, (rows, k|1, size of a part) each
+    visits: Any  # (rows, k|1, 1); None: one each
+    times: Any  # list[int]: the visits of each row, rounded up
+    damping: float
+    max_logit: float
+    batch_size: int
+
+    def motion(self) -> Array:
+        """What an error of 1 takes from the row's own logit, damping aside: (rows, k|1, 1)."""
+        return self.rates * torch.linalg.vecdot(self.inputs, self.directions).T.unsqueeze(2)
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _n_groups(blocks: Sequence[Array]) -> int:
+    return max(block.shape[1] for block in blocks)
+
+
+def _features(blocks: Sequence[Array], rows: slice, n_groups: int) -> Array:
+    """The blocks of each group side by side: (groups, rows, i)."""
+    return torch.cat([block[rows].transpose(0, 1).expand(n_groups, -1, -1) for block in blocks], dim=2)
+
+
+def _chains(contexts: Array, weights: Array) -> Array:
+    """The weight rows of contexts (rows, k|1, j), numbered through all neurons: (rows, k, j)."""
+    n_outputs, n_neurons, n_contexts = weights.shape[:3]
+    first = torch.arange(0, n_outputs * n_neurons * n_contexts, n_contexts, device=weights.device)
+    return contexts + first.view(n_outputs, n_neurons)
+
+
+class _ByChain:
+    """Which chains meet which rows of a block, as a sparse matrix (chains, groups * rows).
+
+    Each weight row is read and written once for all rows of the block that meet it.
+    """
+
+    of_all = True  # neurons' largest weights are those of all their chains
+
+    def __init__(self, contexts: Array, weights: Array, n_groups: int) -> None:
+        n_rows, n_outputs = len(contexts), len(weights)
+        n_chains, device = prod(weights.shape[:3]), weights.device
+        neuron_major = contexts.permute(1, 2, 0).contiguous()
+        self.order = neuron_major.sort(stable=True).indices.expand(n_outputs, -1, -1)  # rows by context, then by time
+        columns = self.order + torch.arange(0, n_groups * n_rows, n_rows, device=device).view(-1, 1, 1)
+        after = _chains(contexts, weights).flatten() + 1
+        one = torch.ones(1, dtype=torch.int32, device=device)
+        self.ends = torch.zeros(n_chains + 1, dtype=torch.int32, device=device)
+        self.ends.index_add_(0, after, one.expand_as(after)).cumsum_(0)
+        self.columns = columns.int().flatten()
+        self.shape = (n_chains, n_groups * n_rows)
+
+    def _matrix(self, values: Array) -> Array:
+        return torch.sparse_csr_tensor(self.ends, self.columns, values, self.shape, check_invariants=False)
+
+    def dots(self, weights: Array, inputs: Array) -> Array:
+        """The products of inputs (groups, rows, i) with the weight rows that they meet: (rows, k, j)."""
+        matrix = self._matrix(weights.new_zeros(len(self.columns)))
+        torch.sparse.sampled_addmm(matrix, weights.flatten(0, 2), inputs.flatten(0, 1).T, beta=0.0, out=matrix)
+        values = matrix.values().view(self.order.shape)
+        return torch.empty_like(values).scatter_(2, self.order, values).permute(2, 0, 1)
+
+    def add(self, weights: Array, steps: Array, directions: Array) -> None:
+        """Each weight row -= the sum of step * direction over the rows that meet it: the adjoint of `dots`."""
+        matrix = self._matrix(steps.permute(1, 2, 0).gather(2, self.order).flatten())
+        weights.flatten(0, 2).addmm_(matrix, directions.flatten(0, 1), alpha=-1)
+
+    def largest(self, weights: Array) -> Array:
+        """A bound on each neuron's |weights| in these rows: (k, j)."""
+        return torch.maximum(weights.amax((2, 3)), -weights.amin((2, 3)))  # no copy of the weights
+
+
+class _ByRow:
+    """As `_ByChain`, transposed: of many chains few are met, and nothing counts the others."""
+
+    of_all = False
+
+    def __init__(self, contexts: Array, weights: Array, n_groups: int) -> None:
+        chains = _chains(contexts, weights)
+        self.chains = chains.view(len(chains), n_groups, -1).transpose(0, 1).contiguous()  # (groups, rows, neurons)
+        self.shape = chains.shape
+
+    def dots(self, weights: Array, inputs: Array) -> Array:
+        columns, n_neurons = self.chains.flatten(), self.chains.shape[2]
+        matrix = torch.sparse_csr_tensor(
+            torch.arange(0, len(columns) + 1, n_neurons, device=columns.device),
+            columns,
+            weights.new_zeros(len(columns)),
+            (len(columns) // n_neurons, prod(weights.shape[:3])),
+            check_invariants=False,
+        )
+        torch.sparse.sampled_addmm(matrix, inputs.flatten(0, 1), weights.flatten(0, 2).T, beta=0.0, out=matrix)
+        return matrix.values().view(self.chains.shape).transpose(0, 1).reshape(self.shape)
+
+    def add(self, weights: Array, steps: Array, directions: Array) -> None:
+        moves = steps.reshape(len(steps), len(directions), -1).transpose(0, 1).unsqueeze(3) * directions.unsqueeze(2)
+        weights.flatten(0, 2).index_add_(0, self.chains.flatten(), moves.flatten(0, 2), alpha=-1)
+
+    def largest(self, weights: Array) -> Array:
+        return weights.flatten(0, 2)[self.chains].abs_().amax((1, 3)).view(weights.shape[:2])
+
+
+_Meetings = _ByChain | _ByRow
+
+
+def _kind_of_meetings(contexts: Array, weights: Array) -> type[_Meetings]:
+    n_chains, n_meetings = prod(weights.shape[:3]), len(contexts) * prod(weights.shape[:2])
+    return _ByChain if n_chains <= SPARSENESS * n_meetings else _ByRow
+
+
+def _learn_block(weights: Array, energy: Array, block: _Block, recursion: "_Recursion", guard: "_Guard | None") -> None:
+    """Learn a block in place; the recursion has its logits then, not clipped yet."""
+    meetings = _kind_of_meetings(block.contexts, weights)(block.contexts, weights, len(block.inputs))
+    chains = _chains(block.contexts, weights)
+    recursion.logits.copy_(meetings.dots(weights, block.inputs))
+    energy = energy.view(-1)
+    energy_before = energy.take(chains)
+    recursion.run(block, energy, chains)
+    if guard is not None:
+        neurons = guard.clipped(weights, meetings, recursion.steps, block.directions)
+        if neurons is not None:
+            met = chains.flatten(1)[:, neurons]
+            energy[met] = energy_before.flatten(1)[:, neurons]
+            recursion.steps.flatten(1)[:, neurons] = 0
+            recursion.logits.flatten(1)[:, neurons] = _learn_by_row(
+                weights, energy, block, met, neurons, guard.max_weight
+            )
+    meetings.add(weights, recursion.steps, block.directions)
+
+
+class _Recursion:
+    """From logits under the block's first weights to those before each row's step, and the steps.
+
+    Made once for blocks of one shape, with its buffers and all views of them: in the loop over rows each operation
+    takes about as long as making a view.
+    """
+
+    def __init__(self, weights: Array, block: _Block) -> None:
+        n_rows, width, n_neurons = block.contexts.shape
+        n_outputs, size = len(weights), block.batch_size
+        self.logits, self.errors, self.steps = weights.new_empty(3, n_rows, n_outputs, n_neurons)
+        self.targets = weights.new_empty(n_rows, n_outputs, 1)
+        self.chains = torch.empty_like(self.logits, dtype=torch.int64)
+        arrays = (self.logits, self.errors, self.steps, self.targets, self.chains)
+        self.batches = list(zip(*(array.split(size) for array in arrays), strict=True))
+        n_slab = min(SLAB_ROWS, n_rows) if size < n_rows else 0
+        self.meets = weights.new_empty(n_slab, n_rows, width, n_neurons)
+        width = max(width, len(block.inputs), block.rates.shape[1])
+        self.moves = weights.new_empty(n_slab, n_rows, width, n_neurons)
+        self.later = [
+            [(self.logits[stop:], self.moves[r % n_slab, stop:], self.steps[r]) for r in range(stop - size, stop)]
+            for stop in range(size, n_rows, size)
+        ]
+
+    def run(self, block: _Block, energy: Array, chains: Array) -> None:
+        """Bring `energy` (chains,) up to date, too."""
+        damping, max_logit, size = block.damping, block.max_logit, block.batch_size
+        self.targets.copy_(block.targets)
+        self.chains.copy_(chains)
+        if self.later:  # [r, t]: rate_r v_r . u_t, (rows, rows, k|1, 1); few groups share a part
+            first, *others = (v.transpose(0, 1) @ u.permute(1, 2, 0) for v, u in block.parts)
+            products = sum(others, start=first).permute(1, 2, 0).unsqueeze(3) * block.rates.unsqueeze(1)
+        motion = None if block.visits is None else block.motion()
+        row = 0
+        for b, (s, e, g, target, met) in enumerate(self.batches):  # g: the steps over the rates, until the end
+            if motion is None:
+                torch.clamp(s, -max_logit, max_logit, out=g)
+                g.sigmoid_()
+                g.sub_(target)
+                if damping:
+                    torch.mul(g, g, out=e)
+                    g.div_(energy.take(met).mul_(damping).add_(1))
+            else:
+                rows = slice(b * size, (b + 1) * size)
+                _visit(s, e, g, motion[rows], energy.take(met), block, rows)
+            if damping:
+                energy.index_add_(0, met.view(-1), e.view(-1))
+            if b < len(self.later):
+                for later, moves, step in self.later[b]:
+                    if row % SLAB_ROWS == 0:
+                        self._start_slab(block.contexts, products, row)
+                    later.addcmul_(moves, step, value=-1)
+                    row += 1
+        if not damping:  # then nothing in the block depends on its own errors
+            if motion is None:
+                torch.mul(self.steps, self.steps, out=self.errors)
+            energy.index_add_(0, chains.view(-1), self.errors.view(-1))
+        self.steps.mul_(block.rates)
+
+    def _start_slab(self, contexts: Array, products: Array, start: int) -> None:
+        """moves[r, t] = rate_r v_r . u_t where rows r and t are in one context, else 0; r from `start` on."""
+        slab, later = slice(start, start + SLAB_ROWS), slice(start, None)
+        n_slab = len(contexts[slab])
+        meets = torch.eq(contexts[slab, None], contexts[later], out=self.meets[:n_slab, later])
+        torch.mul(meets, products[slab, later], out=self.moves[:n_slab, later])
+
+
+def _visit(s: Array, errors: Array, steps: Array, motion: Array, energy: Array, block: _Block, rows: slice) -> None:
+    """Write the summed steps over the rates, and the squared errors, of all visits of a batch with logits s."""
+    errors.zero_()
+    steps.zero_()
+    for visit in range(max(block.times[rows])):
+        part = (block.visits[rows] - visit).clamp_(0, 1)
+        e = (s - steps * motion).clamp_(-block.max_logit, block.max_logit).sigmoid_() - block.targets[rows]
+        steps += part * e / (1 + block.damping * (energy + errors))
+        errors += part * e * e
+
+
+class _Guard:
+    """Which neurons could be clipped: `largest` (k, j) bounds their |weights|."""
+
+    def __init__(self, max_weight: float) -> None:
+        self.max_weight = max_weight
+        self.largest: Array | None = None
+
+    def clipped(self, weights: Array, meetings: _Meetings, steps: Array, directions: Array) -> Array | None:
+        """The neurons (of k * j) whose weights could reach the bound within the block; None for none."""
+        longest = directions.abs().amax(2).T.unsqueeze(2)  # (rows, groups, 1)
+        growth = (steps.abs() * longest).sum(0)
+        largest = (meetings.largest(weights) if self.largest is None else self.largest) + growth
+        clipped = None
+        if bool((largest > self.max_weight).any()):
+            largest = meetings.largest(weights) + growth
+            clipped = (largest > self.max_weight).flatten().nonzero().flatten()
+        self.largest = largest if meetings.of_all else None
+        return clipped
+
+
+def _learn_by_row(
+    weights: Array, energy: Array, block: _Block, chains: Array, neurons: Array, max_weight: float
+) -> Array:
+    """Learn a block for some neurons one row after the other, with the clip of every step; return their logits.
+
+    `chains` (rows, chosen neurons) are theirs.
+    """
+    n_rows, (n_outputs, n_neurons) = len(chains), weights.shape[:2]
+    weights = weights.flatten(0, 2)
+    group = neurons // (n_outputs * n_neurons // len(block.inputs))
+
+    def choose(array: Array) -> Array:  # as if each neuron were an output: (rows, k|1, 1) -> (rows, chosen neurons, 1)
+        return array.expand(n_rows, n_outputs, n_neurons).flatten(1)[:, neurons].unsqueeze(2)
+
+    motion = choose(block.motion())
+    block = block._replace(
+        targets=choose(block.targets),
+        rates=choose(block.rates),
+        visits=choose(torch.ones_like(block.rates) if block.visits is None else block.visits),
+        times=block.times or [1] * n_rows,
+    )
+    logits = weights.new_empty(n_rows, len(neurons), 1)
+    errors, steps = torch.empty_like(logits), torch.empty_like(logits)
+    for rows in _slices(n_rows, block.batch_size):
+        batch = range(n_rows)[rows]
+        for t in batch:
+            torch.linalg.vecdot(weights[chains[t]], block.inputs[group, t], out=logits[t, :, 0])
+        met = chains[rows].flatten()
+        _visit(logits[rows], errors[rows], steps[rows], motion[rows], energy[met].view_as(logits[rows]), block, rows)
+        energy.index_add_(0, met, errors[rows].flatten())
+        steps[rows] *= block.rates[rows]
+        for t in batch:
+            weights.index_add_(0, chains[t], steps[t] * block.directions[group, t], alpha=-1)
+        for t in batch:
+            weights[chains[t]] = weights[chains[t]].clamp_(-max_weight, max_weight)
+    return logits.squeeze(2)
