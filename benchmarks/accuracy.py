@@ -49,7 +49,7 @@ from sklearn_gln.__main__ import PIXEL_MAX, RowByRow
 from sklearn_gln.datasets import fetch_mnist
 
 CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
-PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "jax")
+PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax")
 
 # Pixels have one unit, and images of one digit are much alike: a common scale, cuts near the middle, full steps.
 ONE_PASS = {"base_predictor": "global", "offset_scale": 0.5, "learning_rate_init": 8.0}

@@ -8,12 +8,13 @@ Rows per second against the batch size and the width of the layers, as a picture
 
     python benchmarks/backends.py sizes --out backends.png
 
-Predicting 10,000 rows, against a bound: the gating product at the framework's own matrix-product rate, and the selected
-weight rows once at the rate at which the framework copies memory::
+Predicting 10,000 rows, against a bound: the gating product at the framework's matrix-product rate, and each selected
+weight row read from memory, at the best rate that one of the frameworks reaches::
 
     python benchmarks/backends.py predict
 
-Kernel launches and bytes of the form that runs on GPUs, counted as PyTorch's operations for 1,000 rows::
+A cost model of the form that runs on GPUs: kernel launches and bytes for 1,000 rows, counted as PyTorch's operations,
+and the time that this would take at given costs of a launch and a byte::
 
     python benchmarks/backends.py launches
 
@@ -55,7 +56,7 @@ SIZES = {
 }
 PREDICTED_ROWS = 10_000
 SQUARE_SIZE = 2048
-COPIED_BYTES = 2**28
+READ_BYTES = 2**28
 LAUNCH_ROWS = 1000
 STYLES = {
     "numba": {"color": "#0072B2", "marker": "o"},
@@ -81,6 +82,8 @@ def main(arguments=None):
         command.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
         command.add_argument("--device", help="of PyTorch, TensorFlow and JAX")
         command.add_argument("--out", metavar="FILE", help="picture to write")
+        command.add_argument("--launch-microseconds", type=float, default=5.0, help="cost model (%(default)s)")
+        command.add_argument("--gigabytes-per-second", type=float, default=3000.0, help="cost model (%(default)s)")
     options = parser.parse_args(arguments)
     results = {"environment": describe_machine(), "device": options.device}
     print_machine(results["environment"])
@@ -141,11 +144,7 @@ def sizes(options):
     curves = {}
     for name, values in SIZES.items():
         models = {
-            (backend, value): new(
-                backend,
-                options.device,
-                **PYGLN | ({name: value} if name == "batch_size" else {"layer_sizes": [value] * 2}),
-            )
+            (backend, value): new(backend, options.device, **PYGLN | changed(name, value))
             for value in values
             for backend in options.backends
         }
@@ -161,6 +160,10 @@ def sizes(options):
     if options.out:
         plot(curves, len(X), options.out)
     return {"n_rows": len(X), "values": SIZES, "rows_per_second": curves}
+
+
+def changed(name, value):
+    return {name: value} if name == "batch_size" else {"layer_sizes": (value, value)}
 
 
 def plot(curves, n_rows, path):
@@ -199,9 +202,10 @@ def predict(options):
             | {("rates", backend): partial(rates_of, backend, options.device) for backend in models},
             options.repeats,
         )
+        bandwidth = max(sample[1] for backend in models for sample in samples["rates", backend])
         for backend, model in models.items():
             operations, read = work_of(model, len(rows))
-            flops, bandwidth = (max(sample[i] for sample in samples["rates", backend]) for i in (0, 1))
+            flops = max(sample[0] for sample in samples["rates", backend])
             bound = operations / flops + read / bandwidth
             seconds = summarise(samples[backend])
             runs.append(
@@ -229,25 +233,20 @@ def work_of(model, n_rows):
 
 
 def rates_of(backend, device):
-    """A matrix product's operations and a copy's bytes read per second, in the framework, float64 as in gating."""
+    """Operations of a float64 matrix product, as in gating, and bytes of a sum of squares per second."""
     kernels = get_kernels(backend)
     rng = np.random.default_rng(0)
     with kernels.scope(device if kernels.ON_DEVICE else None):
         block = kernels.asarray(rng.standard_normal((SQUARE_SIZE, 1, SQUARE_SIZE)))
         matrix = kernels.asarray(rng.standard_normal((1, SQUARE_SIZE, SQUARE_SIZE)))
-        memory = kernels.asarray(np.ones(COPIED_BYTES // 4, np.float32))
+        memory = kernels.asarray(np.ones((READ_BYTES // 4096, 1, 1024), np.float32))
         seconds = []
-        for work in (lambda: kernels.precondition(block, matrix)[1], lambda: memory * 2.0):
-            finish(kernels, work())
+        for work in (partial(kernels.precondition, block, matrix), partial(kernels.precondition, memory, None)):
+            kernels.to_numpy(work()[1])  # which waits for work that frameworks do later
             start = perf_counter()
-            finish(kernels, work())
+            kernels.to_numpy(work()[1])
             seconds.append(perf_counter() - start)
-    return 2 * SQUARE_SIZE**3 / seconds[0], COPIED_BYTES / seconds[1]
-
-
-def finish(kernels, array):
-    """Wait for work that frameworks do later."""
-    kernels.to_numpy(array[:1])
+    return 2 * SQUARE_SIZE**3 / seconds[0], READ_BYTES / seconds[1]
 
 
 def launches(options):
@@ -264,8 +263,17 @@ def launches(options):
             if not function.is_view:
                 tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, torch.Tensor)]
                 self.n_launches += 1
-                self.n_bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+                self.n_bytes += bytes_of(tensors)
             return result
+
+    def bytes_of(tensors):
+        dense = [tensor for tensor in tensors if tensor.layout == torch.strided]
+        if len(dense) == len(tensors):
+            return sum(tensor.numel() * tensor.element_size() for tensor in dense)
+        # Sparse products read a weight row and a row of inputs for each place where they meet.
+        met = max(tensor.values().numel() for tensor in tensors if tensor.layout == torch.sparse_csr)
+        width = max((min(tensor.shape) for tensor in dense if tensor.ndim == 2), default=1)
+        return 2 * met * width * tensors[0].element_size()
 
     X, y = train_rows(options)
     seen, rows = slice(0, 2048), slice(2048, 2048 + LAUNCH_ROWS)
@@ -275,7 +283,17 @@ def launches(options):
         for task in ("learn", "predict"):
             with Count() as count:
                 model.partial_fit(X[rows], y[rows]) if task == "learn" else model.predict_proba(X[rows])
-            runs.append({"learner": learner, "task": task, "launches": count.n_launches, "GB": count.n_bytes / 1e9})
+            seconds = count.n_launches * options.launch_microseconds / 1e6
+            seconds += count.n_bytes / options.gigabytes_per_second / 1e9
+            runs.append(
+                {
+                    "learner": learner,
+                    "task": task,
+                    "launches": count.n_launches,
+                    "GB": count.n_bytes / 1e9,
+                    "modelled ms": 1e3 * seconds,
+                }
+            )
     print_table(runs)
     return {"n_rows": LAUNCH_ROWS, "runs": runs}
 

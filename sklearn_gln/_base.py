@@ -179,7 +179,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _features(self, X, kind):
         """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place."""
         kernels = get_kernels(self.backend)
-        if not (kernels.ON_DEVICE and kernels.owns(X)) or kind not in STAY_ON_DEVICE:
+        if not (kernels.ON_DEVICE and kernels.owns(X) and len(X.shape) == 2) or kind not in STAY_ON_DEVICE:
             return None, as_numpy(X)
         dtype = as_numpy(X[:0]).dtype
         if dtype not in ROWS["dtype"]:

@@ -16,14 +16,14 @@ from sklearn_gln import GLNClassifier, _base, _online, kernels
 from sklearn_gln._network import Network
 from tests.conftest import make_stream
 from tests.test_classifier import assert_refused
-from tests.test_kernels import INTERPRETED, NAMES
+from tests.test_kernels import INSTALLED, INTERPRETED, NAMES
 
 ON_DEVICE = [name for name in NAMES if name in ("torch", "tensorflow", "jax")]
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
 SMALL = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 0}
 CLASSES = [0, 1, 2]
 X, Y, WEIGHTS = make_stream(11, 2300)
-REFERENCE = "numpy" if INTERPRETED else "numba"
+REFERENCE = "numba" if "numba" in INSTALLED and not INTERPRETED else "numpy"
 CONVERSIONS = {
     "torch": ("torch", "Tensor", ("numpy", "__array__")),
     "tensorflow": ("tensorflow.python.framework.ops", "EagerTensor", ("numpy", "__array__")),

@@ -1,5 +1,6 @@
 """README.rst renders without a warning, and its code runs."""
 
+import importlib.util
 import re
 from pathlib import Path
 from textwrap import dedent
@@ -19,6 +20,8 @@ def test_code_runs():
     assert len(blocks) >= 3
     namespace = {}
     for code in blocks:  # in order, in one session: a reader goes on from block to block
+        if 'backend="torch"' in code and importlib.util.find_spec("torch") is None:
+            continue
         exec(compile(code, str(README), "exec"), namespace)
     assert namespace["search"].best_score_ > 0.9
     assert namespace["stream"].progressive_accuracy_ > 0.9
