@@ -180,7 +180,7 @@ def plot(curves, n_rows, path):
         panel.grid(color="0.9")
         panel.set_xlabel(name)
     figure.axes[0].set_ylabel("rows learned per second")
-    figure.axes[0].legend(frameon=False)
+    figure.axes[1].legend(frameon=False)
     figure.suptitle(f"plain learner, {n_rows:,} rows of 784 features, ten outputs")
     figure.savefig(path, dpi=200)
 

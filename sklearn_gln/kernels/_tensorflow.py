@@ -55,8 +55,7 @@ def _devices() -> Iterator[tuple[Any, int]]:
 def asarray(x: Array) -> Array:
     if not owns(x):
         return tf.convert_to_tensor(np.array(as_numpy(x)))  # TensorFlow may share the memory of what it is given
-    moved = tf.identity(x)
-    return x if moved.device == x.device else moved
+    return x if x.device == tf.zeros(()).device else tf.identity(x)
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -195,7 +194,7 @@ def bernoulli_learn(
     weights, energy = _in_place(weights), _in_place(energy)
     dtype, (n_outputs, n_neurons, n_contexts, n_inputs) = weights.dtype, weights.shape
     gradient = all(u is v for u, v in zip(inputs, directions, strict=True))
-    dense = batch_size == 1 and n_contexts <= min(MAX_DENSE_CONTEXTS, contexts.shape[0]) and n_inputs > 0
+    dense = batch_size <= BLOCK_ROWS and n_contexts <= min(MAX_DENSE_CONTEXTS, contexts.shape[0]) and n_inputs > 0
     n_rows = n_outputs * n_neurons * n_contexts
     with _reshaped(weights, (n_rows, n_inputs)) as weight_rows, _reshaped(energy, (n_rows,)) as energies:
         rows = _Rows(
@@ -375,9 +374,10 @@ def _learn_dense(rows: _Rows) -> Array:
     """As `_learn_in_runs`, with products of all weights, which takes fewer steps where contexts are few."""
     n_rows = tf.shape(rows.contexts, tf.int64)[0]
     n_lanes = rows.n_outputs * rows.n_neurons
+    block_rows = BLOCK_ROWS - BLOCK_ROWS % (rows.batch_size or (1,))[0]  # whole batches
 
     def learn_block(start: Array, logits: Array) -> tuple[Array, Array]:
-        stop = tf.minimum(start + BLOCK_ROWS, n_rows)
+        stop = tf.minimum(start + block_rows, n_rows)
         learned = _learn_block(rows.between(start, stop))
         return stop, tf.tensor_scatter_nd_update(logits, tf.range(start, stop)[:, None], learned)
 
@@ -412,7 +412,9 @@ def _learn_block(rows: _Rows) -> Array:
         rows.max_logit,
     )
     energies = tf.gather(energy, tf.cast(met, tf.int64) + first_row)
-    logits, steps, errors = _recursion(logits, energies, met, gram, scalars, BLOCK_ROWS, bool(rows.visits))
+    batch_size = tf.cast((rows.batch_size or (1,))[0], tf.int32)
+    several = bool(rows.visits)
+    logits, steps, errors = _recursion(logits, energies, met, gram, scalars, batch_size, BLOCK_ROWS, several)
     logits = tf.reshape(logits, (n_rows, n_lanes))
 
     def step() -> Array:
@@ -516,16 +518,17 @@ def _visit(logits: Array, energy: Array, of: _Scalars, several: bool) -> tuple[A
 @cache
 def _compiled_recursion(several: bool) -> Callable[..., tuple[Array, Array, Array]]:
     def recursion(
-        logits: Array, energy: Array, contexts: Array, products: Array, scalars: _Scalars
+        logits: Array, energy: Array, contexts: Array, products: Array, scalars: _Scalars, batch_size: Array
     ) -> tuple[Array, Array, Array]:
         n_rows = tf.shape(logits)[0]
         numbers = tf.range(n_rows)[:, None, None]
+        batches = numbers // batch_size
 
         def learn_row(
             row: Array, logits: Array, energy: Array, steps: Array, errors: Array
         ) -> tuple[Array, Array, Array, Array, Array]:
             step, error = _visit(logits[row], energy[row], scalars.map(lambda array: array[row]), several)
-            moved = (contexts == contexts[row]) & (numbers > row)
+            moved = (contexts == contexts[row]) & (batches > row // batch_size)
             logits -= tf.where(moved, step * products[row][..., None], 0)
             energy += tf.where(moved, error, 0)
             steps, errors = tf.where(numbers == row, step, steps), tf.where(numbers == row, error, errors)
@@ -539,7 +542,14 @@ def _compiled_recursion(several: bool) -> Callable[..., tuple[Array, Array, Arra
 
 
 def _recursion(
-    logits: Array, energy: Array, contexts: Array, products: Array, scalars: _Scalars, n_filled: int, several: bool
+    logits: Array,
+    energy: Array,
+    contexts: Array,
+    products: Array,
+    scalars: _Scalars,
+    batch_size: Array,
+    n_filled: int,
+    several: bool,
 ) -> tuple[Array, Array, Array]:
     """Logits (rows, groups, lanes) under the first weights to those before each row's step; steps; squared errors.
 
@@ -552,7 +562,8 @@ def _recursion(
         return tf.pad(array, [[0, extra] for extra in more])
 
     products = tf.pad(products, [[0, more[0]], [0, more[0]], [0, more[1]]])
-    results = _compiled_recursion(several)(fill(logits), fill(energy), fill(contexts), products, scalars.map(fill))
+    filled = (fill(logits), fill(energy), fill(contexts), products, scalars.map(fill))
+    results = _compiled_recursion(several)(*filled, batch_size)
     return tuple(result[:n_rows, :n_groups, :n_lanes] for result in results)
 
 
@@ -615,6 +626,7 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
             tf.zeros(lanes, tf.int32),
             tf.reshape(products, (shape[0], shape[0], lanes[1])),
             scalars.map(lambda array: tf.reshape(array, lanes)),
+            tf.constant(1),
             RUN_ROWS,
             bool(rows.visits),
         )
