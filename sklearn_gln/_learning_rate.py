@@ -70,6 +70,13 @@ class Preconditioner:
             preconditioner.groups = random_groups(n_base, n_groups, size)
         return preconditioner
 
+    def place(self, kernels: Kernels) -> None:
+        self.moment = kernels.asarray(self.moment)
+        self.matrix = None if self.matrix is None else kernels.asarray(self.matrix)
+        if self.groups is not None:
+            places, columns = self.groups
+            self.groups = kernels.asarray(places), kernels.asarray(columns)
+
     def update(self, kernels: Kernels, block: Array, sample_weight: Array | None, total_weight: float) -> None:
         self.moment = kernels.add_second_moment(self.moment, block, sample_weight, self.groups)
         self.weight += total_weight

@@ -103,6 +103,23 @@ class Layer:
             self.energy[outputs, neurons, made] = 0
         return self.rows(contexts)
 
+    def is_writable(self) -> bool:
+        """Whether learning can write the arrays, which memory-mapped files may forbid; of NumPy arrays only."""
+        arrays = (self.weights, self.energy, self.row_of, self.n_rows)
+        return all(array is None or array.flags.writeable for array in arrays)
+
+    def place(self, kernels: Kernels) -> None:
+        self.weights, self.energy = kernels.asarray(self.weights), kernels.asarray(self.energy)
+        if kernels.ON_DEVICE:
+            if self.row_of is not None:
+                row_of = kernels.asarray(self.row_of)
+                self.weights, self.energy = kernels.expand(self.weights, row_of), kernels.expand(self.energy, row_of)
+                self.row_of = self.n_rows = None
+        elif not self.is_writable():
+            self.weights, self.energy = self.weights.copy(), self.energy.copy()
+            if self.row_of is not None and self.n_rows is not None:
+                self.row_of, self.n_rows = self.row_of.copy(), self.n_rows.copy()
+
     def _keys(self, contexts: Array) -> Array:
         """Where the flat `row_of` has these contexts."""
         assert self.row_of is not None  # noqa: S101
@@ -125,36 +142,19 @@ class Network:
     base_preconditioner: Preconditioner | None  # of the base logits and the constant
 
     def place(self, kernels: Kernels) -> None:
-        """Have the arrays be those of a backend, on the device of its scope."""
+        """Have the arrays be those of a backend, on the device of its scope, and such that learning can write them."""
+        if not kernels.ON_DEVICE and kernels.owns(self.offsets) and all(layer.is_writable() for layer in self.layers):
+            return
         self.hyperplanes, self.offsets = map(kernels.asarray, (self.hyperplanes, self.offsets))
         for layer in self.layers:
-            layer.weights, layer.energy = (_writable(kernels.asarray(array)) for array in (layer.weights, layer.energy))
-            if layer.row_of is None:
-                continue
-            if kernels.ON_DEVICE:
-                row_of = kernels.asarray(layer.row_of)
-                layer.weights = kernels.expand(layer.weights, row_of)
-                layer.energy = kernels.expand(layer.energy, row_of)
-                layer.row_of = layer.n_rows = None
-            else:
-                layer.row_of, layer.n_rows = _writable(layer.row_of), _writable(layer.n_rows)
+            layer.place(kernels)
         for preconditioner in self.preconditioners:
-            preconditioner.moment = kernels.asarray(preconditioner.moment)
-            if preconditioner.matrix is not None:
-                preconditioner.matrix = kernels.asarray(preconditioner.matrix)
-            if preconditioner.groups is not None:
-                places, columns = preconditioner.groups
-                preconditioner.groups = kernels.asarray(places), kernels.asarray(columns)
+            preconditioner.place(kernels)
 
     @property
     def preconditioners(self) -> list[Preconditioner]:
         of_layers = (layer.preconditioner for layer in self.layers)
         return [item for item in (self.base_preconditioner, *of_layers) if item is not None]
-
-
-def _writable(array: Any) -> Any:
-    """A copy of what cannot be written, such as memory-mapped arrays: learning works in place."""
-    return array.copy() if isinstance(array, np.ndarray) and not array.flags.writeable else array
 
 
 def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:
