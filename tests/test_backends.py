@@ -396,6 +396,7 @@ def compilations(backend_name):
             functions = [item for item in gc.get_objects() if type(item).__name__ == "Function"]
             return sum(item.experimental_get_tracing_count() for item in functions if hasattr(item, "function_spec"))
 
+        gc.collect()  # what others left behind must not vanish in between
         before = traces()
         assert before
         yield lambda: traces() - before

@@ -355,6 +355,69 @@ def test_precondition_equals_naive(backend, seed, n, k, b, matrix, shared):
     assert_allclose(squares, expected[1], **TOLERANCE)
 
 
+# Against NumPy: what prepares the rows
+
+
+def rows_with_gaps(n, dtype, low=-3.0, high=3.0):
+    """Rows with missing values, a row of one value, a row without any, a feature without any."""
+    rng = np.random.default_rng(n)
+    rows = rng.uniform(low, high, size=(n, 5))
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    rows[0], rows[-1], rows[:, 4] = (low + high) / 2, np.nan, np.nan
+    return rows.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [3, 2048])  # compilers have other code for many rows
+def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
+    reference = registry.get_kernels("numpy")
+    rows, probabilities = rows_with_gaps(n, dtype), rows_with_gaps(n, dtype, 0.0, 1.0)
+    probabilities[1, :2] = 0.0, 1.0
+    rng = np.random.default_rng(1)
+    mean, inverse_deviation = rng.normal(size=5), np.append(rng.uniform(0.5, 2.0, size=4), 0.0)
+    weights, numbers = rng.choice([0.0, 0.5, 1.0, 3.0], size=n), rng.integers(n, size=7)
+    for name, arrays, options in [
+        ("standardize", (rows, mean, inverse_deviation), {"limit": 1.5}),
+        ("logit", (probabilities,), {"max_logit": 4.0}),
+        ("minmax_logit", (rows,), {"max_logit": 4.0}),
+        ("fill_missing", (rows,), {}),
+        ("column_moments", (rows, weights), {}),
+        ("base_block", (rows[:, :4], "float32", True), {}),
+        ("base_block", (rows[:, :4], "float64", False), {}),
+    ]:
+        got, wanted = call(backend, name, *arrays, **options), call(reference, name, *arrays, **options)
+        rounding = 1e-5 if dtype == np.float32 else 1e-9
+        for left, right in zip(*(it if isinstance(it, tuple) else (it,) for it in (got, wanted)), strict=True):
+            assert left.dtype == right.dtype, name
+            assert_allclose(left, right, rtol=rounding, atol=rounding, err_msg=name)
+    with backend.scope("cpu"):
+        taken = backend.take(backend.asarray(rows), numbers)
+        assert backend.owns(taken)
+        assert_array_equal(backend.to_numpy(taken), rows[numbers])
+        assert backend.extremes(backend.asarray(rows)) == reference.extremes(rows)
+        assert backend.extremes(backend.asarray(rows[:0])) == (0.0, 0.0)
+        infinite = np.where(rows == rows[0, 0], dtype(-np.inf), rows)
+        assert backend.extremes(backend.asarray(infinite))[0] == -np.inf
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
+    reference = registry.get_kernels("numpy")
+    rng = np.random.default_rng(2)
+    weights, energy = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4))
+    row_of = rng.integers(4, size=(1 if shared else 2, 3, 8)).astype(np.int32)
+    roots = rng.normal(size=(2, 9, 4))
+    moment = np.concatenate([roots.mT @ roots, np.zeros((1, 4, 4))])
+    for name, arguments in [
+        ("expand", (weights, row_of)),
+        ("expand", (energy, row_of)),
+        ("damped_inverse", (moment, 9.0, 0.0, "float64")),
+        ("damped_inverse", (moment, 9.0, 50.0, "float64")),
+    ]:
+        assert_allclose(call(backend, name, *arguments), call(reference, name, *arguments), rtol=1e-9, atol=1e-12)
+    assert call(backend, "damped_inverse", moment, 9.0, 0.0, "float32").dtype == np.float32
+
+
 # Laws
 
 
