@@ -252,15 +252,14 @@ def test_between_rows_in_and_logits_out_nothing_passes_through_numpy(backend_nam
         assert shapes - mean_logits <= allowed | {(0, n_features)}
 
 
-@needs_device_backend
-@pytest.mark.parametrize("backend_name", ON_DEVICE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_features_of_the_framework_are_learned_as_those_of_numpy(backend_name, device_of, dtype, method):
-    backend = kernels.get_kernels(backend_name)
+def test_features_of_the_framework_are_learned_as_those_of_numpy(backend, backend_name, device, dtype, method):
+    if not backend.ON_DEVICE:
+        pytest.skip(f"{backend_name} has no arrays of its own")
     rows = X[:700].astype(dtype)
-    params = {"early_stopping": True, "max_iter": 2, "device": device_of(backend)}
-    with backend.scope(params["device"]):
+    params = {"early_stopping": True, "max_iter": 2, "device": device}
+    with backend.scope(device):
         tensor = backend.asarray(rows)
     models = [new(backend_name, **params) for _ in range(2)]
     classes = {} if method == "fit" else {"classes": CLASSES}
@@ -270,20 +269,6 @@ def test_features_of_the_framework_are_learned_as_those_of_numpy(backend_name, d
     assert_array_equal(models[1].predict(tensor), models[0].predict(rows))
     for checked in (True, False):
         assert_allclose(models[1].predict_proba(tensor, check_input=checked), models[0].predict_proba(rows), rtol=1e-12)
-
-
-@pytest.fixture(params=DEVICES)
-def device_of(request):
-    """The name of the device, where a backend has it."""
-
-    def find(backend):
-        try:
-            with backend.scope(request.param):
-                return request.param
-        except ValueError:
-            return pytest.skip(f"{backend.__name__} has no device {request.param!r} here")
-
-    return find
 
 
 @needs_device_backend
