@@ -25,15 +25,12 @@ a first chunk, learned by a model that is thrown away, pays for compilation and 
 """
 
 import argparse
-import ast
 import json
-import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from common import PRESETS, add_param_option, environment, positive_float, positive_int
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
@@ -44,30 +41,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from sklearn_gln import GLNClassifier, __version__
+from sklearn_gln import GLNClassifier
 from sklearn_gln.__main__ import PIXEL_MAX, RowByRow
 from sklearn_gln.datasets import fetch_mnist
 
 CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
-PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax")
-
-# Pixels have one unit, and images of one digit are much alike: a common scale, cuts near the middle, full steps.
-ONE_PASS = {"base_predictor": "global", "offset_scale": 0.5, "learning_rate_init": 8.0}
-PYGLN = {
-    "layer_sizes": (16, 16),
-    "context_dim": 4,
-    "aggregation": "neuron",
-    "skip": False,
-    "base_predictor": "minmax",
-    "halfspaces": "raw_gaussian",
-    "share_halfspaces": False,
-    "learning_rate": "constant",
-    "learning_rate_init": 1e-4,
-    "eps": 1e-3,
-    "max_weight": 5.0,
-    "initial_weights": "uniform",
-}
-PRESETS = {"default": {}, "one-pass": ONE_PASS, "pygln": PYGLN}
 
 
 def main(arguments=None):
@@ -105,17 +83,6 @@ def add_data_options(parser):
     )
 
 
-def add_param_option(parser):
-    parser.add_argument(
-        "--param",
-        type=parse_param,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of GLNClassifier, over a preset's; may be given several times",
-    )
-
-
 def add_model_options(parser):
     parser.add_argument("--preset", choices=PRESETS, default="default", help="named parameters (%(choices)s)")
     add_param_option(parser)
@@ -128,35 +95,6 @@ def add_run_options(parser):
     parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
-
-
-def parse_param(text):
-    """('context_dim', 4) of "context_dim=4"; what is no Python literal stays a string."""
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, such as context_dim=4")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def positive_int(text):
-    return _positive(int, text)
-
-
-def positive_float(text):
-    return _positive(float, text)
-
-
-def _positive(kind, text):
-    try:
-        number = kind(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive {kind.__name__}")
-    return number
 
 
 def evaluate(options):
@@ -338,25 +276,6 @@ def summarise(runs):
         values = [run["epochs"][-1][name] for run in runs]
         summary[name] = {"mean": float(np.mean(values)), "min": min(values), "max": max(values)}
     return {"seeds": len(runs), **summary}
-
-
-def environment():
-    """Versions of what takes part, and the machine."""
-    return {
-        "python": platform.python_version(),
-        "sklearn_gln": __version__,
-        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cores": os.cpu_count(),
-    }
-
-
-def installed_version(package):
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def print_scores(seed, scores):

@@ -28,12 +28,10 @@ from functools import partial
 from time import perf_counter
 
 import numpy as np
-from accuracy import ONE_PASS, PYGLN
-from sklearn.base import clone
-from speed import (
+from common import (
     DIGITS,
-    add_command,
-    add_data_options,
+    ONE_PASS,
+    PYGLN,
     describe_machine,
     measure_in_turn,
     print_machine,
@@ -41,8 +39,9 @@ from speed import (
     ratio,
     seconds_of,
     summarise,
-    touch_memory,
 )
+from sklearn.base import clone
+from speed import add_command, add_data_options, touch_memory
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.datasets import fetch_mnist

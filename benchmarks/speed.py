@@ -30,8 +30,6 @@ update of weights that never leave the L1 cache, divided by the number of cores.
 import argparse
 import importlib.util
 import json
-import os
-import platform
 import resource
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -43,15 +41,29 @@ from time import perf_counter
 
 import numba
 import numpy as np
-from accuracy import ONE_PASS, PRESETS, PYGLN, environment, positive_int
+from common import (
+    DIGITS,
+    ONE_PASS,
+    PRESETS,
+    PYGLN,
+    compare,
+    describe_machine,
+    measure_in_turn,
+    positive_int,
+    print_machine,
+    print_table,
+    ratio,
+    seconds_of,
+    show,
+    summarise,
+)
 from joblib import cpu_count
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import scale
-from threadpoolctl import threadpool_info, threadpool_limits
-from tqdm import tqdm
+from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln._network import infer, init_network, learn
@@ -62,7 +74,6 @@ from sklearn_gln.kernels import get_kernels, in_tasks
 BACKENDS = ("numba", "numpy")
 HOST = get_kernels("numpy")
 RECORDED_OPTIONS = ("rows", "repeats", "backends", "n_jobs", "loop_rows", "preset")  # none names a file
-DIGITS = np.arange(10)
 WARM_UP_ROWS = 2048
 
 PRODUCT_ROWS = (1024, 2048, 4096, 8192, 16384)  # block sizes tried for the gating product
@@ -147,40 +158,6 @@ def add_command(subparsers, run, summary):
 def add_data_options(parser):
     parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
     parser.add_argument("--rows", type=positive_int, metavar="N", help="only N training images")
-
-
-# Measuring
-
-
-def measure_in_turn(measures, repeats):
-    """Call the functions one after the other, `repeats` times over; what each returned, as a list, by name."""
-    samples = {name: [] for name in measures}
-    with tqdm(total=repeats * len(measures), leave=False, disable=None) as bar:
-        for _ in range(repeats):
-            for name, measure in measures.items():
-                bar.set_postfix_str(str(name), refresh=True)
-                samples[name].append(measure())
-                bar.update()
-    return samples
-
-
-def summarise(values):
-    return {"min": min(values), "median": float(np.median(values)), "all": list(values)}
-
-
-def ratio(above, below):
-    return {key: above[key] / below[key] for key in ("min", "median")}
-
-
-def compare(samples, above, below):
-    """The ratio of two entries; None where the first was not measured."""
-    return ratio(summarise(samples[above]), summarise(samples[below])) if above in samples else None
-
-
-def seconds_of(function, *arguments, **keywords):
-    start = perf_counter()
-    function(*arguments, **keywords)
-    return perf_counter() - start
 
 
 def touch_memory(layer_sizes, context_dim, n_inputs, n_outputs):
@@ -636,9 +613,6 @@ def plot_scaling(curves, base, repeats, path):
     figure.savefig(path, dpi=200)
 
 
-# The machine, and printing
-
-
 # Subcommand single
 
 
@@ -731,39 +705,6 @@ def cold_seconds(X, y, rows_per_call):
     return perf_counter() - start
 
 
-def describe_machine():
-    """Versions, processor, BLAS, and how busy the machine was before the run."""
-    blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    return {
-        **environment(),
-        "cpu": cpu_model(),
-        "usable_cores": cpu_count(),
-        "blas": [{key: value for key, value in info.items() if key != "filepath"} for info in blas],
-        "load_average": os.getloadavg(),
-    }
-
-
-def cpu_model():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def print_machine(machine):
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    print(f"sklearn_gln {machine['sklearn_gln']}, Python {machine['python']}, {packages}")
-    print(f"{machine['cpu']}, {machine['usable_cores']} cores, load average {machine['load_average'][0]:.1f}")
-    for blas in machine["blas"]:
-        print(
-            f"{blas['internal_api']} {blas['version']} for {blas.get('architecture')}, {blas['num_threads']} threads "
-            f"({blas['prefix']})"
-        )
-
-
 def print_floor(floor):
     share = floor["gating_gflops"] / floor["square_gflops"]
     verdict = "fair" if floor["fair"] else f"not fair: below {FAIR_SHARE:.0%}, repeat on a quiet machine"
@@ -792,23 +733,6 @@ def print_plain(runs):
         }
         for run in runs
     )
-
-
-def print_table(rows, form=".2f"):
-    """Print dicts of the same keys; a summary shows as "min (median)"."""
-    rows = list(rows)
-    cells = [list(rows[0]), *([show(value, form) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def show(value, form=".2f"):
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        return f"{value['min']:{form}} ({value['median']:{form}})"
-    return format(value, form) if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

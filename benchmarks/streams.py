@@ -28,7 +28,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from accuracy import PACKAGES, add_param_option, environment, installed_version, positive_int
+from common import PACKAGES, add_param_option, environment, installed_version, positive_int
 from river import compose, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
 from river.datasets import synth
 from scipy.stats import rankdata

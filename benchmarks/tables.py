@@ -36,7 +36,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from accuracy import add_param_option, environment, installed_version, parse_param, positive_int
+from common import add_param_option, environment, installed_version, parse_param, positive_int
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.datasets import make_classification
