@@ -26,11 +26,15 @@ a first chunk, learned by a model that is thrown away, pays for compilation and 
 
 import argparse
 import json
+from functools import partial
+from math import ceil
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import PRESETS, add_param_option, environment, positive_float, positive_int
+from common import PRESETS, RESULTS, add_param_option, environment, positive_float, positive_int, run_tasks
+from experiments import EXPERIMENTS, draw_experiment, make_model, make_tasks, print_experiment
+from joblib import cpu_count
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
@@ -52,7 +56,7 @@ def main(arguments=None):
     """Run the subcommand that the arguments name; returns its results, as written to --json."""
     options = build_parser().parse_args(arguments)
     results = options.run(options)
-    if options.json:
+    if getattr(options, "json", None):
         options.json.write_text(json.dumps(results, indent=2, default=str) + "\n")
     return results
 
@@ -70,7 +74,20 @@ def build_parser():
     digits_parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
     digits_parser.add_argument("--picture", type=Path, metavar="FILE", help="draw progressive accuracy along the pass")
     digits_parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
+    for name, experiment in {**EXPERIMENTS, "all": None}.items():
+        summary = experiment.title if experiment else "all experiments, one after the other"
+        experiment_parser = subparsers.add_parser(name, help=summary)
+        experiment_parser.set_defaults(run=run_experiments, names=[name] if experiment else list(EXPERIMENTS))
+        add_experiment_options(experiment_parser)
     return parser
+
+
+def add_experiment_options(parser):
+    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
+    parser.add_argument("--runs", type=positive_int, default=10, metavar="N", help="seeds (%(default)s; slow ones 3)")
+    parser.add_argument("--jobs", type=positive_int, default=cpu_count(), metavar="N", help="processes (one a core)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows, 2 runs, no large networks: minutes")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for results (benchmarks/results; quick/ in it)")
 
 
 def add_data_options(parser):
@@ -104,7 +121,10 @@ def evaluate(options):
     runs = []
     for seed in options.seeds:
         model = GLNClassifier(**{"random_state": seed, **params})
-        runs.append(run_once(model, X, X_test, y, y_test, seed=seed, epochs=options.epochs, quiet=options.quiet))
+        checkpoints = [*range(1, ceil(options.epochs)), options.epochs]
+        report = None if options.quiet else f"seed {seed}"
+        run = run_once(model, X, X_test, y, y_test, seed=seed, checkpoints=checkpoints, report=report)
+        runs.append({"seed": seed, **run})
     summary = summarise(runs)
     print_summary(summary, options.epochs)
     return {
@@ -141,6 +161,27 @@ def digits(options):
     if options.picture:
         draw_streams(hits, options.picture)
     return {"seeds": options.seeds, "folds": folds, "progressive": progressive, "environment": environment()}
+
+
+def run_experiments(options):
+    """Experiments of `experiments.py`: their records, each written to a JSON file with a picture beside it."""
+    folder = options.out or RESULTS / ("quick" if options.quick else "")
+    data = load_mnist(folder=options.mnist)
+    records = {}
+    for name in options.names:
+        experiment, path = EXPERIMENTS[name], folder / f"{name.replace('-', '_')}.json"
+        tasks = make_tasks(experiment, n_runs=options.runs, quick=options.quick)
+        n_jobs = 1 if experiment.timed else options.jobs
+        records[name] = run_tasks(partial(run_task, data), tasks, path, n_jobs=n_jobs)
+        print_experiment(experiment, records[name])
+        draw_experiment(experiment, records[name], path.with_suffix(".png"))
+    return records
+
+
+def run_task(data, *, learner, params, seed, train_rows, checkpoints, **_):
+    X, X_test, y, y_test = data
+    model = make_model(learner, params, seed)
+    return run_once(model, X[:train_rows], X_test, y[:train_rows], y_test, seed=seed, checkpoints=checkpoints)
 
 
 def cross_validate_once(model, X, y, seed):
@@ -181,14 +222,18 @@ def draw_streams(hits, path):
 
 def load_data(options):
     """X, X_test (n, 784) and y, y_test (n,): digits, or with --digit whether it is this one."""
-    X, y = fetch_mnist(subset="train", deskew=not options.raw, folder=options.mnist, return_X_y=True)
+    X, X_test, y, y_test = load_mnist(folder=options.mnist, deskew=not options.raw)
     if options.validate:
         X, X_test, y, y_test = train_test_split(X, y, test_size=options.validate, shuffle=False)
-    else:
-        X_test, y_test = fetch_mnist(subset="test", deskew=not options.raw, folder=options.mnist, return_X_y=True)
     if options.digit is not None:
         y, y_test = y == options.digit, y_test == options.digit
     return X[: options.train_rows], X_test, y[: options.train_rows], y_test
+
+
+def load_mnist(**options):
+    """X, X_test, y, y_test."""
+    (X, y), (X_test, y_test) = (fetch_mnist(subset=name, return_X_y=True, **options) for name in ("train", "test"))
+    return X, X_test, y, y_test
 
 
 def model_params(options):
@@ -198,25 +243,28 @@ def model_params(options):
     return {**PRESETS[options.preset], **given, **dict(options.param)}
 
 
-def run_once(model, X, X_test, y, y_test, *, seed, epochs, quiet):
-    """Train a new model epoch by epoch; the test scores after each."""
+def run_once(model, X, X_test, y, y_test, *, seed, checkpoints, report=None):
+    """Train a new model; the scores at each checkpoint, which is a number of epochs such as 0.1 or 2."""
     classes = np.unique(np.concatenate([y, y_test]))
-    warm_up_seconds = warm_up(model, X, X_test, y, classes)
-    if not quiet:
-        print(f"seed {seed}: warm-up {warm_up_seconds:.1f} s")
+    warm_up_seconds = warm_up(model, X, X_test, y, classes) if isinstance(model, GLNClassifier) else 0.0
     rng = np.random.default_rng(seed)
-    scores, seconds, done = [], 0.0, 0.0
-    for n_rows in rows_of_epochs(len(X), epochs):
-        order = rng.permutation(len(X))[:n_rows]
-        if done:
-            seconds += learn_again(model, X[order], y[order])
-        else:
-            seconds += learn_rows(model, X, y, order, classes, label=f"seed {seed}", quiet=quiet)
-        done += n_rows / len(X)
-        scores.append({"epoch": done, "seconds": seconds, **score(model, X_test, y_test)})
-        if not quiet:
-            print_scores(seed, scores[-1])
-    return {"seed": seed, "warm_up_seconds": warm_up_seconds, "epochs": scores}
+    scores, seconds, learned = [], 0.0, 0
+    for checkpoint in checkpoints:
+        goal = max(1, round(checkpoint * len(X)))
+        while learned < goal:
+            epoch, start = divmod(learned, len(X))
+            if start == 0:
+                order = rng.permutation(len(X))
+            rows = order[start : start + goal - learned]
+            if epoch and isinstance(model, GLNClassifier):
+                seconds += learn_again(model, X[rows], y[rows])
+            else:
+                seconds += learn_rows(model, X, y, rows, classes, label=report)
+            learned += len(rows)
+        scores.append({"epoch": learned / len(X), "seconds": seconds, **score(model, X_test, y_test)})
+        if report:
+            print_scores(report, scores[-1])
+    return {"warm_up_seconds": warm_up_seconds, "epochs": scores}
 
 
 def warm_up(model, X, X_test, y, classes):
@@ -228,29 +276,22 @@ def warm_up(model, X, X_test, y, classes):
     return perf_counter() - start
 
 
-def rows_of_epochs(n_rows, epochs):
-    """The number of rows of each epoch, the last of which may be a part: [100, 100, 50] for 100 rows, 2.5 epochs."""
-    total = max(1, round(n_rows * epochs))
-    return [min(n_rows, total - start) for start in range(0, total, n_rows)]
-
-
-def learn_rows(model, X, y, order, classes, *, label, quiet):
-    """Learn new rows in this order, in chunks; the seconds it takes."""
+def learn_rows(model, X, y, order, classes, *, label):
+    """Learn rows in this order by `partial_fit`, in chunks, under a progress bar if it has a label; the seconds."""
     seconds = 0.0
-    with tqdm(total=len(order), desc=label, unit="row", disable=quiet, leave=False) as bar:
+    with tqdm(total=len(order), desc=label, unit="row", disable=label is None, leave=False) as bar:
         for start in range(0, len(order), CHUNK_ROWS):
             rows = order[start : start + CHUNK_ROWS]
             X_chunk, y_chunk = X[rows], y[rows]
             before = perf_counter()
             model.partial_fit(X_chunk, y_chunk, classes=classes)
             seconds += perf_counter() - before
-            bar.set_postfix_str(f"progressive accuracy {model.progressive_accuracy_:.2%}", refresh=False)
             bar.update(len(rows))
     return seconds
 
 
 def learn_again(model, X, y):
-    """Seconds for another epoch over rows that were learned before."""
+    """Seconds for another epoch of GLNClassifier over rows that were learned before."""
     model.set_params(warm_start=True, max_iter=1, shuffle=False)
     before = perf_counter()
     model.fit(X, y)
@@ -258,15 +299,17 @@ def learn_again(model, X, y):
 
 
 def score(model, X_test, y_test):
-    """Test scores, and the model's own progressive ones since its first row."""
+    """Test scores, and GLNClassifier's own progressive ones since its first row."""
     probabilities = model.predict_proba(X_test)
     predictions = model.classes_[probabilities.argmax(axis=1)]
-    return {
+    scores = {
         "test_accuracy": float(accuracy_score(y_test, predictions)),
         "test_log_loss": float(log_loss(y_test, probabilities, labels=model.classes_)),
-        "progressive_accuracy": float(model.progressive_accuracy_),
-        "progressive_loss": float(model.progressive_loss_),
     }
+    if isinstance(model, GLNClassifier):
+        scores["progressive_accuracy"] = float(model.progressive_accuracy_)
+        scores["progressive_loss"] = float(model.progressive_loss_)
+    return scores
 
 
 def summarise(runs):
@@ -278,9 +321,9 @@ def summarise(runs):
     return {"seeds": len(runs), **summary}
 
 
-def print_scores(seed, scores):
+def print_scores(label, scores):
     print(
-        f"seed {seed}, epoch {scores['epoch']:.4g}: test accuracy {scores['test_accuracy']:.2%}, "
+        f"{label}, epoch {scores['epoch']:.4g}: test accuracy {scores['test_accuracy']:.2%}, "
         f"test log-loss {scores['test_log_loss']:.4f}, "
         f"progressive accuracy {scores['progressive_accuracy']:.2%}, {scores['seconds']:.1f} s"
     )

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sklearn_gln import __version__
 
 PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax")
+RESULTS = Path(__file__).parent / "results"
 DIGITS = np.arange(10)
 
 # Pixels have one unit, and images of one digit are much alike: a common scale, cuts near the middle, full steps.
@@ -99,6 +100,7 @@ def run_tasks(function, tasks, path, *, n_jobs=1):
     a run that was stopped goes on where it was. Tasks and results are dicts of what JSON can hold. With n_jobs > 1
     tasks run side by side in processes, each on its share of the cores.
     """
+    tasks = json.loads(json.dumps(tasks))  # as they will be read again
     content = json.loads(path.read_text()) if path.exists() else {"records": []}
     records = content["records"]
     left = [task for task in tasks if _record_of(task, records) is None]
@@ -239,7 +241,9 @@ def show(value, form=".2f"):
 
 
 def draw_band(ax, x, runs, style, label):
-    """The mean of the runs (n_runs, len(x)) as a line, lowest to highest as a band."""
-    runs = np.asarray(runs)
-    ax.plot(x, runs.mean(axis=0), **style, markersize=4, label=f"{label} ({len(runs)} runs)")
-    ax.fill_between(x, runs.min(axis=0), runs.max(axis=0), color=style["color"], alpha=0.2, linewidth=0)
+    """The mean of the runs at each x as a line, lowest to highest as a band; places may have more runs than others."""
+    counts = sorted({len(values) for values in runs})
+    label = f"{label} ({' to '.join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))} runs)"
+    ax.plot(x, [np.mean(values) for values in runs], **style, markersize=4, label=label)
+    low, high = [min(values) for values in runs], [max(values) for values in runs]
+    ax.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
