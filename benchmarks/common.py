@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from sklearn_gln import __version__
 
-PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax")
+PACKAGES = (
+    "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "river", "vowpalwabbit"
+)  # fmt: skip
 DIGITS = np.arange(10)
 
 # Pixels have one unit, and images of one digit are much alike: a common scale, cuts near the middle, full steps.

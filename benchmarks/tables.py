@@ -36,7 +36,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import add_param_option, environment, installed_version, parse_param, positive_int
+from common import add_param_option, environment, parse_param, positive_int
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.datasets import make_classification
@@ -348,7 +348,7 @@ def compare(options, models):
         "means": {group: over_sets(sets) for group, sets in means.items()},
         "better": {group: count_better(sets) for group, sets in means.items()},
         "warnings": [{"model": name, "warning": kind, "fits": count} for (name, kind), count in warned.items()],
-        "environment": describe_environment(),
+        "environment": environment(),
     }
 
 
@@ -445,12 +445,6 @@ def count_better(sets):
 
 def describe(X, y):
     return {"rows": len(X), "features": X.shape[1], "classes": int(y.max() + 1)}
-
-
-def describe_environment():
-    described = environment()
-    described["packages"]["river"] = installed_version("river")
-    return described
 
 
 # Printing, as tables of reStructuredText
