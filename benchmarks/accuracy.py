@@ -31,6 +31,7 @@ from time import perf_counter
 
 import numpy as np
 from common import PRESETS, add_param_option, environment, positive_float, positive_int
+from context_functions import CONTEXT_FUNCTIONS
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
@@ -88,6 +89,9 @@ def add_model_options(parser):
     add_param_option(parser)
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help="rows that one step learns from")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads")
+    parser.add_argument(
+        "--context-function", choices=CONTEXT_FUNCTIONS, default="halfspaces", help="what gates (%(default)s)"
+    )
 
 
 def add_run_options(parser):
@@ -103,7 +107,7 @@ def evaluate(options):
     params = model_params(options)
     runs = []
     for seed in options.seeds:
-        model = GLNClassifier(**{"random_state": seed, **params})
+        model = CONTEXT_FUNCTIONS[options.context_function](**{"random_state": seed, **params})
         runs.append(run_once(model, X, X_test, y, y_test, seed=seed, epochs=options.epochs, quiet=options.quiet))
     summary = summarise(runs)
     print_summary(summary, options.epochs)
