@@ -83,7 +83,7 @@ ABLATIONS = (  # each a change of GLNClassifier's parameters, in the form of --p
     "layer_sizes=(50,)",
     "learning_rate=constant learning_rate_init=0.01",
 )
-POINTS_CONTEXT_DIMS = (4, 8)  # of other context functions, beside halfspaces with as many contexts
+POINTS_CONTEXT_DIMS = (3, 4, 8)  # of other context functions: their best, and as many contexts as halfspaces have
 
 
 def main(arguments=None):
