@@ -33,6 +33,7 @@ from time import perf_counter
 
 import numpy as np
 from common import PRESETS, RESULTS, add_param_option, environment, positive_float, positive_int, run_tasks
+from context_functions import CONTEXT_FUNCTIONS
 from experiments import EXPERIMENTS, draw_experiment, make_model, make_tasks, print_experiment
 from joblib import cpu_count
 from sklearn.base import clone
@@ -105,6 +106,9 @@ def add_model_options(parser):
     add_param_option(parser)
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help="rows that one step learns from")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads")
+    parser.add_argument(
+        "--context-function", choices=CONTEXT_FUNCTIONS, default="halfspaces", help="what gates (%(default)s)"
+    )
 
 
 def add_run_options(parser):
@@ -120,7 +124,7 @@ def evaluate(options):
     params = model_params(options)
     runs = []
     for seed in options.seeds:
-        model = GLNClassifier(**{"random_state": seed, **params})
+        model = CONTEXT_FUNCTIONS[options.context_function](**{"random_state": seed, **params})
         checkpoints = [*range(1, ceil(options.epochs)), options.epochs]
         report = None if options.quiet else f"seed {seed}"
         run = run_once(model, X, X_test, y, y_test, seed=seed, checkpoints=checkpoints, report=report)

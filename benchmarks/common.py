@@ -16,7 +16,9 @@ from tqdm import tqdm
 
 from sklearn_gln import __version__
 
-PACKAGES = ("scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax")
+PACKAGES = (
+    "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "river", "vowpalwabbit"
+)  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 DIGITS = np.arange(10)
 

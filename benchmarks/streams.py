@@ -2,109 +2,166 @@
 
 All streams and models; needs river, and Vowpal Wabbit if it shall take part (`pip install river vowpalwabbit`)::
 
-    python benchmarks/streams.py --json streams.json
+    python benchmarks/streams.py --jobs 2 --json streams.json --picture streams.png
 
-Two models on two streams that change in the middle, 10,000 rows, three seeds::
+The same in little; the real streams only, at most 5,000 rows of each, three seeds::
 
-    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --rows 10000 --seeds 0 1 2
+    python benchmarks/streams.py --quick
+    python benchmarks/streams.py --streams real --rows 5000 --seeds 0 1 2
 
-One parameter of GLNClassifier changed::
+Two models on two streams that change in the middle, one parameter of GLNClassifier changed::
 
-    python benchmarks/streams.py --models GLN --param context_dim=6
+    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=auto
 
-The table gives average ranks (1 is best) over the stationary and over the drifting streams, in log-loss (probabilities
-clipped to [1e-6, 1 - 1e-6], 0 for classes not seen yet), accuracy, accuracy on the last quarter, and, where a stream
-changes at known rows, accuracy on the tenth of the stream after each change. Models run with their libraries' defaults,
-one row at a time, on features scaled by running moments where they need it. Real streams are shorter than --rows
-where they have fewer.
+Streams are real (all that ship with scikit-learn and river as classification with one label; of yeast's labels the
+first), synthetic without change, or synthetic and drifting. Real ones are read whole and, where a package has them in
+the order of their classes, shuffled by the seed; synthetic ones are made by it. A table for each group gives means and
+average ranks (1 is best; scores are means over seeds) in log-loss (probabilities clipped to [1e-6, 1 - 1e-6], 0 for
+classes not seen yet), accuracy, accuracy on the last quarter, and, where a stream changes at known rows, accuracy on
+the tenth of the stream after each change. Models run with their libraries' defaults, one row at a time, on features
+scaled by running moments where they need it; PA is SGDClassifier's passive-aggressive learner, which gives no
+probabilities and so has no log-loss. Seconds are for 1,000 rows, on one thread, in one process; each model first learns
+300 rows that are not timed, because it may have to be compiled.
+
+With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
 
 import argparse
 import importlib.util
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-from common import PACKAGES, add_param_option, environment, installed_version, positive_int
-from river import compose, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
-from river.datasets import synth
-from scipy.stats import rankdata
-from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_classification
+import pandas as pd
+from common import add_param_option, positive_int, run_tasks
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
 
+try:
+    from river import compose, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
+    from river.datasets import synth
+except ImportError as error:
+    raise SystemExit(f"Streams and models come from river ({error}); install it with `pip install river`.") from error
+
 MIN_PROBABILITY = 1e-6
-CURVE_POINTS = 40  # parts of a stream whose accuracy is recorded
-SCORES = ("log_loss", "accuracy", "last_quarter", "after_change")
+WARM_UP_ROWS = 300
+SYNTHETIC_ROWS = 5000
+QUICK_ROWS = 400
+SCORES = {
+    "log_loss": "log-loss",
+    "accuracy": "accuracy",
+    "last_quarter": "last quarter",
+    "after_change": "after change",
+}
 
 
 @dataclass
 class Stream:
-    """Rows in order; `changes` are the rows where the concept changes at once, `drifting` says whether it changes."""
+    """Rows in order; `changes` are the rows where the concept changes at once."""
 
     X: np.ndarray  # (n, n_features)
     y: np.ndarray  # (n,): class numbers
     n_classes: int
-    drifting: bool = False
     changes: tuple[int, ...] = ()
+
+    def head(self, n_rows):
+        return replace(self, X=self.X[:n_rows], y=self.y[:n_rows], changes=())
 
 
 def main(arguments=None):
+    """Run what the arguments ask for; returns a record for each stream, model and seed."""
     options = build_parser().parse_args(arguments)
-    models = {name: make for name, make in MODELS.items() if name in options.models}
-    warm_up(options.param)
-    runs = []
-    for name in options.streams:
-        for seed in options.seeds:
-            stream = STREAMS[name](options.rows, seed)
-            for model, learn in models.items():
-                params = dict(options.param) if model == "GLN" else {}
-                runs.append({"stream": name, "model": model, "seed": seed, **run_once(stream, learn, seed, params)})
-        print_stream(name, [run for run in runs if run["stream"] == name])
-    ranks = {kind: average_ranks(runs, drifting) for kind, drifting in (("stationary", False), ("drifting", True))}
-    print_ranks(ranks)
-    results = {
-        "rows": options.rows,
-        "seeds": options.seeds,
-        "params": dict(options.param),
-        "runs": runs,
-        "ranks": ranks,
-        "environment": {**environment(), "packages": versions()},
-    }
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1, default=str) + "\n")
-    return results
+    with TemporaryDirectory() as folder:
+        path = options.json or Path(folder, "streams.json")
+        records = run_tasks(run_once, make_tasks(options), path, n_jobs=options.jobs)
+    frame = pd.DataFrame(records)
+    for group, of_group in frame.groupby("group", sort=False):
+        print_group(group, of_group)
+    if options.jobs > 1:
+        print(f"\nSeconds are those of {options.jobs} processes side by side.")
+    if options.picture:
+        draw(frame, options.picture)
+    return records
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    available = [name for name in MODELS if name != "VW" or importlib.util.find_spec("vowpalwabbit")]
-    parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS), metavar="NAME", help="all")
-    parser.add_argument("--models", nargs="+", choices=available, default=available, metavar="NAME", help="all")
-    parser.add_argument("--rows", type=positive_int, default=5000, metavar="N", help="of each stream (%(default)s)")
+    models = [name for name in MODELS if name != "VW" or importlib.util.find_spec("vowpalwabbit")]
+    streams = [*STREAMS, *(name for group in STREAMS.values() for name in group)]
+    parser.add_argument(
+        "--streams", nargs="+", choices=streams, default=STREAMS, metavar="NAME", help="or groups of streams (all)"
+    )
+    parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="NAME", help="all")
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--rows", type=positive_int, metavar="N", help=f"at most (real: all, others: {SYNTHETIC_ROWS:,})")
+    rows.add_argument("--quick", action="store_const", dest="rows", const=QUICK_ROWS, help=f"--rows {QUICK_ROWS}")
     parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
     add_param_option(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
+    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="processes (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="records, versions and cores")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw log-loss and errors on each stream")
     return parser
 
 
-def versions():
-    return {name: found for name in (*PACKAGES, "river", "vowpalwabbit") if (found := installed_version(name))}
+def make_tasks(options):
+    """What `run_once` takes, for each stream, model and seed."""
+    params = json.loads(json.dumps(dict(options.param)))  # tuples would come back from the file as lists
+    return [
+        {"group": group, "stream": stream, "model": model, "seed": seed, "rows": options.rows}
+        | ({"params": params} if model == "GLN" else {})
+        for group in STREAMS
+        for stream in STREAMS[group]
+        if {group, stream} & set(options.streams)
+        for seed in options.seeds
+        for model in MODELS
+        if model in options.models
+    ]
 
 
-def warm_up(param):
-    """Have kernels compiled before anything is timed."""
-    rng = np.random.default_rng(0)
-    for n_classes in (2, 3):
-        learn_gln(Stream(rng.normal(size=(300, 5)), np.arange(300) % n_classes, n_classes), 0, **dict(param))
+def run_once(group, stream, model, seed, rows, params=None):
+    """Scores and seconds of one model on at most this many rows of a stream; None: of a real one all."""
+    made = STREAMS[group][stream](rows or (None if group == "real" else SYNTHETIC_ROWS), seed)
+    learn, params = MODELS[model], params or {}
+    with threadpool_limits(1):
+        learn(made.head(WARM_UP_ROWS), seed, **params)
+        start = perf_counter()
+        predictions = learn(made, seed, **params)
+        seconds = perf_counter() - start
+    return {
+        "n_rows": len(made.X),
+        "n_features": made.X.shape[1],
+        "n_classes": made.n_classes,
+        **score(made, predictions),
+        "seconds_per_1000": 1000 * seconds / len(made.X),
+    }
 
 
-# Models: each gives the probabilities (n, n_classes) of all rows, each made before the row was learned.
+def score(stream, predictions):
+    """Scores of probabilities (n, n_classes), or of class numbers (n,) by a model that gives no probabilities."""
+    n = len(stream.y)
+    log_loss, classes = None, predictions
+    if predictions.ndim == 2:
+        p = np.clip(predictions[np.arange(n), stream.y], MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        log_loss, classes = float(-np.log(p).mean()), predictions.argmax(axis=1)
+    hits = classes == stream.y
+    after = [hits[row : row + n // 10] for row in stream.changes]
+    return {
+        "log_loss": log_loss,
+        "accuracy": float(hits.mean()),
+        "last_quarter": float(hits[-(n // 4) :].mean()),
+        "after_change": float(np.concatenate(after).mean()) if after else None,
+    }
+
+
+# Models: each gives the probabilities (n, n_classes) of all rows, or their classes (n,), before the row was learned.
 
 
 def learn_gln(stream, seed, **params):
@@ -143,16 +200,21 @@ def make_arf(seed, _n_classes):
 
 def sklearn_learner(make_model):
     def learn(stream, seed):
-        model, classes = make_model(seed), np.arange(stream.n_classes)
-        X = scale_online(stream.X)
-        probabilities = np.zeros((len(X), stream.n_classes))
-        for i, row in enumerate(X[:, np.newaxis]):
-            if i:
-                probabilities[i] = model.predict_proba(row)[0]
-            model.partial_fit(row, stream.y[i : i + 1], classes=classes)
-        return normalised(probabilities)
+        model, rows, labels = make_model(seed), scale_online(stream.X)[:, np.newaxis], stream.y[:, np.newaxis]
+        predict = getattr(model, "predict_proba", model.predict)
+        model.partial_fit(rows[0], labels[0], classes=np.arange(stream.n_classes))
+        predictions = []
+        for row, label in zip(rows[1:], labels[1:], strict=True):
+            predictions.append(predict(row)[0])
+            model.partial_fit(row, label)
+        predictions = np.array([np.zeros_like(predictions[0]), *predictions])
+        return normalised(predictions) if predictions.ndim == 2 else predictions
 
     return learn
+
+
+def make_passive_aggressive(seed):
+    return SGDClassifier(loss="hinge", penalty=None, learning_rate="pa1", eta0=1.0, random_state=seed)
 
 
 def learn_vw(stream, seed):
@@ -191,16 +253,29 @@ MODELS = {
     "ARF": river_learner(make_arf),
     "VW": learn_vw,
     "SGD": sklearn_learner(lambda seed: SGDClassifier(loss="log_loss", random_state=seed)),
+    "PA": sklearn_learner(make_passive_aggressive),
     "MLP": sklearn_learner(lambda seed: MLPClassifier(batch_size=1, random_state=seed)),
     "GaussianNB": river_learner(lambda *_: naive_bayes.GaussianNB()),
 }
+RATIOS = (1, 1.5, 2, 3, 5, 10, 20, 50, 100)  # ticks of the picture
+DOTS = {
+    "GLN": {"color": "black", "marker": "o", "markersize": 9, "fillstyle": "none", "markeredgewidth": 2, "zorder": 3},
+    "MLP": {"color": "#0072B2", "marker": "s"},
+    "ARF": {"color": "#009E73", "marker": "^"},
+    "VW": {"color": "#CC79A7", "marker": "D"},
+    "Logistic": {"color": "#E69F00", "marker": "v"},
+    "HAT": {"color": "#56B4E9", "marker": "P"},
+    "SGD": {"color": "#D55E00", "marker": "x"},
+    "PA": {"color": "#D55E00", "marker": "+"},
+    "GaussianNB": {"color": "0.6", "marker": "*"},
+}
 
 
-# Streams: functions of the number of rows and the seed
+# Streams: functions of the number of rows (None: all) and the seed
 
 
 def take(dataset, n_rows):
-    """X and y of the first rows of one of river's data sets."""
+    """X, y and the number of classes of the first rows of one of river's data sets."""
     rows, labels = zip(*islice(dataset, n_rows), strict=True)
     X = np.array([[float(value) for value in row.values()] for row in rows])
     classes, y = np.unique(np.array(labels), return_inverse=True)
@@ -219,7 +294,11 @@ def shuffled(load):
 
 
 def from_file(dataset):
-    return lambda n_rows, _: Stream(*take(dataset(), n_rows))
+    return lambda n_rows, _seed: Stream(*take(dataset(), n_rows))
+
+
+def first_of_yeasts_labels():
+    return ((features, next(iter(labels.values()))) for features, labels in datasets.Yeast())
 
 
 def classification(**options):
@@ -230,8 +309,8 @@ def classification(**options):
     return make
 
 
-def generated(make_dataset, drifting=False):
-    return lambda n_rows, seed: Stream(*take(make_dataset(seed), n_rows), drifting)
+def generated(make_dataset):
+    return lambda n_rows, seed: Stream(*take(make_dataset(seed), n_rows))
 
 
 def changing(*make_datasets):
@@ -241,7 +320,7 @@ def changing(*make_datasets):
         bounds = np.linspace(0, n_rows, len(make_datasets) + 1).astype(int)
         parts = [take(make(seed), n) for make, n in zip(make_datasets, np.diff(bounds), strict=True)]
         X, y, n_classes = zip(*parts, strict=True)
-        return Stream(np.concatenate(X), np.concatenate(y), max(n_classes), True, tuple(bounds[1:-1].tolist()))
+        return Stream(np.concatenate(X), np.concatenate(y), max(n_classes), tuple(bounds[1:-1].tolist()))
 
     return make
 
@@ -253,7 +332,7 @@ def swapped(make):
         stream = make(n_rows, seed)
         half = len(stream.X) // 2
         stream.y = np.concatenate([stream.y[:half], (stream.y[half:] + 1) % stream.n_classes])
-        stream.drifting, stream.changes = True, (half,)
+        stream.changes = (half,)
         return stream
 
     return make_swapped
@@ -268,14 +347,16 @@ def rescaled(make):
         deviations = stream.X.std(axis=0)
         factors = np.exp2(rng.uniform(-2, 2, len(deviations)))
         stream.X[half:] = stream.X[half:] * factors + 3 * deviations * rng.normal(size=len(deviations))
-        stream.drifting, stream.changes = True, (half,)
+        stream.changes = (half,)
         return stream
 
     return make_rescaled
 
 
-def gradual_agrawal(seed):
-    return synth.ConceptDriftStream(agrawal(0)(seed), agrawal(4)(seed), seed=seed, position=2500, width=1000)
+def gradual_agrawal(n_rows, seed):
+    before, after = agrawal(0)(seed), agrawal(4)(seed)
+    drift = synth.ConceptDriftStream(before, after, seed=seed, position=n_rows // 2, width=n_rows // 5)
+    return Stream(*take(drift, n_rows))
 
 
 def agrawal(function):
@@ -284,6 +365,10 @@ def agrawal(function):
 
 def sea(variant):
     return lambda seed: synth.SEA(variant=variant, noise=0.1, seed=seed)
+
+
+def sine(function):
+    return lambda seed: synth.Sine(classification_function=function, seed=seed)
 
 
 def led(seed):
@@ -320,110 +405,113 @@ def hyperplane(change):
 
 
 STREAMS = {
-    "phishing": from_file(datasets.Phishing),
-    "bananas": from_file(datasets.Bananas),
-    "image-segments": from_file(datasets.ImageSegments),
-    "shuttle": from_file(datasets.Shuttle),
-    "digits": shuffled(load_digits),
-    "breast-cancer": shuffled(load_breast_cancer),
-    "wine": shuffled(load_wine),
-    "two-classes": classification(n_classes=2, n_informative=10, n_clusters_per_class=4, flip_y=0.05),
-    "ten-classes": classification(n_classes=10, n_informative=12, n_clusters_per_class=2, flip_y=0.02),
-    "rare-class": classification(n_classes=2, n_informative=6, weights=[0.95], flip_y=0.02),
-    "mostly-noise": classification(n_classes=3, n_features=60, n_informative=4, flip_y=0.2),
-    "rbf": generated(rbf),
-    "led": generated(led),
-    "waveform": generated(lambda seed: synth.Waveform(seed=seed, has_noise=True)),
-    "agrawal-1": generated(agrawal(0)),
-    "agrawal-7": generated(agrawal(6)),
-    "random-tree": generated(random_tree),
-    "sine": generated(lambda seed: synth.Sine(classification_function=2, seed=seed)),
-    "sea-abrupt": changing(sea(0), sea(3)),
-    "sea-recurring": changing(sea(2), sea(3), sea(2), sea(3)),
-    "agrawal-abrupt": changing(agrawal(0), agrawal(4)),
-    "agrawal-gradual": generated(gradual_agrawal, drifting=True),
-    "sine-reversed": changing(*(lambda seed, f=f: synth.Sine(classification_function=f, seed=seed) for f in (2, 3))),
-    "rbf-abrupt": changing(rbf, other_rbf),
-    "rbf-slow": generated(rbf_drift(0.0005), drifting=True),
-    "rbf-fast": generated(rbf_drift(0.005), drifting=True),
-    "hyperplane-slow": generated(hyperplane(0.001), drifting=True),
-    "hyperplane-fast": generated(hyperplane(0.02), drifting=True),
-    "led-abrupt": changing(led, led_drift),
-    "led-swap": swapped(generated(led)),
-    "two-classes-swap": swapped(classification(n_classes=2, n_informative=10, n_clusters_per_class=4, flip_y=0.05)),
-    "ten-classes-rescaled": rescaled(classification(n_classes=10, n_informative=12, flip_y=0.02)),
+    "real": {
+        "phishing": from_file(datasets.Phishing),
+        "bananas": from_file(datasets.Bananas),
+        "image-segments": from_file(datasets.ImageSegments),
+        "shuttle": from_file(datasets.Shuttle),
+        "yeast": from_file(first_of_yeasts_labels),
+        "digits": shuffled(load_digits),
+        "breast-cancer": shuffled(load_breast_cancer),
+        "wine": shuffled(load_wine),
+        "iris": shuffled(load_iris),
+    },
+    "synthetic": {
+        "two-classes": classification(n_classes=2, n_informative=10, n_clusters_per_class=4, flip_y=0.05),
+        "ten-classes": classification(n_classes=10, n_informative=12, n_clusters_per_class=2, flip_y=0.02),
+        "rare-class": classification(n_classes=2, n_informative=6, weights=[0.95], flip_y=0.02),
+        "mostly-noise": classification(n_classes=3, n_features=60, n_informative=4, flip_y=0.2),
+        "rbf": generated(rbf),
+        "led": generated(led),
+        "waveform": generated(lambda seed: synth.Waveform(seed=seed, has_noise=True)),
+        "agrawal-1": generated(agrawal(0)),
+        "agrawal-7": generated(agrawal(6)),
+        "random-tree": generated(random_tree),
+        "sine": generated(sine(2)),
+    },
+    "drifting": {
+        "sea-abrupt": changing(sea(0), sea(3)),
+        "sea-recurring": changing(sea(2), sea(3), sea(2), sea(3)),
+        "agrawal-abrupt": changing(agrawal(0), agrawal(4)),
+        "agrawal-gradual": gradual_agrawal,
+        "sine-reversed": changing(
+            *(lambda seed, f=f: synth.Sine(classification_function=f, seed=seed) for f in (2, 3))
+        ),
+        "rbf-abrupt": changing(rbf, other_rbf),
+        "rbf-slow": generated(rbf_drift(0.0005)),
+        "rbf-fast": generated(rbf_drift(0.005)),
+        "hyperplane-slow": generated(hyperplane(0.001)),
+        "hyperplane-fast": generated(hyperplane(0.02)),
+        "led-abrupt": changing(led, led_drift),
+        "led-swap": swapped(generated(led)),
+        "two-classes-swap": swapped(classification(n_classes=2, n_informative=10, n_clusters_per_class=4, flip_y=0.05)),
+        "ten-classes-rescaled": rescaled(classification(n_classes=10, n_informative=12, flip_y=0.02)),
+    },
 }
 
 
-# Scores
+# Tables and picture
 
 
-def run_once(stream, learn, seed, params):
-    start = perf_counter()
-    probabilities = learn(stream, seed, **params)
-    seconds = perf_counter() - start
-    return {
-        "drifting": stream.drifting,
-        "changes": stream.changes,
-        "rows": len(stream.X),
-        **score(stream, probabilities),
-        "seconds_per_1000": 1000 * seconds / len(stream.X),
+def by_stream(frame, name):
+    """One of the scores as a table of streams and models, means over seeds; without models that have none."""
+    scores = frame.astype({name: float}).pivot_table(name, index="stream", columns="model", sort=False)
+    return scores[[model for model in MODELS if model in scores]]
+
+
+def print_group(group, frame):
+    """The scores on each stream, then average ranks and means over the streams."""
+    scores = {name: by_stream(frame, name) for name in SCORES}
+    scores = {name: of_streams for name, of_streams in scores.items() if of_streams.size}
+    means = {name: scores[name] for name in ("log_loss", "accuracy") if name in scores}
+    for name, of_streams in means.items():
+        print(f"\n{group} streams, {SCORES[name]}\n{show(of_streams)}")
+    summary = {
+        f"rank: {SCORES[name]}": of_streams.rank(axis=1, ascending=name == "log_loss").mean()
+        for name, of_streams in scores.items()
     }
+    summary |= {f"mean: {SCORES[name]}": of_streams.mean() for name, of_streams in means.items()}
+    summary["s / 1,000 rows"] = by_stream(frame, "seconds_per_1000").mean()
+    table = pd.DataFrame(summary).rename_axis(None)
+    print(f"\n{group} streams, average ranks and means of {frame['stream'].nunique()}")
+    print(show(table.sort_values(table.columns[0])))
 
 
-def score(stream, probabilities):
-    n = len(stream.y)
-    p = np.clip(probabilities[np.arange(n), stream.y], MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-    hits = probabilities.argmax(axis=1) == stream.y
-    after = [hits[row : row + n // 10] for row in stream.changes]
-    return {
-        "log_loss": float(-np.log(p).mean()),
-        "accuracy": float(hits.mean()),
-        "last_quarter": float(hits[-(n // 4) :].mean()),
-        "after_change": float(np.concatenate(after).mean()) if after else None,
-        "accuracy_curve": [float(part.mean()) for part in np.array_split(hits, CURVE_POINTS)],
-        "log_loss_curve": [float(-np.log(part).mean()) for part in np.array_split(p, CURVE_POINTS)],
-    }
+def show(table):
+    return table.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format, na_rep="")
 
 
-def mean_score(runs, model, name):
-    return float(np.mean([run[name] for run in runs if run["model"] == model]))
+def draw(frame, path):
+    """Each model's log-loss and errors on each stream, over the lowest of the stream."""
+    from matplotlib.figure import Figure
+
+    groups = [of_group for _, of_group in frame.groupby("group", sort=False)]
+    sizes = [of_group["stream"].nunique() for of_group in groups]
+    figure = Figure(figsize=(7.4, 1.2 + 0.21 * sum(sizes)), layout="constrained")
+    axes = figure.subplots(len(groups), 2, sharex="col", sharey="row", squeeze=False, height_ratios=sizes)
+    for of_group, row in zip(groups, axes, strict=True):
+        draw_dots(row[0], by_stream(of_group, "log_loss"))
+        draw_dots(row[1], 1 - by_stream(of_group, "accuracy"))
+        row[0].set_ylabel(of_group["group"].iloc[0])
+    axes[-1, 0].set_xlabel("log-loss, times the lowest on the stream")
+    axes[-1, 1].set_xlabel("errors, times the fewest on the stream")
+    figure.align_ylabels(axes)
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=5, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=96)
 
 
-def average_ranks(runs, drifting):
-    """For each model the average rank in each score over the streams of one kind, and its seconds."""
-    runs = [run for run in runs if run["drifting"] == drifting]
-    models, ranks = list(dict.fromkeys(run["model"] for run in runs)), {name: [] for name in SCORES}
-    for stream in dict.fromkeys(run["stream"] for run in runs):
-        of_stream = [run for run in runs if run["stream"] == stream]
-        for name in SCORES:
-            if of_stream[0][name] is not None:
-                values = [mean_score(of_stream, model, name) for model in models]
-                ranks[name].append(rankdata(np.multiply(values, 1 if name == "log_loss" else -1)))
-    averages = {name: np.mean(of_score, axis=0) for name, of_score in ranks.items() if of_score}
-    return {
-        model: {name: float(average[i]) for name, average in averages.items()}
-        | {"mean_log_loss": mean_score(runs, model, "log_loss"), "mean_accuracy": mean_score(runs, model, "accuracy")}
-        | {"seconds_per_1000": mean_score(runs, model, "seconds_per_1000")}
-        for i, model in enumerate(models)
-    }
+def draw_dots(ax, losses):
+    """A row of dots for each stream: losses (DataFrame of streams and models), over the lowest."""
+    from matplotlib.ticker import FixedLocator, NullLocator
 
-
-def print_stream(name, runs):
-    print(f"{name}: {runs[0]['rows']} rows" + ("" if not runs[0]["drifting"] else ", drifting"))
-    for model in dict.fromkeys(run["model"] for run in runs):
-        scores = {score: mean_score(runs, model, score) for score in SCORES if runs[0][score] is not None}
-        line = "  ".join(f"{score} {value:.4f}" for score, value in scores.items())
-        print(f"  {model:12}{line}  {mean_score(runs, model, 'seconds_per_1000'):8.3f} s/1000", flush=True)
-
-
-def print_ranks(ranks):
-    for kind, of_models in ranks.items():
-        if of_models:
-            columns = list(next(iter(of_models.values())))
-            print(f"\n{kind} streams: average ranks, means\n{'':12}" + "".join(f"{name:>18}" for name in columns))
-            for model, values in sorted(of_models.items(), key=lambda item: item[1]["log_loss"]):
-                print(f"{model:12}" + "".join(f"{values[name]:18.3f}" for name in columns))
+    ratios = losses.div(losses.min(axis=1), axis=0)
+    for model in ratios:
+        ax.plot(ratios[model], range(len(ratios)), linestyle="none", label=model, **DOTS[model])
+    ax.set(xscale="log", yticks=range(len(ratios)), ylim=(len(ratios) - 0.4, -0.6))
+    ax.set_yticklabels(ratios.index, fontsize="small")
+    ax.xaxis.set(major_locator=FixedLocator(RATIOS), major_formatter="{x:g}", minor_locator=NullLocator())
+    ax.grid(alpha=0.3)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ A part of it, with a parameter changed::
 
     python benchmarks/tables.py --group fresh --sets sea mixed --models GLNClassifier MLPClassifier --param max_iter=5
 
-What each part of the learner gives: GLNClassifier with one choice at a time undone, in place of the other models::
+What each part of the learner gives: GLNClassifier with one choice at a time undone or, where it is no parameter, made
+otherwise (`context_functions.py`), in place of the other models::
 
     python benchmarks/tables.py --ablation --group development
 
@@ -36,7 +37,8 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import add_param_option, environment, installed_version, parse_param, positive_int
+from common import add_param_option, environment, parse_param, positive_int
+from context_functions import CONTEXT_FUNCTIONS
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.datasets import make_classification
@@ -81,6 +83,7 @@ ABLATIONS = (  # each a change of GLNClassifier's parameters, in the form of --p
     "layer_sizes=(50,)",
     "learning_rate=constant learning_rate_init=0.01",
 )
+POINTS_CONTEXT_DIMS = (3, 4, 8)  # of other context functions: their best, and as many contexts as halfspaces have
 
 
 def main(arguments=None):
@@ -121,6 +124,12 @@ def chosen_models(options, parser):
     if options.ablation:
         changes = {text: dict(map(parse_param, text.split())) for text in ABLATIONS}
         models = {"default": default} | {text: GLNClassifier(**params | change) for text, change in changes.items()}
+        models |= {
+            f"context_function={name} context_dim={context_dim}": kind(**params | {"context_dim": context_dim})
+            for name, kind in CONTEXT_FUNCTIONS.items()
+            if name != "halfspaces"
+            for context_dim in POINTS_CONTEXT_DIMS
+        }
     else:
         models = {"GLNClassifier": default, **PEERS}
     if unknown := set(options.models) - set(models):
@@ -348,7 +357,7 @@ def compare(options, models):
         "means": {group: over_sets(sets) for group, sets in means.items()},
         "better": {group: count_better(sets) for group, sets in means.items()},
         "warnings": [{"model": name, "warning": kind, "fits": count} for (name, kind), count in warned.items()],
-        "environment": describe_environment(),
+        "environment": environment(),
     }
 
 
@@ -445,12 +454,6 @@ def count_better(sets):
 
 def describe(X, y):
     return {"rows": len(X), "features": X.shape[1], "classes": int(y.max() + 1)}
-
-
-def describe_environment():
-    described = environment()
-    described["packages"]["river"] = installed_version("river")
-    return described
 
 
 # Printing, as tables of reStructuredText
