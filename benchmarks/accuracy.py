@@ -173,7 +173,7 @@ def run_experiments(options):
     data = load_mnist(folder=options.mnist)
     records = {}
     for name in options.names:
-        experiment, path = EXPERIMENTS[name], folder / f"{name.replace('-', '_')}.json"
+        experiment, path = EXPERIMENTS[name], folder / f"accuracy_{name.replace('-', '_')}.json"
         tasks = make_tasks(experiment, n_runs=options.runs, quick=options.quick)
         n_jobs = 1 if experiment.timed else options.jobs
         records[name] = run_tasks(partial(run_task, data), tasks, path, n_jobs=n_jobs)

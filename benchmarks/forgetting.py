@@ -197,7 +197,7 @@ def build_parser():
     parser.add_argument("--choose", action="store_true", help="compare settings of the MLP on validation images")
     parser.add_argument("--tasks", type=positive_int, metavar="N", help="the first N (10 permuted, 5 split)")
     parser.add_argument(
-        "--train-rows", type=positive_int, default=10_000, metavar="N", help="of each task, at most (%(default)s)"
+        "--train-rows", type=positive_int, default=20_000, metavar="N", help="of each task, at most (%(default)s)"
     )
     parser.add_argument("--test-rows", type=positive_int, default=10_000, metavar="N", help="test images (%(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="one run each (0 1 2)")
