@@ -216,7 +216,7 @@ def draw_experiment(experiment, records, path):
     ax = figure.subplots()
     draw = _draw_categories if experiment.scale == "categories" else _draw_curves
     draw(ax, experiment, curves_of(experiment, records), published_of(experiment, records))
-    ax.set_title(experiment.title, fontsize="medium")
+    figure.suptitle(experiment.title, fontsize="medium")
     ax.grid(color="0.9")
     ax.legend(fontsize="small")
     figure.savefig(path, dpi=110)
