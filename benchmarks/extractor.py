@@ -35,7 +35,7 @@ class ConvExtractor(TransformerMixin, BaseEstimator):
     def fit(self, X, y):
         torch.manual_seed(self.random_state)
         classes, targets = np.unique(y, return_inverse=True)
-        X, targets, side = torch.as_tensor(X), torch.as_tensor(targets), isqrt(X.shape[1])
+        X, targets, side = _images(X), torch.as_tensor(targets), isqrt(X.shape[1])
         self.layers_ = nn.Sequential(
             nn.Unflatten(1, (1, side, side)), *_block(1, 16), *_block(16, 32), *_block(32, 64), nn.Flatten()
         )
@@ -50,8 +50,12 @@ class ConvExtractor(TransformerMixin, BaseEstimator):
 
     @torch.no_grad()
     def transform(self, X):
-        return torch.cat([self.layers_(rows) for rows in torch.as_tensor(X).split(1024)]).numpy()
+        return torch.cat([self.layers_(rows) for rows in _images(X).split(1024)]).numpy()
 
 
 def _block(n_in, n_out):
     return nn.Conv2d(n_in, n_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+
+
+def _images(X):
+    return torch.as_tensor(X, dtype=torch.float32)

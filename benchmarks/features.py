@@ -66,20 +66,21 @@ from sklearn_gln.datasets import fetch_mnist
 RESULTS = Path(__file__).parent / "results"
 WARM_UP_ROWS = 512
 CHUNK_ROWS = 256  # images that are convolved at a time
+RIDGE = 0.01  # added to variances of patches, so that noise is not blown up to contrast
 SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)  # of the learning curves
 FIRST_NEW_DIGIT = 5  # the extractor has seen those below
 
 
 class RandomPatches(TransformerMixin, BaseEstimator):
-    """Square images (n, side * side) convolved with random patches of them, rectified and pooled (Coates & Ng 2011).
+    """Square images (n, side * side) convolved with random patches of them, rectified and pooled.
 
-    Patches are brought to one contrast and whitened; a filter's responses beyond `threshold`, of either sign, are
-    averaged over each cell of a grid. That makes 2 * n_filters * grid * grid features.
+    After Coates & Ng (ICML 2011). Patches are brought to one contrast and whitened; a filter's responses beyond
+    `threshold`, of either sign, are added up in each cell of a grid: 2 * n_filters * grid * grid features.
     """
 
-    def __init__(self, n_filters=32, patch_side=6, grid=3, threshold=0.5, random_state=None):
+    def __init__(self, n_filters, patch_side, grid=3, threshold=0.5, random_state=None):
         self.n_filters = n_filters
-        self.patch_side = patch_side
+        self.patch_side = patch_side  # pixels
         self.grid = grid
         self.threshold = threshold
         self.random_state = random_state
@@ -90,7 +91,7 @@ class RandomPatches(TransformerMixin, BaseEstimator):
         patches = rng.permutation(patches[patches.any(axis=1)])
         self.mean_ = patches.mean(axis=0)
         variances, directions = np.linalg.eigh(np.cov(patches, rowvar=False))
-        whitening = directions / np.sqrt(variances + 0.01) @ directions.T
+        whitening = directions / np.sqrt(variances + RIDGE) @ directions.T
         filters = (patches[: self.n_filters] - self.mean_) @ whitening
         filters = whitening @ (filters / np.linalg.norm(filters, axis=1, keepdims=True)).T
         self.filters_ = filters.astype(patches.dtype)
@@ -105,7 +106,7 @@ class RandomPatches(TransformerMixin, BaseEstimator):
         windows = sliding_window_view(X.reshape(-1, side, side), shape, axis=(1, 2))
         patches = windows.reshape(len(X), -1, self.patch_side**2)
         patches = patches - patches.mean(axis=2, keepdims=True)
-        return patches / np.sqrt(patches.var(axis=2, keepdims=True) + 0.01)  # blank ones stay so
+        return patches / np.sqrt(patches.var(axis=2, keepdims=True) + RIDGE)  # blank ones stay so
 
     def _pool(self, X):
         """Features of images (n, side * side)."""
@@ -114,25 +115,24 @@ class RandomPatches(TransformerMixin, BaseEstimator):
         side = isqrt(rectified.shape[1])
         starts = np.linspace(0, side, self.grid, endpoint=False).astype(int)
         maps = rectified.reshape(len(X), side, side, -1)
-        sums = np.add.reduceat(np.add.reduceat(maps, starts, axis=1), starts, axis=2)
-        return (sums / side**2).reshape(len(X), -1)
+        return np.add.reduceat(np.add.reduceat(maps, starts, axis=1), starts, axis=2).reshape(len(X), -1)
 
 
-# Chosen with --validate: {data: {features: (transformer, its parameters, GLNClassifier's)}}
+# Chosen with --validate, as was ONE_PASS for all of them
 FEATURES = {
     "MNIST": {
-        "pixels": (FunctionTransformer, {}, ONE_PASS),
-        "PCA": (PCA, {"n_components": 100}, ONE_PASS),
-        "RandomPatches": (RandomPatches, {}, {}),
-        "Nystroem": (Nystroem, {"n_components": 300, "gamma": 0.01}, ONE_PASS),
-        "RBFSampler": (RBFSampler, {"n_components": 500, "gamma": 0.01}, ONE_PASS),
+        "pixels": (FunctionTransformer, {}),
+        "PCA": (PCA, {"n_components": 100}),
+        "Nystroem": (Nystroem, {"n_components": 300, "gamma": 0.01}),
+        "RBFSampler": (RBFSampler, {"n_components": 500, "gamma": 0.01}),
+        "RandomPatches": (RandomPatches, {"n_filters": 32, "patch_side": 6}),
     },
     "digits": {
-        "pixels": (FunctionTransformer, {}, {}),
-        "PCA": (PCA, {"n_components": 30}, {}),
-        "RandomPatches": (RandomPatches, {"patch_side": 3}, {}),
-        "Nystroem": (Nystroem, {"n_components": 200, "gamma": 0.1}, {}),
-        "RBFSampler": (RBFSampler, {"n_components": 200, "gamma": 0.1}, {}),
+        "pixels": (FunctionTransformer, {}),
+        "PCA": (PCA, {"n_components": 20}),
+        "Nystroem": (Nystroem, {"n_components": 200, "gamma": 0.1}),
+        "RBFSampler": (RBFSampler, {"n_components": 200, "gamma": 0.1}),
+        "RandomPatches": (RandomPatches, {"n_filters": 32, "patch_side": 3}),
     },
 }
 
@@ -229,16 +229,17 @@ def score(model, X, y):
 
 def pipelines(options):
     """Subcommand `pipelines`: one task for each kind of features and seed."""
-    of_data = FEATURES["digits" if options.digits else "MNIST"]
+    data = what_data(options)
+    features = FEATURES[data["data"]]
     tasks = [
         {
-            **what_data(options),
+            **data,
             "features": name,
-            "feature_params": {**of_data[name][1], **dict(options.feature_param)},
-            "gln_params": {**of_data[name][2], **dict(options.param)},
+            "feature_params": features[name][1] | dict(options.feature_param),
+            "gln_params": ONE_PASS | dict(options.param),
             "seed": seed,
         }
-        for name in options.features or of_data
+        for name in options.features or features
         for seed in options.seeds
     ]
     run = partial(run_pipeline, load_data(options))
