@@ -205,6 +205,11 @@ def what_data(options):
     }
 
 
+def on_one_thread(function, *arguments, **task):
+    with threadpool_limits(1):
+        return function(*arguments, **task)
+
+
 def fit(model, X, y):
     """Seconds of learning; what learns in the passes it was given does not warn that it could learn more."""
     with warnings.catch_warnings():
@@ -242,12 +247,11 @@ def pipelines(options):
         for name in options.features or features
         for seed in options.seeds
     ]
-    run = partial(run_pipeline, load_data(options))
+    run = partial(on_one_thread, run_pipeline, load_data(options))
     records = run_tasks(run, tasks, options.out / "features_pipelines.json", n_jobs=options.jobs)
     print_table(pipeline_rows(records))
 
 
-@threadpool_limits.wrap(limits=1)
 def run_pipeline(arrays, data, features, feature_params, gln_params, seed, **_):
     """The scores of each learner on one kind of features."""
     X, X_test, y, y_test = arrays
@@ -307,13 +311,13 @@ def extractor(options):
     params = {"epochs": options.epochs, "gln_params": dict(options.param)}
     tasks = [{**what_data(options), **params, "seed": seed} for seed in options.seeds]
     path = options.out / "features_extractor.json"
-    records = run_tasks(partial(run_extractor, ConvExtractor, load_data(options)), tasks, path, n_jobs=options.jobs)
+    run = partial(on_one_thread, run_extractor, load_data(options), ConvExtractor)
+    records = run_tasks(run, tasks, path, n_jobs=options.jobs)
     print_table(extractor_rows(records))
     draw_extractor(records, path.with_suffix(".png"))
 
 
-@threadpool_limits.wrap(limits=1)
-def run_extractor(make_extractor, arrays, epochs, gln_params, seed, **_):
+def run_extractor(arrays, make_extractor, epochs, gln_params, seed, **_):
     """A network learns the old digits; from its features and from others each learner learns the new ones."""
     X, X_test, y, y_test = arrays
     old, new, new_test = y < FIRST_NEW_DIGIT, y >= FIRST_NEW_DIGIT, y_test >= FIRST_NEW_DIGIT
