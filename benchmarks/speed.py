@@ -31,8 +31,8 @@ of N" are the rows of a step within one call, "calls of N" the rows of a call; r
 
 The floor is a time that learning could hardly go below on this machine: the gating product of all rows with all
 hyperplanes, in blocks of the best of several sizes, and for each row and first-layer neuron a dot product and a clipped
-update of weights that never leave the L1 cache, divided by the number of cores (for
-`peers`, of --n-jobs).
+update of weights that never leave the L1 cache, divided by the number of cores (in
+`peers` by --n-jobs).
 """
 
 import argparse

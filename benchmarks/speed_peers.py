@@ -42,7 +42,7 @@ def add_peers(subparsers):
     parser.add_argument(
         "--slow-rows",
         type=positive_int,
-        default=2000,
+        default=2048,  # whole batches: frameworks compile for each size
         metavar="N",
         help="rows that river's and PyGLN's models are timed on, scaled to all (%(default)s)",
     )

@@ -153,15 +153,18 @@ def test_interrupted_write_leaves_the_file_before(load, tmp_path, monkeypatch):
 # PyGLN
 
 
-def backends():
-    return ["numpy", *(["jax"] if importlib.util.find_spec("jax") else [])]
+PYGLN_BACKENDS = [
+    name
+    for name, framework in {"numpy": "numpy", "pytorch": "torch", "tf": "tensorflow", "jax": "jax"}.items()
+    if importlib.util.find_spec(framework)
+]
 
 
 def names_that_change():
     """What importing and driving PyGLN changes for a while."""
     state = [sys.path[:], sys.modules.get(OLD_SCIPY_MODULE), "pygln" in sys.modules]
     state += [name in vars(np) for name in ("int", "float")]
-    if "jax" in backends():
+    if "jax" in PYGLN_BACKENDS:
         import jax
 
         state += [jax.jit, jax.numpy.clip, jax.config.jax_enable_x64]
@@ -173,10 +176,10 @@ def test_old_names_are_there_for_a_while(fails, load, checkout):
     pygln_peer = load("pygln_peer")
     before = names_that_change()
     try:
-        with pygln_peer.importable(checkout, backends()):
+        with pygln_peer.importable(checkout, PYGLN_BACKENDS):
             from pygln import GLN
 
-            GLN(backends()[-1], [16], 2)
+            GLN(PYGLN_BACKENDS[-1], [16], 2)
             from scipy.ndimage.interpolation import affine_transform
 
             assert affine_transform is scipy.ndimage.affine_transform
@@ -188,7 +191,7 @@ def test_old_names_are_there_for_a_while(fails, load, checkout):
     assert names_that_change() == before
 
 
-@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("backend", PYGLN_BACKENDS)
 def test_stand_in_learns_through_the_documented_interface(backend, load, checkout):
     pygln_peer = load("pygln_peer")
     X, y = load_digits(return_X_y=True)
