@@ -41,7 +41,7 @@ from common import (
     summarise,
 )
 from sklearn.base import clone
-from speed import add_command, add_data_options, touch_memory
+from speed_passes import add_command, add_data_options, touch_memory
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.datasets import fetch_mnist

@@ -1,4 +1,4 @@
-"""How fast a Gated Linear Network learns, as ratios within one run: to a floor, to a plain loop, from size to size.
+"""How fast a Gated Linear Network learns, as ratios within one run: to a floor, to other learners, from size to size.
 
 One pass of the plain learner over MNIST's 60,000 training rows, beside the floor and a row-by-row NumPy loop::
 
@@ -8,7 +8,12 @@ One pass of the most accurate learner, beside another script's class GLN(K, hidd
 
     python benchmarks/speed.py default --prototype FILE
 
-Peak memory of a pass against weights and data; how seconds grow with each size of the problem::
+The same pass by learners that people would use instead, and by a checkout of PyGLN, if there is one::
+
+    python benchmarks/speed.py peers --json peers.json
+    python benchmarks/speed.py peers --pygln FOLDER --pygln-backends numpy pytorch tf jax
+
+Peak memory of a pass against weights and data; how seconds grow with each size and shrink with threads::
 
     python benchmarks/speed.py memory
     python benchmarks/speed.py scaling --out scaling.png
@@ -20,11 +25,14 @@ One row a call, beside river's and scikit-learn's linear models, and where the t
 `--rows N` and `--repeats N` make short runs. MNIST, deskewed, comes from `--mnist FOLDER`, the folder named by
 SKLEARN_GLN_MNIST, or OpenML. What is compared is measured in turn (A B A B ...) in the same run; the minimum and the
 median of the repetitions are reported. Seconds are those of one `partial_fit` call on data in memory; a first chunk,
-learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up.
+learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up. In `peers`, "batches
+of N" are the rows of a step within one call, "calls of N" the rows of a call; river's and PyGLN's models learn
+--slow-rows rows, from which their seconds are scaled.
 
 The floor is a time that learning could hardly go below on this machine: the gating product of all rows with all
 hyperplanes, in blocks of the best of several sizes, and for each row and first-layer neuron a dot product and a clipped
-update of weights that never leave the L1 cache, divided by the number of cores.
+update of weights that never leave the L1 cache, divided by the number of cores (in
+`peers` by --n-jobs).
 """
 
 import argparse
@@ -57,55 +65,35 @@ from common import (
     show,
     summarise,
 )
-from joblib import cpu_count
 from scipy.special import expit
 from sklearn.base import clone
-from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import SGDClassifier
-from sklearn.preprocessing import scale
+from speed_floor import floor_measures, floor_of, print_floor
+from speed_passes import WARM_UP_ROWS, add_command, add_data_options, fit_seconds, touch_memory
+from speed_peers import add_peers
+from speed_scaling import add_scaling
+from speed_single import add_single
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
-from sklearn_gln._network import infer, init_network, learn
+from sklearn_gln._network import init_network, learn
 from sklearn_gln._online import MAX_BLOCK_ROWS
 from sklearn_gln.datasets import fetch_mnist
-from sklearn_gln.kernels import get_kernels, in_tasks
+from sklearn_gln.kernels import get_kernels
 
 BACKENDS = ("numba", "numpy")
 HOST = get_kernels("numpy")
-RECORDED_OPTIONS = ("rows", "repeats", "backends", "n_jobs", "loop_rows", "preset")  # none names a file
-WARM_UP_ROWS = 2048
-
-PRODUCT_ROWS = (1024, 2048, 4096, 8192, 16384)  # block sizes tried for the gating product
-SQUARE_SIZE = 4096  # of the matrices whose product shows the best rate
-FAIR_SHARE = 0.8  # of that rate, which the gating product must reach
-N_PAIRS = 2**17  # dot products and updates timed at once, some milliseconds
-PAIR_RUNS = 10
+UNRECORDED_OPTIONS = ("run", "json", "mnist", "prototype", "pygln", "out")  # a function, files and folders
 CHECKS = (("float32", 32, 1e-3), ("float64", 256, 1e-6))  # rows and tolerance: this step size amplifies rounding
 
 MEMORY_PRESETS = ("pygln", "one-pass")
 MEGABYTE = 1e6
-
-SCALING_JOBS = {"numba": 2, "numpy": 1}
-SCALING_BASE = {"rows": 8192, "neurons": 32, "inputs": 128, "outputs": 8, "context_dim": 4}  # neurons: of two layers
-SCALING_RANGES = {
-    "rows": (2048, 4096, 8192, 16384, 32768),
-    "neurons": (8, 16, 32, 64, 128),
-    "inputs": (32, 64, 128, 256, 512),
-    "outputs": (4, 8, 16, 32, 64),
-    "context_dim": (1, 2, 3, 4, 6, 8, 12),
-}
-SERIES_STYLES = {  # apart in colour-blind eyes and in grey
-    "numba": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-    "numpy": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
-}
 
 
 def main(arguments=None):
     """Run the subcommand that the arguments name; returns its results, as written to --json."""
     options = build_parser().parse_args(arguments)
     results = {
-        "options": {name: value for name, value in vars(options).items() if name in RECORDED_OPTIONS},
+        "options": {name: value for name, value in vars(options).items() if name not in UNRECORDED_OPTIONS},
         "environment": describe_machine(),
     }
     print_machine(results["environment"])
@@ -118,64 +106,22 @@ def main(arguments=None):
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    plain_parser = add_command(subparsers, plain, "the plain learner, the floor and a row-by-row loop")
-    add_data_options(plain_parser)
-    plain_parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
-    plain_parser.add_argument("--n-jobs", type=positive_int, nargs="+", default=[1, 2], metavar="N")
-    plain_parser.add_argument(
-        "--loop-rows", type=positive_int, default=300, metavar="N", help="rows that the loop is timed on (%(default)s)"
-    )
-
-    default_parser = add_command(subparsers, default, "the most accurate learner")
-    add_data_options(default_parser)
-    default_parser.add_argument("--n-jobs", type=positive_int, nargs="+", default=[1, 2], metavar="N")
-    default_parser.add_argument(
-        "--prototype", type=Path, metavar="FILE", help="script with a class GLN to compare with"
-    )
-
-    memory_parser = add_command(subparsers, memory, "peak memory of one pass")
-    add_data_options(memory_parser)
-    memory_parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
-
-    scaling_parser = add_command(subparsers, scaling, "seconds against each size, on synthetic data")
-    scaling_parser.add_argument("--rows", type=positive_int, default=SCALING_BASE["rows"], metavar="N")
-    scaling_parser.add_argument("--preset", choices=PRESETS, default="default", help="learner (%(default)s)")
-    scaling_parser.add_argument("--out", type=Path, metavar="FILE", help="picture to write")
-
-    add_command(subparsers, single, "one row a call, beside linear models")
+    for add in (add_plain, add_default, add_peers, add_memory, add_scaling, add_single):
+        add(subparsers)
     return parser
-
-
-def add_command(subparsers, run, summary):
-    parser = subparsers.add_parser(run.__name__, help=summary)
-    parser.set_defaults(run=run)
-    parser.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="repetitions (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and machine to FILE")
-    return parser
-
-
-def add_data_options(parser):
-    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
-    parser.add_argument("--rows", type=positive_int, metavar="N", help="only N training images")
-
-
-def touch_memory(layer_sizes, context_dim, n_inputs, n_outputs):
-    """Take and give back as much memory as the weights of this network fill.
-
-    A virtual machine may need seconds to get back a gigabyte that has lain idle: not what is measured here.
-    """
-    widths = [n_inputs + 1 + n_previous for n_previous in (0, *layer_sizes[:-1])]
-    n_weights = n_outputs * 2**context_dim * int(np.dot(layer_sizes, widths))
-    np.zeros(n_weights, np.float32)[::1024] = 1  # one in each page
-
-
-def fit_seconds(model, X, y):
-    """Seconds that a new model like this one takes for one pass."""
-    return seconds_of(clone(model).partial_fit, X, y, classes=DIGITS)
 
 
 # Subcommand plain
+
+
+def add_plain(subparsers):
+    parser = add_command(subparsers, plain, "the plain learner, the floor and a row-by-row loop")
+    add_data_options(parser)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--n-jobs", type=positive_int, nargs="+", default=[1, 2], metavar="N")
+    parser.add_argument(
+        "--loop-rows", type=positive_int, default=300, metavar="N", help="rows that the loop is timed on (%(default)s)"
+    )
 
 
 def plain(options):
@@ -221,74 +167,21 @@ def describe_plain(backend, n_jobs, samples, floor, loop):
     }
 
 
-def floor_measures(X):
-    """What the floor is made of, and the rate that it is held against: functions that return seconds, by name."""
-    rng = np.random.default_rng(0)
-    square = rng.standard_normal((SQUARE_SIZE, SQUARE_SIZE), dtype=np.float32)
-    hyperplanes = rng.standard_normal((n_hyperplanes(), X.shape[1]), dtype=np.float32)
-    measures = {"square product": partial(seconds_of, np.matmul, square, square, out=np.empty_like(square))}
-    for n_rows in sorted({min(n_rows, len(X)) for n_rows in PRODUCT_ROWS}):
-        measures["gating product", n_rows] = partial(product_seconds, X, hyperplanes.T, n_rows)
-    return measures | {"pair": partial(pair_seconds, X.shape[1] + 1)}
-
-
-def n_hyperplanes():
-    """Those of the plain network for ten outputs, its final neurons included."""
-    return len(DIGITS) * (sum(PYGLN["layer_sizes"]) + 1) * PYGLN["context_dim"]
-
-
-def product_seconds(X, normals, block_rows):
-    """Seconds of X @ normals in blocks of rows."""
-    projections = np.empty((block_rows, normals.shape[1]), np.float32)
-    start = perf_counter()
-    for first in range(0, len(X), block_rows):
-        block = X[first : first + block_rows]
-        np.matmul(block, normals, out=projections[: len(block)])
-    return perf_counter() - start
-
-
-def pair_seconds(n_inputs):
-    """Seconds of one dot product and clipped update, on one core."""
-    rng = np.random.default_rng(0)
-    inputs = rng.standard_normal((4, n_inputs), dtype=np.float32)
-    weights = np.full(n_inputs, 1 / n_inputs, np.float32)
-    arguments = weights, inputs, np.arange(4, dtype=np.float32), np.float32(1e-4), np.float32(PYGLN["max_weight"])
-    learn_pairs(*arguments, 1)  # compiled here
-    return min(seconds_of(learn_pairs, *arguments, N_PAIRS // len(inputs)) / N_PAIRS for _ in range(PAIR_RUNS))
-
-
-@numba.njit(fastmath=True, error_model="numpy")
-def learn_pairs(weights, inputs, targets, rate, max_weight, n_rounds):
-    for _ in range(n_rounds):
-        for t in range(len(inputs)):
-            row = inputs[t]
-            dot = np.float32(0)
-            for i in range(weights.size):
-                dot += weights[i] * row[i]
-            step = rate * (dot - targets[t])
-            for i in range(weights.size):
-                weights[i] = min(max(weights[i] - step * row[i], -max_weight), max_weight)
-
-
-def floor_of(samples, n_rows, n_features):
-    """The floor from the best samples of its two parts, and whether its matrix product is near the best rate."""
-    products = {name[1]: min(seconds) for name, seconds in samples.items() if name[0] == "gating product"}
-    block_rows = min(products, key=products.get)
-    gflops = 2 * n_rows * n_features * n_hyperplanes() / products[block_rows] / 1e9
-    square_gflops = 2 * SQUARE_SIZE**3 / min(samples["square product"]) / 1e9
-    pair = min(samples["pair"])
-    pairs_seconds = pair * n_rows * len(DIGITS) * PYGLN["layer_sizes"][0] / cpu_count()
-    return {
-        "seconds": products[block_rows] + pairs_seconds,
-        "gating_seconds": products[block_rows],
-        "gating_block_rows": block_rows,
-        "gating_gflops": gflops,
-        "square_gflops": square_gflops,
-        "fair": gflops >= FAIR_SHARE * square_gflops,
-        "pairs_seconds": pairs_seconds,
-        "nanoseconds_per_pair": pair * 1e9,
-        "cores": cpu_count(),
-    }
+def print_plain(runs):
+    print("min (median); of the parts the min")
+    print_table(
+        {
+            "backend": run["backend"],
+            "n_jobs": run["n_jobs"],
+            "seconds": run["seconds"],
+            "/ floor": run["over_floor"],
+            "loop / this": run["loop_over_this"],
+            "speed-up": run["speed_up"],
+            **{part.replace("_", " "): seconds["min"] for part, seconds in run["parts"].items()},
+            "warm-up": run["warm_up_seconds"],
+        }
+        for run in runs
+    )
 
 
 def new_network(model, X, y):
@@ -395,6 +288,13 @@ def check_loop(model, X, y):
 # Subcommand default
 
 
+def add_default(subparsers):
+    parser = add_command(subparsers, default, "the most accurate learner")
+    add_data_options(parser)
+    parser.add_argument("--n-jobs", type=positive_int, nargs="+", default=[1, 2], metavar="N")
+    parser.add_argument("--prototype", type=Path, metavar="FILE", help="script with a class GLN to compare with")
+
+
 def default(options):
     """The most accurate learner's pass, alone or in turn with a prototype's."""
     X, y = fetch_mnist(subset="train", folder=options.mnist, return_X_y=True)
@@ -466,6 +366,12 @@ def load_script(path):
 # Subcommand memory
 
 
+def add_memory(subparsers):
+    parser = add_command(subparsers, memory, "peak memory of one pass")
+    add_data_options(parser)
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+
+
 def memory(options):
     """Peak memory of a pass, each in a process of its own, against weights and data.
 
@@ -525,214 +431,6 @@ def measure_memory(folder, preset, backend, learns):
         weights = sum(layer.weights.nbytes for layer in model._online.network.layers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"peak": peak / MEGABYTE, "weights": weights / MEGABYTE, "data": (X.nbytes + y.nbytes) / MEGABYTE}
-
-
-# Subcommand scaling
-
-
-def scaling(options):
-    """Seconds of a pass over synthetic rows, with one size at a time varied around the base."""
-    base = SCALING_BASE | {"rows": options.rows}
-    ranges = SCALING_RANGES | {"rows": [options.rows * n // SCALING_BASE["rows"] for n in SCALING_RANGES["rows"]]}
-    cases = {(name, value): base | {name: value} for name, values in ranges.items() for value in values}
-    warm_up = {backend: synthetic_pass_seconds(backend, options.preset, base) for backend in BACKENDS}
-    samples = measure_in_turn(
-        {
-            (backend, *key): partial(synthetic_pass_seconds, backend, options.preset, sizes)
-            for key, sizes in cases.items()
-            for backend in BACKENDS
-        },
-        options.repeats,
-    )
-    curves = {
-        name: {
-            backend: describe_curve(values, [summarise(samples[backend, name, value]) for value in values])
-            for backend in BACKENDS
-        }
-        for name, values in ranges.items()
-    }
-    print_table(
-        {
-            "seconds against": name,
-            "from": values[0],
-            "to": values[-1],
-            **{f"slope, {backend}": curve["slope"] for backend, curve in curves[name].items()},
-        }
-        for name, values in ranges.items()
-    )
-    if options.out:
-        plot_scaling(curves, base, options.repeats, options.out)
-    return {"base": base, "n_jobs": SCALING_JOBS, "warm_up_seconds": warm_up, "curves": curves}
-
-
-def synthetic_pass_seconds(backend, preset, sizes):
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((sizes["rows"], sizes["inputs"]), dtype=np.float32)
-    y = np.argmax(X @ rng.standard_normal((sizes["inputs"], sizes["outputs"]), dtype=np.float32), axis=1)
-    network = {"layer_sizes": (sizes["neurons"],) * 2, "context_dim": sizes["context_dim"]}
-    params = PRESETS[preset] | network | {"backend": backend, "n_jobs": SCALING_JOBS[backend], "random_state": 0}
-    model = GLNClassifier(**params)
-    touch_memory(**network, n_inputs=sizes["inputs"], n_outputs=sizes["outputs"])
-    return seconds_of(model.partial_fit, X, y, classes=np.arange(sizes["outputs"]))
-
-
-def describe_curve(values, seconds):
-    """The slope is that of the best seconds in the upper half of the range, on logarithmic axes."""
-    values, best = np.array(values), np.array([summary["min"] for summary in seconds])
-    upper = values >= np.sqrt(values[0] * values[-1])
-    slope = np.polyfit(np.log(values[upper]), np.log(best[upper]), 1)[0]
-    return {"values": values.tolist(), "seconds": seconds, "slope": float(slope)}
-
-
-def plot_scaling(curves, base, repeats, path):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 6.5), layout="constrained")
-    panels = figure.subplots(2, 3, sharey=True).flat
-    for panel, (name, by_backend) in zip(panels, curves.items(), strict=False):
-        for backend, curve in by_backend.items():
-            best = [summary["min"] for summary in curve["seconds"]]
-            label = f"{backend}, n_jobs={SCALING_JOBS[backend]}"
-            panel.plot(curve["values"], best, label=label, **SERIES_STYLES[backend])
-        values = np.array(curve["values"])
-        lowest = min(c["seconds"][-1]["min"] for c in by_backend.values())
-        panel.plot(values, 0.6 * lowest * values / values[-1], color="0.4", linestyle=":", label="slope 1")
-        panel.set_xscale("log")
-        panel.set_yscale("log")
-        panel.set_xticks(values, values)
-        panel.minorticks_off()
-        panel.grid(color="0.9")
-        panel.set_xlabel("neurons in each of two layers" if name == "neurons" else name)
-        slopes = ", ".join(f"{backend} {curve['slope']:.2f}" for backend, curve in by_backend.items())
-        panel.set_title(f"slopes: {slopes}", fontsize="medium")
-    for panel in figure.axes[::3]:
-        panel.set_ylabel(f"seconds of one pass, best of {repeats}")
-    figure.axes[-1].set_axis_off()
-    figure.axes[-1].legend(*figure.axes[0].get_legend_handles_labels(), loc="center", frameon=False)
-    figure.suptitle("around " + ", ".join(f"{name} = {value}" for name, value in base.items()))
-    figure.savefig(path, dpi=200)
-
-
-# Subcommand single
-
-
-def single(options):
-    """Microseconds of a call with one row, on breast_cancer's 30 features, after 512 rows."""
-    X, y = load_breast_cancer(return_X_y=True)
-    X = scale(X)
-    measures = {**gln_calls(X, y), **sgd_calls(X, y), **river_calls(X, y)}
-    samples = measure_in_turn(
-        {name: partial(microseconds_per_row, *call) for name, call in measures.items()}, options.repeats
-    )
-    cold = measure_in_turn({n_rows: partial(cold_seconds, X, y, n_rows) for n_rows in (1, 256)}, options.repeats)
-    summaries = {name: summarise(values) for name, values in samples.items()}
-    references = {task: summaries.get(f"river LogisticRegression: {task}") for task in ("learn", "predict")}
-    runs = []
-    for name, summary in summaries.items():
-        river = references[name.rsplit(" ", 1)[-1]]
-        runs.append({"call": name, "microseconds": summary, "/ river": ratio(summary, river) if river else None})
-    print("min (median); each line of GLNClassifier is a part of the line above it")
-    print_table(runs)
-    one, many = summarise(cold[256]), summarise(cold[1])
-    print(f"256 rows from cold, milliseconds: one call {1e3 * one['min']:.1f}, 256 calls {1e3 * many['min']:.1f}")
-    return {"microseconds": summaries, "cold_seconds": {"one call": one, "256 calls": many}}
-
-
-def gln_calls(X, y):
-    """What a call of GLNClassifier does, and that without the outer parts; arguments are a row and its label."""
-    model = GLNClassifier(random_state=0).partial_fit(X[:512], y[:512], classes=[0, 1])
-    online, weight, number = model._online, np.ones(1), np.array([513])
-    kernels, settings = in_tasks(get_kernels()), online.settings
-
-    def learn_in_network(x, label):
-        inputs = online.predictor.transform(x, kernels)
-        learn(online.network, kernels, *inputs, label[:, np.newaxis] == 1, None, number, settings)
-
-    def infer_in_network(x, _):
-        infer(online.network, kernels, *online.predictor.transform(x, kernels), settings)
-
-    calls = {
-        "partial_fit learn": model.partial_fit,
-        "partial_fit, check_input=False learn": partial(model.partial_fit, check_input=False),
-        "the clock and below learn": lambda x, label: list(online.learn(x, label, weight, kernels)),
-        "the network and below learn": learn_in_network,
-        "predict_proba predict": lambda x, _: model.predict_proba(x),
-        "predict_proba, check_input=False predict": lambda x, _: model.predict_proba(x, check_input=False),
-        "the clock and below predict": lambda x, _: online.infer(x, kernels),
-        "the network and below predict": infer_in_network,
-    }
-    rows = [(X[i : i + 1], y[i : i + 1]) for i in range(len(X))]
-    return {f"GLNClassifier: {name}": (call, rows) for name, call in calls.items()}
-
-
-def sgd_calls(X, y):
-    model = SGDClassifier(loss="log_loss").partial_fit(X, y, classes=[0, 1])
-    rows = [(X[i : i + 1], y[i : i + 1]) for i in range(len(X))]
-    return {
-        "SGDClassifier: learn": (model.partial_fit, rows),
-        "SGDClassifier: predict": (lambda x, _: model.predict_proba(x), rows),
-    }
-
-
-def river_calls(X, y):
-    """River's calls, if it is installed."""
-    if importlib.util.find_spec("river") is None:
-        return {}
-    from river.linear_model import LogisticRegression
-
-    model = LogisticRegression()
-    rows = [(dict(enumerate(x)), bool(label)) for x, label in zip(X.tolist(), y, strict=True)]
-    return {
-        "river LogisticRegression: learn": (model.learn_one, rows),
-        "river LogisticRegression: predict": (lambda x, _: model.predict_proba_one(x), rows),
-    }
-
-
-def microseconds_per_row(call, rows):
-    start = perf_counter()
-    for row in rows:
-        call(*row)
-    return 1e6 * (perf_counter() - start) / len(rows)
-
-
-def cold_seconds(X, y, rows_per_call):
-    """Seconds for the first 256 rows."""
-    model = GLNClassifier(random_state=0)
-    start = perf_counter()
-    for first in range(0, 256, rows_per_call):
-        rows = slice(first, first + rows_per_call)
-        model.partial_fit(X[rows], y[rows], classes=[0, 1], check_input=False)
-    return perf_counter() - start
-
-
-def print_floor(floor):
-    share = floor["gating_gflops"] / floor["square_gflops"]
-    verdict = "fair" if floor["fair"] else f"not fair: below {FAIR_SHARE:.0%}, repeat on a quiet machine"
-    print(
-        f"floor {floor['seconds']:.2f} s\n"
-        f"  gating product {floor['gating_seconds']:.2f} s in blocks of {floor['gating_block_rows']} rows, "
-        f"{floor['gating_gflops']:.0f} GFLOP/s, {share:.0%} of the {floor['square_gflops']:.0f} of a square product "
-        f"({verdict})\n"
-        f"  dot products and updates {floor['pairs_seconds']:.2f} s, {floor['nanoseconds_per_pair']:.0f} ns a pair, "
-        f"{floor['cores']} cores"
-    )
-
-
-def print_plain(runs):
-    print("min (median); of the parts the min")
-    print_table(
-        {
-            "backend": run["backend"],
-            "n_jobs": run["n_jobs"],
-            "seconds": run["seconds"],
-            "/ floor": run["over_floor"],
-            "loop / this": run["loop_over_this"],
-            "speed-up": run["speed_up"],
-            **{part.replace("_", " "): seconds["min"] for part, seconds in run["parts"].items()},
-            "warm-up": run["warm_up_seconds"],
-        }
-        for run in runs
-    )
 
 
 if __name__ == "__main__":

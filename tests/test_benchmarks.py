@@ -1,0 +1,261 @@
+"""The benchmark scripts: options, runs that resume, asv's suite, and PyGLN, for which a stand-in is driven."""
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+import pytest
+import scipy.ndimage
+from sklearn.datasets import load_digits
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = ("accuracy", "backends", "speed", "streams", "tables")
+OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
+
+STAND_IN = """
+    import numpy as np
+    from scipy.ndimage.interpolation import affine_transform
+
+
+    class GLN:
+        '''Nearest class mean behind PyGLN's documented interface, with the old names that PyGLN uses.'''
+
+        def __init__(
+            self, backend, layer_sizes, input_size, num_classes=2, context_map_size=4, bias=True, context_bias=False,
+            base_predictor=None, learning_rate=1e-3, pred_clipping=1e-3, weight_clipping=5.0,
+        ):
+            self.sums = np.zeros((num_classes, input_size))
+            self.counts = np.zeros(num_classes, dtype=np.int)
+            self.draw = np.random.random()
+            self.clip = np.clip
+            if backend == "jax":
+                import jax
+                import jax.numpy as jnp
+
+                jax.config.update("jax_enable_x64", True)
+                self.clip = jax.jit(fun=lambda counts, low, high: jnp.clip(counts, a_min=low, a_max=high))
+
+        def predict(self, x, target=None, return_probs=False):
+            means = self.sums / np.asarray(self.clip(self.counts, 1, 1000))[:, np.newaxis]
+            predictions = np.square(x[:, np.newaxis] - means).sum(axis=2, dtype=np.float).argmin(axis=1)
+            if target is not None:
+                np.add.at(self.sums, target, x)
+                np.add.at(self.counts, target, 1)
+            return predictions
+"""
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Imports a module of benchmarks/, whose modules are forgotten after the test."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    before = set(sys.modules)
+    yield importlib.import_module
+    ours = {path.stem for path in BENCHMARKS.glob("*.py")} | {"regressions", "regressions.classifier"}
+    for name in ours & (set(sys.modules) - before):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder from which a stand-in for PyGLN can be imported."""
+    package = tmp_path / "checkout" / "pygln"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("from pygln.gln import GLN\n")
+    (package / "gln.py").write_text(dedent(STAND_IN))
+    return package.parent
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help(script, load, capsys):
+    if script in ("streams", "tables"):
+        pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
+    with pytest.raises(SystemExit, match="^0$"):
+        load(script).main(["--help"])
+    assert "usage:" in capsys.readouterr().out
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("text", "param"), [("context_dim=4", ("context_dim", 4)), ("aggregation=neuron", ("aggregation", "neuron"))]
+)
+def test_param(text, param, load):
+    assert load("common").parse_param(text) == param
+
+
+@pytest.mark.parametrize("text", ["context_dim", "=4", "context dim=4"])
+def test_bad_param(text, load):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not of the form NAME=VALUE"):
+        load("common").parse_param(text)
+
+
+def test_positive_numbers(load):
+    common = load("common")
+    assert common.positive_int("3") == 3
+    assert common.positive_float("0.5") == 0.5
+    for text in ("0", "-1", "many", "inf"):
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a positive"):
+            common.positive_float(text)
+        with pytest.raises(argparse.ArgumentTypeError, match="is not a positive"):
+            common.positive_int(text)
+
+
+# Runs that resume
+
+
+class Squares:
+    """A task that counts its runs, and fails at a number."""
+
+    def __init__(self, fails_at=None):
+        self.fails_at, self.runs = fails_at, []
+
+    def __call__(self, number):
+        if number == self.fails_at:
+            raise RuntimeError("stopped")
+        self.runs.append(number)
+        return {"square": number**2}
+
+
+def test_tasks_of_the_file_are_not_run_again(load, tmp_path):
+    path, tasks = tmp_path / "results" / "squares.json", [{"number": n} for n in range(4)]
+    run_tasks = load("common").run_tasks
+    with pytest.raises(RuntimeError, match="stopped"):
+        run_tasks(Squares(fails_at=2), tasks, path)
+    assert [record["square"] for record in json.loads(path.read_text())["records"]] == [0, 1]
+    squares = Squares()
+    records = run_tasks(squares, tasks, path)
+    assert squares.runs == [2, 3]
+    assert records == [{"number": n, "square": n**2} for n in range(4)]
+    assert run_tasks(Squares(fails_at=3), tasks[::-1], path) == records[::-1]
+
+
+def test_interrupted_write_leaves_the_file_before(load, tmp_path, monkeypatch):
+    path, write_json, write_text = tmp_path / "results.json", load("common").write_json, Path.write_text
+
+    def write_half(path, text):
+        write_text(path, text[: len(text) // 2])
+        raise KeyboardInterrupt
+
+    write_json(path, {"records": [1]})
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"records": [1, 2]})
+    assert json.loads(path.read_text()) == {"records": [1]}
+
+
+# PyGLN
+
+
+PYGLN_BACKENDS = [
+    name
+    for name, framework in {"numpy": "numpy", "pytorch": "torch", "tf": "tensorflow", "jax": "jax"}.items()
+    if importlib.util.find_spec(framework)
+]
+
+
+def names_that_change():
+    """What importing and driving PyGLN changes for a while."""
+    state = [sys.path[:], sys.modules.get(OLD_SCIPY_MODULE), "pygln" in sys.modules]
+    state += [name in vars(np) for name in ("int", "float")]
+    if "jax" in PYGLN_BACKENDS:
+        import jax
+
+        state += [jax.jit, jax.numpy.clip, jax.config.jax_enable_x64]
+    return state
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_old_names_are_there_for_a_while(fails, load, checkout):
+    pygln_peer = load("pygln_peer")
+    before = names_that_change()
+    try:
+        with pygln_peer.importable(checkout, PYGLN_BACKENDS):
+            from pygln import GLN
+
+            GLN(PYGLN_BACKENDS[-1], [16], 2)
+            from scipy.ndimage.interpolation import affine_transform
+
+            assert affine_transform is scipy.ndimage.affine_transform
+            assert names_that_change() != before
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    assert names_that_change() == before
+
+
+@pytest.mark.parametrize("backend", PYGLN_BACKENDS)
+def test_stand_in_learns_through_the_documented_interface(backend, load, checkout):
+    pygln_peer = load("pygln_peer")
+    X, y = load_digits(return_X_y=True)
+    with pygln_peer.importable(checkout, [backend]):
+        networks = [pygln_peer.PyGLN(backend, 32, X[-32:], y[-32:]) for _ in range(2)]
+        network = networks[0].partial_fit(X[:1000], y[:1000])
+        assert np.mean(network.predict(X[1000:]) == y[1000:]) > 0.8
+    assert network.network.counts.sum() == 1032
+    assert networks[0].network.draw == networks[1].network.draw
+
+
+def test_peers(load, checkout, monkeypatch, tmp_path, capsys):
+    X, y = load_digits(return_X_y=True)
+    halves = {"train": slice(0, 900), "test": slice(900, None)}
+    X = X.astype(np.float32) / 16
+    peers, floor = load("speed_peers"), load("speed_floor")
+    monkeypatch.setattr(peers, "fetch_mnist", lambda subset, **_: (X[halves[subset]], y[halves[subset]]))
+    monkeypatch.setattr(floor, "SQUARE_SIZE", 64)
+    monkeypatch.setattr(peers, "WARM_UP_ROWS", 16)
+    path = tmp_path / "peers.json"
+    sizes = ["--rows", "200", "--slow-rows", "64", "--repeats", "1", "--peers", "sgd"]
+    load("speed").main(["peers", *sizes, "--pygln", str(checkout), "--json", str(path)])
+    results = json.loads(path.read_text())
+    runs = {run["learner"]: run for run in results["runs"]}
+    assert len(runs) == 9
+    plain, pygln = runs["GLNClassifier, plain"], runs["PyGLN, numpy, batches of 32"]
+    assert (plain["rows_timed"], pygln["rows_timed"]) == (200, 64)
+    assert plain["over_reference"]["min"] == 1
+    assert plain["test_accuracy"] == runs["GLNClassifier, plain, calls of 1"]["test_accuracy"]
+    seconds = pygln["over_reference"]["min"] * plain["seconds"]["min"]
+    np.testing.assert_allclose(pygln["seconds"]["min"], seconds)
+    assert str(tmp_path) not in path.read_text()
+    assert "test accuracy" in capsys.readouterr().out
+
+
+# Scaling, and asv's suite
+
+
+@pytest.mark.parametrize(
+    ("n_cores", "numbers"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])]
+)
+def test_numbers_of_threads(n_cores, numbers, load, monkeypatch):
+    scaling = load("speed_scaling")
+    monkeypatch.setattr(scaling, "cpu_count", lambda: n_cores)
+    assert scaling.numbers_of_threads() == numbers
+
+
+def test_regressions_run(load, monkeypatch):
+    classifier = load("regressions.classifier")
+    X, y = load_digits(return_X_y=True)
+    monkeypatch.setitem(classifier.DATA, "digits", lambda: (X[:64], y[:64]))
+    monkeypatch.setattr(classifier, "N_CALLS", 2)
+    run = set()
+    for suite in (classifier.Learning, classifier.Memory, classifier.Prediction, classifier.Progressive):
+        for name in filter(lambda name: name.startswith(("time_", "peakmem_", "track_")), dir(suite)):
+            benchmarks = suite()
+            benchmarks.setup("digits", "numpy")
+            assert getattr(benchmarks, name)("digits", "numpy") is None or name.startswith("track_")
+            run.add(name)
+    assert len(run) == 6
+
+
+def test_regressions_skip_missing_backends(load, monkeypatch):
+    classifier = load("regressions.classifier")
+    monkeypatch.setattr(classifier, "find_spec", lambda _: None)
+    with pytest.raises(NotImplementedError, match="jax is not installed"):
+        classifier.Learning().setup("digits", "jax")
