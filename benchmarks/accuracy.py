@@ -32,7 +32,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import PRESETS, RESULTS, add_param_option, environment, positive_float, positive_int, run_tasks
+from common import PRESETS, RESULTS, add_param_option, environment, load_mnist, positive_float, positive_int, run_tasks
 from context_functions import CONTEXT_FUNCTIONS
 from experiments import EXPERIMENTS, draw_experiment, make_model, make_tasks, print_experiment
 from joblib import cpu_count
@@ -40,7 +40,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.model_selection import StratifiedKFold, cross_validate, train_test_split
+from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -48,7 +48,6 @@ from tqdm import tqdm
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.__main__ import PIXEL_MAX, RowByRow
-from sklearn_gln.datasets import fetch_mnist
 
 CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
 
@@ -170,7 +169,7 @@ def digits(options):
 def run_experiments(options):
     """Experiments of `experiments.py`: their records, each written to a JSON file with a picture beside it."""
     folder = options.out or RESULTS / ("quick" if options.quick else "")
-    data = load_mnist(folder=options.mnist)
+    data = load_mnist(options.mnist)
     records = {}
     for name in options.names:
         experiment, path = EXPERIMENTS[name], folder / f"accuracy_{name.replace('-', '_')}.json"
@@ -226,18 +225,10 @@ def draw_streams(hits, path):
 
 def load_data(options):
     """X, X_test (n, 784) and y, y_test (n,): digits, or with --digit whether it is this one."""
-    X, X_test, y, y_test = load_mnist(folder=options.mnist, deskew=not options.raw)
-    if options.validate:
-        X, X_test, y, y_test = train_test_split(X, y, test_size=options.validate, shuffle=False)
+    X, X_test, y, y_test = load_mnist(options.mnist, deskew=not options.raw, validate=options.validate)
     if options.digit is not None:
         y, y_test = y == options.digit, y_test == options.digit
     return X[: options.train_rows], X_test, y[: options.train_rows], y_test
-
-
-def load_mnist(**options):
-    """X, X_test, y, y_test."""
-    (X, y), (X_test, y_test) = (fetch_mnist(subset=name, return_X_y=True, **options) for name in ("train", "test"))
-    return X, X_test, y, y_test
 
 
 def model_params(options):

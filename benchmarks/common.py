@@ -11,10 +11,12 @@ from time import perf_counter
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
+from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
 
 from sklearn_gln import __version__
+from sklearn_gln.datasets import fetch_mnist
 
 PACKAGES = (
     "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "river", "vowpalwabbit"
@@ -47,6 +49,15 @@ STYLES = (  # apart in colour-blind eyes and in grey
     {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
     {"color": "#E69F00", "marker": "v", "linestyle": (0, (5, 1, 1, 1, 1, 1))},
 )
+
+
+def load_mnist(folder=None, *, deskew=True, validate=None):
+    """X, X_test (n, 784) and y, y_test (n,); to validate on the last rows of the training images, no test image."""
+    X, y = fetch_mnist(subset="train", deskew=deskew, folder=folder, return_X_y=True)
+    if validate:
+        return train_test_split(X, y, test_size=validate, shuffle=False)
+    X_test, y_test = fetch_mnist(subset="test", deskew=deskew, folder=folder, return_X_y=True)
+    return X, X_test, y, y_test
 
 
 # Options of the command line

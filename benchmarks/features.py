@@ -36,9 +36,11 @@ from time import perf_counter
 import numpy as np
 from common import (
     ONE_PASS,
+    RESULTS,
     STYLES,
     add_param_option,
     draw_band,
+    load_mnist,
     parse_param,
     positive_int,
     print_table,
@@ -61,9 +63,7 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.__main__ import PIXEL_MAX
-from sklearn_gln.datasets import fetch_mnist
 
-RESULTS = Path(__file__).parent / "results"
 WARM_UP_ROWS = 512
 CHUNK_ROWS = 256  # images that are convolved at a time
 RIDGE = 0.01  # added to variances of patches, so that noise is not blown up to contrast
@@ -185,13 +185,10 @@ def load_data(options):
     if options.digits:
         X, y = load_digits(return_X_y=True)
         X, X_test, y, y_test = train_test_split(X / PIXEL_MAX, y, test_size=1 / 3, stratify=y, random_state=0)
+        if options.validate:
+            X, X_test, y, y_test = train_test_split(X, y, test_size=options.validate, shuffle=False)
     else:
-        fetch = partial(fetch_mnist, deskew=not options.raw, folder=options.mnist, return_X_y=True)
-        X, y = fetch(subset="train")
-        if not options.validate:
-            X_test, y_test = fetch(subset="test")
-    if options.validate:
-        X, X_test, y, y_test = train_test_split(X, y, test_size=options.validate, shuffle=False)
+        X, X_test, y, y_test = load_mnist(options.mnist, deskew=not options.raw, validate=options.validate)
     return X[: options.train_rows], X_test, y[: options.train_rows], y_test
 
 
@@ -415,7 +412,7 @@ def draw_extractor(records, path):
     for ax, (title, curves) in zip(figure.subplots(1, 2, sharey=True), PANELS.items(), strict=True):
         for (name, label), style in zip(curves.items(), STYLES, strict=False):
             errors = 100 * (1 - np.array([record["curves"][name]["accuracy"] for record in records]))
-            draw_band(ax, records[0]["sizes"], errors, style, label)
+            draw_band(ax, records[0]["sizes"], errors.T, style, label)
         ax.set(xscale="log", yscale="log", xlabel="images of 5 to 9 learned")
         ax.set_yticks(ERROR_TICKS, ERROR_TICKS)
         ax.yaxis.set_minor_locator(NullLocator())

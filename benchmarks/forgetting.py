@@ -33,17 +33,15 @@ import argparse
 import importlib.util
 import json
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import DIGITS, ONE_PASS, PYGLN, RESULTS, STYLES, draw_band, positive_int, print_table, run_tasks
-from sklearn.model_selection import train_test_split
+from common import DIGITS, ONE_PASS, PYGLN, RESULTS, STYLES, draw_band, load_mnist, positive_int, print_table, run_tasks
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
-from sklearn_gln.datasets import fetch_mnist
 
 QUICK = {"train_rows": 1000, "test_rows": 1000, "tasks": 3, "seeds": [0, 1], "out": RESULTS / "quick"}
 VALIDATION_ROWS = 10_000
@@ -171,7 +169,9 @@ def main(arguments=None):
         for label, params in models.values()
     ]
     name = f"forgetting_{options.scenario}" + "_settings" * options.choose
-    records = run_tasks(partial(learn_tasks, options.mnist), tasks, options.out / f"{name}.json", n_jobs=options.jobs)
+    validate = VALIDATION_ROWS if options.choose else None
+    data = load_mnist(options.mnist, deskew=not options.raw, validate=validate)
+    records = run_tasks(partial(learn_tasks, data), tasks, options.out / f"{name}.json", n_jobs=options.jobs)
     print_summary(records)
     if not options.choose:
         draw(records, options.out / f"{name}.png")
@@ -212,9 +212,9 @@ def build_parser():
 # Runs
 
 
-def learn_tasks(folder, *, scenario, validate, model, params, raw, tasks, train_rows, test_rows, seed):
+def learn_tasks(data, *, scenario, model, params, tasks, train_rows, test_rows, seed, **_):
     """Learn the tasks in turn; accuracy[answers][i][j] is that on task j after task i, seconds[i] of learning it."""
-    X, X_test, y, y_test = load(folder, raw, validate)
+    X, X_test, y, y_test = data
     rng = np.random.default_rng(seed)
     tasks = SCENARIOS[scenario][0](tasks, X.shape[1], rng)
     tests = [task.rows_of(X_test[:test_rows], y_test[:test_rows]) for task in tasks]
@@ -233,16 +233,6 @@ def learn_tasks(folder, *, scenario, validate, model, params, raw, tasks, train_
             for answers in scores[0]:
                 accuracy.setdefault(answers, []).append([of_task[answers] for of_task in scores])
     return {"accuracy": accuracy, "seconds": seconds}
-
-
-@lru_cache(maxsize=1)
-def load(folder, raw, validate):
-    """X, X_test (n, 784) and y, y_test (n,); to validate, both parts are training images."""
-    X, y = fetch_mnist(subset="train", deskew=not raw, folder=folder, return_X_y=True)
-    if validate:
-        return train_test_split(X, y, test_size=VALIDATION_ROWS, shuffle=False)
-    X_test, y_test = fetch_mnist(subset="test", deskew=not raw, folder=folder, return_X_y=True)
-    return X, X_test, y, y_test
 
 
 def make_model(label, params, seed):
@@ -315,7 +305,7 @@ def draw(records, path):
         for (what, value), ax in zip(panels.items(), axes_of_protocol, strict=True):
             curves = by_model(records, partial(curve, answers, value))
             for (label, runs), style in zip(curves.items(), MORE_STYLES, strict=False):
-                draw_band(ax, np.arange(1, len(runs[0]) + 1), runs, style, label)
+                draw_band(ax, np.arange(1, len(runs[0]) + 1), np.transpose(runs), style, label)
             ax.set_title(f"{what}; answers: {answers}" if len(protocols) > 1 else what, fontsize="medium")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
