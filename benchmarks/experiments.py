@@ -212,13 +212,13 @@ def print_experiment(experiment, records):
 def draw_experiment(experiment, records, path):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     ax = figure.subplots()
     draw = _draw_categories if experiment.scale == "categories" else _draw_curves
     draw(ax, experiment, curves_of(experiment, records), published_of(experiment, records))
     figure.suptitle(experiment.title, fontsize="medium")
     ax.grid(color="0.9")
-    ax.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     figure.savefig(path, dpi=110)
 
 
@@ -230,19 +230,21 @@ def _draw_curves(ax, experiment, curves, published):
     ax.set(xlabel=experiment.axis, ylabel="test accuracy, %", xscale=experiment.scale)
 
 
-def _draw_categories(ax, _experiment, curves, published):
-    places = {}
+def _draw_categories(ax, experiment, curves, published):
+    places, labels = {}, []
     for learner, curve in curves.items():
         style = {**LEARNERS[learner].style, "linestyle": "none"}
-        for value in curve:
+        for value, scores in curve.items():
             places[value] = len(places)
+            seconds = np.median([score["seconds"] for score in scores])
+            labels.append(f"{value}, {seconds:.1f} s" if experiment.timed else value)
         accuracy = 100 * np.array([[score["test_accuracy"] for score in scores] for scores in curve.values()])
         mean = accuracy.mean(axis=1)
         ranges = [mean - accuracy.min(axis=1), accuracy.max(axis=1) - mean]
         label = f"{LEARNERS[learner].label} ({accuracy.shape[1]} runs)"
         ax.errorbar(mean, [places[value] for value in curve], xerr=ranges, **style, capsize=4, label=label)
     _mark_published(ax, {value: (100 * accuracy, places[value]) for value, accuracy in published.items()})
-    ax.set(xlabel="test accuracy, %", yticks=list(places.values()), yticklabels=list(places))
+    ax.set(xlabel="test accuracy, %", yticks=list(places.values()), yticklabels=labels)
     ax.set_ylim(len(places) - 0.4, -0.6)
 
 

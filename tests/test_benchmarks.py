@@ -259,3 +259,67 @@ def test_regressions_skip_missing_backends(load, monkeypatch):
     monkeypatch.setattr(classifier, "find_spec", lambda _: None)
     with pytest.raises(NotImplementedError, match="jax is not installed"):
         classifier.Learning().setup("digits", "jax")
+
+
+# Experiments
+
+
+@pytest.fixture
+def small_data():
+    """X, X_test, y, y_test of scikit-learn's digits."""
+    X, y = load_digits(return_X_y=True)
+    X = X.astype(np.float32) / 16
+    return X[:300], X[300:500], y[:300], y[300:500]
+
+
+def scores_of(run):
+    return [{name: value for name, value in scores.items() if name != "seconds"} for scores in run["epochs"]]
+
+
+@pytest.mark.parametrize("learner", ["pygln", "mlp"])
+def test_checkpoints_of_one_run_serve_all_numbers_of_epochs(learner, load, small_data):
+    accuracy, experiments = load("accuracy"), load("experiments")
+    checkpoints = [0.1, 1, 2]
+    task = {"learner": learner, "params": experiments.LEARNERS[learner].params, "seed": 3, "train_rows": None}
+    together = accuracy.run_task(small_data, **task, checkpoints=checkpoints)
+    assert [scores["epoch"] for scores in together["epochs"]] == checkpoints
+    for i, checkpoint in enumerate(checkpoints):
+        alone = accuracy.run_task(small_data, **task, checkpoints=[checkpoint])
+        assert scores_of(alone) == scores_of(together)[i : i + 1]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_tasks_of_experiments(quick, load):
+    experiments = load("experiments")
+    for experiment in experiments.EXPERIMENTS.values():
+        tasks = experiments.make_tasks(experiment, n_runs=10, quick=quick)
+        assert len({json.dumps(task) for task in tasks}) == len(tasks)
+        for learner, (values, _) in experiment.curves.items():
+            runs = [task for task in tasks if task["learner"] == learner]
+            slow, first_values = experiments.LEARNERS[learner].slow, [values[0], values[-1]]
+            assert len({task["seed"] for task in runs}) == (2 if quick else 3 if slow else 10)
+            if not quick and not experiment.by_epoch:
+                assert {task["value"] for task in runs} >= set(first_values)
+            for task in runs:
+                experiments.make_model(learner, task["params"], task["seed"])._validate_params()
+
+
+@pytest.mark.parametrize("name", ["biases", "epochs"])
+def test_experiment(name, load, small_data, monkeypatch, tmp_path, capsys):
+    accuracy = load("accuracy")
+    experiment = accuracy.EXPERIMENTS[name]
+    monkeypatch.setattr(accuracy, "load_mnist", lambda _: small_data)
+    monkeypatch.delitem(experiment.curves, "mlp", raising=False)
+    monkeypatch.delitem(experiment.curves, "one-pass", raising=False)
+    options = [name, "--quick", "--runs", "1", "--jobs", "1", "--out", str(tmp_path)]
+    (records,) = accuracy.main(options).values()
+    assert accuracy.main(options) == {name: records}
+    (values, _) = experiment.curves["pygln"]
+    points = experiment.curves["pygln"][0] if name == "biases" else [value for value in values if value <= 5]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 * (1 + len(points))
+    accuracies = [scores["test_accuracy"] for record in records for scores in record["epochs"]]
+    assert all(
+        f"{accuracy:.2%} ({accuracy:.2%}" in line for accuracy, line in zip(accuracies, printed[1:], strict=False)
+    )
+    assert (tmp_path / f"accuracy_{name}.png").stat().st_size > 1000
