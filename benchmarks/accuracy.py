@@ -20,6 +20,14 @@ scikit-learn's 8x8 digits, no settings: 5-fold accuracy beside MLPClassifier's, 
 
     python benchmarks/accuracy.py digits --seeds 0 1 2 3 4 --picture benchmarks/results/digits.png
 
+The experiments of PyGLN's authors (`experiments.py`), one or all of them, in full or in minutes::
+
+    python benchmarks/accuracy.py layer-size
+    python benchmarks/accuracy.py all --quick
+
+Their records and pictures go to `benchmarks/results`, where a run that was stopped goes on; seconds count in `backends`
+alone, the others run several networks side by side.
+
 MNIST comes from `--mnist FOLDER`, the folder named by SKLEARN_GLN_MNIST, or OpenML. Seconds are those of learning;
 a first chunk, learned by a model that is thrown away, pays for compilation and is reported apart as the warm-up.
 """

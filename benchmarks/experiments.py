@@ -7,6 +7,7 @@ PyGLN's settings, GLNClassifier with the settings of this package for one pass, 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn_gln.kernels import BACKENDS
 
 SLOW_RUNS = 3  # at most, of learners and networks that take many seconds a pass
 QUICK_RUNS, QUICK_ROWS = 2, 6000
+ERROR_TICKS = (1, 1.5, 2, 3, 4, 5, 7, 10, 20, 30, 50, 80)  # percent
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,15 @@ BIASES = {  # (of layers, of contexts)
     "context bias": {"bias": False, "halfspaces": "gaussian", "offset_scale": 1.0},
     "both biases": {"halfspaces": "gaussian", "offset_scale": 1.0},
 }
+INSTALLED = tuple(name for name in BACKENDS if find_spec(name))
 CONSTANTS = {"784 random constants": 784, "16 random constants": 16, "one random constant": 1}
 
 EXPERIMENTS = {
     "backends": Experiment(
         "Backends, one pass",
         "backend",
-        {"pygln": (tuple(BACKENDS), lambda name: {"backend": name, "n_jobs": -1}), "mlp": (("MLP",), lambda _: {})},
-        published=dict.fromkeys(BACKENDS.keys() - {"numba"} | {"MLP"}, 0.961),
+        {"pygln": (INSTALLED, lambda name: {"backend": name, "n_jobs": -1}), "mlp": (("MLP",), lambda _: {})},
+        published=dict.fromkeys({*INSTALLED, "MLP"} - {"numba"}, 0.961),
         scale="categories",
         timed=True,
     ),
@@ -223,11 +226,20 @@ def draw_experiment(experiment, records, path):
 
 
 def _draw_curves(ax, experiment, curves, published):
+    from matplotlib.ticker import NullLocator
+
     for learner, curve in curves.items():
-        runs = [[100 * score["test_accuracy"] for score in scores] for scores in curve.values()]
-        draw_band(ax, list(curve), runs, LEARNERS[learner].style, LEARNERS[learner].label)
-    _mark_published(ax, {value: (value, 100 * accuracy) for value, accuracy in published.items()})
-    ax.set(xlabel=experiment.axis, ylabel="test accuracy, %", xscale=experiment.scale)
+        errors = [[100 * (1 - score["test_accuracy"]) for score in scores] for scores in curve.values()]
+        draw_band(ax, list(curve), errors, LEARNERS[learner].style, LEARNERS[learner].label)
+    _mark_published(ax, {value: (value, 100 * (1 - accuracy)) for value, accuracy in published.items()})
+    ax.set(xlabel=experiment.axis, ylabel="test error, %", xscale=experiment.scale, yscale="log")
+    values = next(iter(experiment.curves.values()))[0]
+    ax.set_xticks(values, [f"{value:g}" for value in values], fontsize="small")
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in ERROR_TICKS if low <= tick <= high]
+    ax.set_yticks(ticks, ticks)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_minor_locator(NullLocator())
 
 
 def _draw_categories(ax, experiment, curves, published):

@@ -242,8 +242,9 @@ def make_model(label, params, seed):
 def warm_up(label, params, X, y):
     """Have what learning needs compiled before it is timed."""
     model = make_model(label, params, seed=0)
-    model.partial_fit(X[:512], y[:512], classes=DIGITS)
-    model.predict_proba(X[:512])
+    X, y = X[:512].copy(), y[:512].copy()  # processes share data that cannot be written, of which PyTorch warns
+    model.partial_fit(X, y, classes=DIGITS)
+    model.predict_proba(X)
 
 
 def score(model, task, X, y):
