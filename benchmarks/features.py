@@ -419,7 +419,7 @@ def draw_extractor(records, path):
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.set_title(title, fontsize="medium")
         ax.grid(alpha=0.3)
-        ax.legend(fontsize="small", loc="lower left")
+        ax.legend(fontsize="small", loc="upper right")
     figure.axes[0].set_ylabel("test error on 5 to 9, %")
     figure.savefig(path, dpi=110)
 
