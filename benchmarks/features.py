@@ -407,7 +407,7 @@ def draw_extractor(records, path):
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4.9), layout="constrained")
     figure.suptitle("A network trained on the digits 0 to 4 is frozen; then 5 to 9 are learned", fontsize="medium")
     for ax, (title, curves) in zip(figure.subplots(1, 2, sharey=True), PANELS.items(), strict=True):
         for (name, label), style in zip(curves.items(), STYLES, strict=False):
@@ -419,7 +419,7 @@ def draw_extractor(records, path):
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.set_title(title, fontsize="medium")
         ax.grid(alpha=0.3)
-        ax.legend(fontsize="small", loc="upper right")
+        ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.16))
     figure.axes[0].set_ylabel("test error on 5 to 9, %")
     figure.savefig(path, dpi=110)
 
