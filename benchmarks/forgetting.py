@@ -14,14 +14,14 @@ Both in a minute each on one core, three tasks of few rows, apart from recorded 
     python benchmarks/forgetting.py permuted --quick
     python benchmarks/forgetting.py split --quick
 
-GLNs run with settings that were chosen for one pass over MNIST as a single task. The MLPs' were chosen for these tasks,
-in their favour: by the average over all tasks after the last, in trials with one seed on 2,000 or more of the last 10,000
-training images in place of the test images. With permuted tasks, where not all settings were tried, SGD kept more than
-Adam, wide layers more than narrow ones, and batches of 8 were no better than 32. With split tasks, where every MLP forgets
-all but the last if all digits may be answered, the other protocol decided: of 24 settings none was better than the chosen
-one by more than 0.2 points. Dropout is .5 of the hidden neurons, else the same. "MLP, Adam" was among the best of those
-tried on the first task. Settings are for 20,000 rows a task: with few, as in --quick, SGD learns too slowly. To compare
-three widths, SGD and Adam, at four rates each::
+GLNs run with settings that were chosen for one pass over MNIST as a single task. The MLPs' were chosen for these
+tasks, in their favour: by the average over all tasks after the last, in trials of 24 settings with one seed on the
+last 10,000 training images in place of the test images. With permuted tasks wide layers and SGD kept most (89.9 %,
+next 87.5 %). With split tasks, where every MLP forgets all but the last if all digits may be answered, the other
+protocol decided: no setting was better than the chosen one by more than 0.2 points. Dropout is .5 of the hidden
+neurons, else the same. "MLP, Adam" is a usual choice, among the best on the first task. Settings are for 20,000 rows a
+task: with few, as in --quick, SGD learns too slowly. To repeat the trials of three widths, SGD and Adam, at four rates
+each::
 
     python benchmarks/forgetting.py permuted --choose --seeds 0
     python benchmarks/forgetting.py split --choose --seeds 0
