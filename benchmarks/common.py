@@ -40,6 +40,7 @@ PYGLN = {
     "max_weight": 5.0,
     "initial_weights": "uniform",
 }
+PYGLN_MLP = {"hidden_layer_sizes": (64,), "activation": "tanh", "learning_rate_init": 2.5e-4}  # its baseline
 PRESETS = {"default": {}, "one-pass": ONE_PASS, "pygln": PYGLN}
 
 STYLES = (  # apart in colour-blind eyes and in grey

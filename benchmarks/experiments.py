@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from common import ONE_PASS, PYGLN, STYLES, draw_band
+from common import ONE_PASS, PYGLN, PYGLN_MLP, STYLES, draw_band
 from sklearn.neural_network import MLPClassifier
 
 from sklearn_gln import GLNClassifier
@@ -51,7 +51,7 @@ LEARNERS = {
     "mlp": Learner(
         "MLP, Adam",
         MLPClassifier,
-        {"hidden_layer_sizes": (64,), "activation": "tanh", "learning_rate_init": 2.5e-4, "batch_size": 1},
+        {**PYGLN_MLP, "batch_size": 1},
         slow=True,
         style=STYLES[1],
     ),
@@ -60,7 +60,7 @@ LEARNERS = {
 EPOCHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 DEPTHS = tuple(range(11))
-BIASES = {  # (of layers, of contexts)
+BIASES = {
     "no bias": {"bias": False},
     "layer bias": {},
     "context bias": {"bias": False, "halfspaces": "gaussian", "offset_scale": 1.0},

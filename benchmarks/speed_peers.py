@@ -10,6 +10,7 @@ from common import (
     DIGITS,
     ONE_PASS,
     PYGLN,
+    PYGLN_MLP,
     installed_version,
     measure_in_turn,
     positive_int,
@@ -32,7 +33,6 @@ from sklearn_gln.datasets import fetch_mnist
 REFERENCE = "GLNClassifier, plain"
 BATCHES = (1, 32)
 SLOW_WARM_UP_ROWS = 64
-PYGLN_BASELINE = {"hidden_layer_sizes": (64,), "activation": "tanh", "learning_rate_init": 2.5e-4}
 
 
 def add_peers(subparsers):
@@ -178,7 +178,7 @@ def sgd_peers():
 
 def mlp_peers():
     """PyGLN's baseline."""
-    new = partial(MLPClassifier, **PYGLN_BASELINE, random_state=0)
+    new = partial(MLPClassifier, **PYGLN_MLP, random_state=0)
     in_one_call = {f"MLPClassifier, batches of {n}": Peer(partial(new, batch_size=n)) for n in BATCHES}
     return in_one_call | {"MLPClassifier, calls of 1": Peer(partial(new, batch_size=1), 1)}
 
