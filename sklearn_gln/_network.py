@@ -305,7 +305,7 @@ def learn(
         blocks = [base_block if settings.skip or not logits else constant_block]
         if logits:
             blocks.insert(0, step_block(kernels, logits[-1], layer.preconditioner, settings.normalized))
-        layer.weights, layer.energy, layer_logits = kernels.bernoulli_learn(
+        layer.weights, layer.energy, layer_logits = kernels.linear_learn(
             layer.weights,
             layer.energy,
             rows,
@@ -338,9 +338,7 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
         if logits:
             inputs.insert(0, logits[-1])
         logits.append(
-            kernels.bernoulli_infer(
-                layer.weights, layer.rows(layer_contexts), tuple(inputs), max_logit=settings.max_logit
-            )
+            kernels.linear_infer(layer.weights, layer.rows(layer_contexts), tuple(inputs), max_logit=settings.max_logit)
         )
     return logits
 
@@ -348,7 +346,7 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
 def aggregate(logits: Sequence[Array], aggregation: str, kernels: Kernels) -> Array:
     """The output logits (n, n_outputs), NumPy float64, of the layers' logits; "stacked": (n, n_outputs, n_layers)."""
     chosen = logits if aggregation in ("stacked", "layers") else logits[-1:]
-    means = np.stack([kernels.to_numpy(kernels.mean_logits(layer)) for layer in chosen], axis=2)
+    means = np.stack([kernels.to_numpy(kernels.neuron_mean(layer)) for layer in chosen], axis=2)
     return means if aggregation == "stacked" else means.mean(axis=2)
 
 

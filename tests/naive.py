@@ -73,7 +73,7 @@ def join(blocks, t, output):
     return [value for block in blocks for value in seen_by(block, t, output)]
 
 
-def bernoulli_infer(weights, contexts, inputs, *, max_logit):
+def linear_infer(weights, contexts, inputs, *, max_logit):
     n, (k, j) = len(contexts), weights.shape[:2]
     logits = np.zeros((n, k, j))
     for t, output, neuron in np.ndindex(n, k, j):
@@ -82,7 +82,7 @@ def bernoulli_infer(weights, contexts, inputs, *, max_logit):
     return logits
 
 
-def bernoulli_learn(
+def linear_learn(
     weights,
     energy,
     contexts,

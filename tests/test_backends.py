@@ -247,9 +247,9 @@ def test_between_rows_in_and_logits_out_nothing_passes_through_numpy(backend_nam
     assert before.shape == after.shape == (len(rows), 3)
     for shapes, allowed in ((learned, {(n_features,)}), (predicted, set())):
         # Sums over rows, for the scaling; mean logits of outputs; and the type of no rows at all.
-        mean_logits = {shape for shape in shapes if len(shape) == 2 and shape[1] == 3}
-        assert mean_logits
-        assert shapes - mean_logits <= allowed | {(0, n_features)}
+        neuron_mean = {shape for shape in shapes if len(shape) == 2 and shape[1] == 3}
+        assert neuron_mean
+        assert shapes - neuron_mean <= allowed | {(0, n_features)}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

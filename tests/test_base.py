@@ -521,7 +521,7 @@ def test_wrong_validation_data(validation, message, fitted, early_stopping):
 def press(monkeypatch):
     """Press Ctrl-C while a layer learns, in the call of this number."""
     kernels = get_kernels(BACKEND)
-    learn = kernels.bernoulli_learn
+    learn = kernels.linear_learn
 
     def press(in_call, act=lambda: signal.raise_signal(signal.SIGINT)):
         calls = itertools.count(1)
@@ -531,7 +531,7 @@ def press(monkeypatch):
                 act()
             return learn(*args, **options)
 
-        monkeypatch.setattr(kernels, "bernoulli_learn", learn_and_press)
+        monkeypatch.setattr(kernels, "linear_learn", learn_and_press)
 
     return press
 

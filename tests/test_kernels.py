@@ -72,7 +72,7 @@ def call(backend, function, *args, **options):
 
 @dataclass(repr=False)
 class Case:
-    """The arguments of one call of ``bernoulli_learn``."""
+    """The arguments of one call of ``linear_learn``."""
 
     weights: np.ndarray
     energy: np.ndarray
@@ -91,14 +91,14 @@ class Case:
     def learn(self, backend):
         arrays = (self.weights, self.energy, self.contexts, self.inputs, self.directions, self.targets, self.rates)
         if backend is naive:
-            return naive.bernoulli_learn(*arrays, self.sample_weight, **self.options)
-        return call(backend, "bernoulli_learn", *arrays, self.sample_weight, **self.options)
+            return naive.linear_learn(*arrays, self.sample_weight, **self.options)
+        return call(backend, "linear_learn", *arrays, self.sample_weight, **self.options)
 
     def infer(self, backend):
         max_logit = self.options["max_logit"]
         if backend is naive:
-            return naive.bernoulli_infer(self.weights, self.contexts, self.inputs, max_logit=max_logit)
-        return call(backend, "bernoulli_infer", self.weights, self.contexts, self.inputs, max_logit=max_logit)
+            return naive.linear_infer(self.weights, self.contexts, self.inputs, max_logit=max_logit)
+        return call(backend, "linear_infer", self.weights, self.contexts, self.inputs, max_logit=max_logit)
 
     def rows(self, rows):
         """The same weights, and a slice (or the numbers) of the rows."""
@@ -456,7 +456,7 @@ def test_tasks_write_their_part_in_place(backend, case, data):
         alone = case.output(k)
         for part in (slice(0, cut), slice(cut, n_neurons)):
             arrays = (alone.inputs, alone.directions, alone.targets, alone.rates, alone.sample_weight)
-            logits[:, k : k + 1, part] = backend.bernoulli_learn(
+            logits[:, k : k + 1, part] = backend.linear_learn(
                 weights[k : k + 1, part], energy[k : k + 1, part], alone.contexts[:, :, part], *arrays, **case.options
             )[2]
     assert_all_close((weights, energy, logits), case.learn(backend))
@@ -527,7 +527,7 @@ def test_signatures_equal_those_of_numpy(backend):
     for function in CONTRACT:
         parameters = inspect.signature(getattr(reference, function)).parameters
         assert list(inspect.signature(getattr(backend, function)).parameters) == list(parameters)
-        if function in ("select_contexts", "bernoulli_infer", "bernoulli_learn", "precondition"):
+        if function in ("select_contexts", "linear_infer", "linear_learn", "precondition"):
             of_oracle = list(inspect.signature(getattr(naive, function)).parameters)
             assert of_oracle == list(parameters)[: len(of_oracle)]  # which knows one precision only
     assert backend.TASK_SIZE is None or backend.TASK_SIZE > 0

@@ -276,7 +276,7 @@ def test_zero_inputs_make_no_step(backend, dtype):
     assert np.isfinite(rates).all()
     weights, energy, _ = call(
         backend,
-        "bernoulli_learn",
+        "linear_learn",
         np.full((1, 1, 1, 3), 0.25, dtype),
         np.zeros((1, 1, 1), dtype),
         np.zeros((1, 1, 1), np.int32),

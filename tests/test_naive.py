@@ -15,7 +15,7 @@ def learn(weights, rows, targets, *, rates=0.1, sample_weight=None, energy=0.0, 
     n = len(rows)
     block = [np.asarray(rows, dtype=float)[:, None]]
     settings = {"damping": 0.0, "max_logit": 9.0, "max_weight": math.inf, "batch_size": 1} | options
-    learned, energies, logits = naive.bernoulli_learn(
+    learned, energies, logits = naive.linear_learn(
         np.asarray(weights, dtype=float)[None, None, None],
         np.full((1, 1, 1), float(energy)),
         np.zeros((n, 1, 1), dtype=np.int32),
@@ -318,7 +318,7 @@ def test_a_rebuild_learns_as_one_layer_after_the_other(skip, batch_size):
         initial = np.zeros((2, normals.shape[1], 4, n_inputs))
         if level > 0:
             initial[..., : p.shape[2]] = 1.0 / p.shape[2]
-        learned, energy, p = naive.bernoulli_learn(
+        learned, energy, p = naive.linear_learn(
             initial,
             np.zeros(initial.shape[:3]),
             naive.select_contexts(z, normals, offsets),

@@ -496,7 +496,7 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, dtype, monkeypatch):
 
         return counting
 
-    for name in ("bernoulli_learn", "bernoulli_infer"):
+    for name in ("linear_learn", "linear_infer"):
         monkeypatch.setattr(backend, name, count_tasks(getattr(backend, name)))
     results = {}
     for n_jobs in (1, 2, 3):

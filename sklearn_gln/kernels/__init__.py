@@ -27,16 +27,16 @@ where all outputs share the array.
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)
         # computed in dtype ("float32", "float64"); bit q says whether hyperplane q has the row on its positive side
 
-    bernoulli_infer(weights, contexts, inputs, *, max_logit) -> logits (n, k, j)
+    linear_infer(weights, contexts, inputs, *, max_logit) -> logits (n, k, j)
         # weights (k, j, c, i); inputs: one or two blocks (n, k|1, block_size) whose sizes sum to i
 
-    bernoulli_learn(weights, energy, contexts, inputs, directions, targets, rates, sample_weight=None, *,
+    linear_learn(weights, energy, contexts, inputs, directions, targets, rates, sample_weight=None, *,
                     damping, max_logit, max_weight, batch_size) -> (weights, energy, logits)
         # energy (k, j, c): the squared errors of each weight row, summed; directions: blocks shaped as inputs, the
         # step's v (the inputs themselves for a gradient step); targets (n, k) in {0, 1}; rates (n, k|1);
         # sample_weight (n, k|1): visits of each row
 
-    mean_logits(logits) -> (n, k) float64   # the mean over neurons
+    neuron_mean(logits) -> (n, k) float64   # the mean over neurons
     expand(array, row_of) -> (k, j, c, ...) # array (k, j, r, ...), row_of (k|1, j, c): array[k, j, row_of[k, j, c]]
 
     precondition(block, matrices, groups=None) -> (directions, squares)

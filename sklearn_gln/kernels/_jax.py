@@ -156,7 +156,7 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return lax.map(of_row, side_info, batch_size=max(1, MAX_PROJECTIONS // max(1, offsets.size)))
 
 
-def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     return _infer(weights, contexts, tuple(inputs), weights.dtype.type(max_logit))
 
 
@@ -172,7 +172,7 @@ def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], max_logit
     return jnp.clip(logits[:n_rows], -max_logit, max_logit)
 
 
-def bernoulli_learn(
+def linear_learn(
     weights: Array,
     energy: Array,
     contexts: Array,
@@ -324,7 +324,7 @@ def _fill_up(arrays: Any, n_rows: int) -> Any:
 
 
 @jax.jit
-def mean_logits(logits: Array) -> Array:
+def neuron_mean(logits: Array) -> Array:
     return logits.mean(axis=2, dtype=jnp.float64)
 
 

@@ -25,8 +25,8 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     extremes,
     fill_missing,
     logit,
-    mean_logits,
     minmax_logit,
+    neuron_mean,
     owns,
     precondition,
     scope,
@@ -77,14 +77,14 @@ def _pack(projections, thresholds, contexts):
             contexts[t, j] = context
 
 
-def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     previous, base = _two_blocks(inputs)
     _infer(weights, _neuron_major(contexts), previous, base, weights.dtype.type(max_logit), logits)
     return logits
 
 
-def bernoulli_learn(
+def linear_learn(
     weights: Array,
     energy: Array,
     contexts: Array,

@@ -130,7 +130,7 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return contexts
 
 
-def mean_logits(logits: Array) -> Array:
+def neuron_mean(logits: Array) -> Array:
     return logits.mean(axis=2, dtype=float)
 
 
@@ -172,7 +172,7 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Ar
     return np.linalg.inv(second_moment + ridge).astype(dtype)  # condition number at most size + 1
 
 
-def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     # Gathered rows, one dot product each: a row's logits do not depend, even in rounding, on the rows beside it.
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     contexts = np.broadcast_to(contexts, logits.shape)
@@ -182,7 +182,7 @@ def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *,
     return np.clip(logits, -max_logit, max_logit, out=logits)
 
 
-def bernoulli_learn(
+def linear_learn(
     weights: Array,
     energy: Array,
     contexts: Array,

@@ -128,7 +128,7 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return tf.concat(contexts, axis=0)
 
 
-def mean_logits(logits: Array) -> Array:
+def neuron_mean(logits: Array) -> Array:
     return tf.reduce_mean(tf.cast(logits, tf.float64), axis=2)
 
 
@@ -169,14 +169,14 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Ar
     return tf.cast(tf.linalg.inv(moment + damping[:, None, None] * eye), dtype)
 
 
-def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     weights = tf.convert_to_tensor(weights)
     if not contexts.shape[0]:
         return tf.zeros((0, *weights.shape[:2]), weights.dtype)
     return _run(_infer, weights, contexts, tuple(inputs), tf.constant(max_logit, weights.dtype))
 
 
-def bernoulli_learn(
+def linear_learn(
     weights: Array,
     energy: Array,
     contexts: Array,

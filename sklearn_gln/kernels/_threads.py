@@ -56,9 +56,9 @@ class ThreadedKernels:
         directions, squares = zip(*parts, strict=True)
         return _concatenate(directions), _concatenate(squares)
 
-    def bernoulli_infer(self, weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+    def linear_infer(self, weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
         def infer(outputs: slice, neurons: slice) -> Array:
-            logits: Array = self._kernels.bernoulli_infer(
+            logits: Array = self._kernels.linear_infer(
                 weights[outputs, neurons],
                 _of_outputs(contexts, outputs)[:, :, neurons],
                 tuple(_of_outputs(block, outputs) for block in inputs),
@@ -68,7 +68,7 @@ class ThreadedKernels:
 
         return self._over_neurons(infer, len(contexts), weights)
 
-    def bernoulli_learn(
+    def linear_learn(
         self,
         weights: Array,
         energy: Array,
@@ -81,7 +81,7 @@ class ThreadedKernels:
         **constants: float,
     ) -> tuple[Array, Array, Array]:
         def learn(outputs: slice, neurons: slice) -> Array:
-            *_, logits = self._kernels.bernoulli_learn(
+            *_, logits = self._kernels.linear_learn(
                 weights[outputs, neurons],
                 energy[outputs, neurons],
                 _of_outputs(contexts, outputs)[:, :, neurons],

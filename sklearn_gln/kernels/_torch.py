@@ -149,7 +149,7 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return contexts
 
 
-def mean_logits(logits: Array) -> Array:
+def neuron_mean(logits: Array) -> Array:
     return logits.mean(2, dtype=torch.float64)
 
 
@@ -192,7 +192,7 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any) -> Ar
     return torch.cholesky_inverse(root).to(_dtype(dtype))
 
 
-def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
     # Every dot product stands alone: a row's logits do not depend, even in rounding, on the rows beside it.
     logits = weights.new_empty(len(contexts), *weights.shape[:2])
     n_groups = _n_groups(inputs)
@@ -203,7 +203,7 @@ def bernoulli_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *,
     return logits.clamp_(-max_logit, max_logit)
 
 
-def bernoulli_learn(
+def linear_learn(
     weights: Array,
     energy: Array,
     contexts: Array,
