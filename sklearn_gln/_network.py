@@ -314,8 +314,9 @@ def learn(
             filled_targets,
             normalized_rates(blocks, rate) if settings.normalized else rates,
             visits,
+            loss="log",
             damping=layer.weights.shape[-1] ** -0.5 if settings.normalized else 0.0,
-            max_logit=settings.max_logit,
+            limit=settings.max_logit,
             max_weight=settings.max_weight,
             batch_size=settings.batch_size,
         )
@@ -338,7 +339,7 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
         if logits:
             inputs.insert(0, logits[-1])
         logits.append(
-            kernels.linear_infer(layer.weights, layer.rows(layer_contexts), tuple(inputs), max_logit=settings.max_logit)
+            kernels.linear_infer(layer.weights, layer.rows(layer_contexts), tuple(inputs), limit=settings.max_logit)
         )
     return logits
 

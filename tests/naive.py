@@ -35,20 +35,21 @@ def find_context(z, normals, offsets):
     return sum(2**q for q, (h, o) in enumerate(zip(normals, offsets, strict=True)) if dot(h, z) > o)
 
 
-def visit(s, motion, target, *, rate, weight, energy, damping, max_logit):
-    """All visits of one row to its weights: the factor g of their summed step -g v, and the sum of their e^2.
+def visit(s, motion, target, *, rate, weight, energy, loss, damping, limit):
+    """All visits of one row to its weights: the factor g of their summed step -g v, and the energy that they add.
 
-    The row's own logit s (not clipped) moves by -g times ``motion`` = v . u after each visit.
+    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each visit. The energy of a visit is
+    its e^2 for the log loss, and 1 for the squared loss.
     """
-    step = squares = 0.0
+    step = added = 0.0
     whole = math.floor(weight)
     for part in [1.0] * whole + [weight - whole]:
-        error = sigmoid(clip(s, -max_logit, max_logit)) - target
-        g = part * rate / (1.0 + damping * (energy + squares)) * error
+        error = (s if loss == "squared" else sigmoid(clip(s, -limit, limit))) - target
+        g = part * rate / (1.0 + damping * (energy + added)) * error
         s -= g * motion
         step += g
-        squares += part * error**2
-    return step, squares
+        added += part * (1.0 if loss == "squared" else error**2)
+    return step, added
 
 
 # The kernel contract: arrays in, arrays out
@@ -73,12 +74,12 @@ def join(blocks, t, output):
     return [value for block in blocks for value in seen_by(block, t, output)]
 
 
-def linear_infer(weights, contexts, inputs, *, max_logit):
+def linear_infer(weights, contexts, inputs, *, limit):
     n, (k, j) = len(contexts), weights.shape[:2]
     logits = np.zeros((n, k, j))
     for t, output, neuron in np.ndindex(n, k, j):
         w = weights[output, neuron, seen_by(contexts, t, output)[neuron]].tolist()
-        logits[t, output, neuron] = clip(dot(w, join(inputs, t, output)), -max_logit, max_logit)
+        logits[t, output, neuron] = clip(dot(w, join(inputs, t, output)), -limit, limit)
     return logits
 
 
@@ -92,8 +93,9 @@ def linear_learn(
     rates,
     sample_weight=None,
     *,
+    loss,
     damping,
-    max_logit,
+    limit,
     max_weight,
     batch_size,
 ):
@@ -102,31 +104,32 @@ def linear_learn(
     if sample_weight is None:
         sample_weight = np.ones((n, 1))
     for first in range(0, n, batch_size):
-        steps, squares = defaultdict(float), defaultdict(float)
+        steps, gains = defaultdict(float), defaultdict(float)
         for t in range(first, min(first + batch_size, n)):
             for output in range(k):
                 u, v = join(inputs, t, output), join(directions, t, output)
                 for neuron in range(j):
                     row = output, neuron, seen_by(contexts, t, output)[neuron]
                     s = dot(weights[row].tolist(), u)
-                    logits[t, output, neuron] = clip(s, -max_logit, max_logit)
-                    g, e2 = visit(
+                    logits[t, output, neuron] = clip(s, -limit, limit)
+                    g, added = visit(
                         s,
                         dot(v, u),
                         float(targets[t, output]),
                         rate=seen_by(rates, t, output),
                         weight=seen_by(sample_weight, t, output),
                         energy=float(energy[row]),
+                        loss=loss,
                         damping=damping,
-                        max_logit=max_logit,
+                        limit=limit,
                     )
                     for i in range(len(v)):
                         steps[(*row, i)] += g * v[i]
-                    squares[row] += e2
+                    gains[row] += added
         for entry, step in steps.items():
             weights[entry] = clip(float(weights[entry]) - step, -max_weight, max_weight)
-        for row, e2 in squares.items():
-            energy[row] += e2
+        for row, added in gains.items():
+            energy[row] += added
     return weights, energy, logits
 
 
@@ -416,8 +419,9 @@ class NaiveGLN:
                             rate=rate,
                             weight=row.weight,
                             energy=layer.energy[neuron][c],
+                            loss="log",
                             damping=damping,
-                            max_logit=self.max_logit,
+                            limit=self.max_logit,
                         )
                         for i in range(len(v)):
                             steps[output, level, neuron, c, i] += g * v[i]

@@ -95,10 +95,10 @@ class Case:
         return call(backend, "linear_learn", *arrays, self.sample_weight, **self.options)
 
     def infer(self, backend):
-        max_logit = self.options["max_logit"]
+        limit = self.options["limit"]
         if backend is naive:
-            return naive.linear_infer(self.weights, self.contexts, self.inputs, max_logit=max_logit)
-        return call(backend, "linear_infer", self.weights, self.contexts, self.inputs, max_logit=max_logit)
+            return naive.linear_infer(self.weights, self.contexts, self.inputs, limit=limit)
+        return call(backend, "linear_infer", self.weights, self.contexts, self.inputs, limit=limit)
 
     def rows(self, rows):
         """The same weights, and a slice (or the numbers) of the rows."""
@@ -156,15 +156,17 @@ def make_case(
     occupied=None,
     step="gradient",
     scale=1.0,
+    loss="log",
     damping=0.0,
     weighted=None,
-    max_logit=9.0,
+    limit=9.0,
     max_weight=np.inf,
     batch_size=1,
 ):
     """Random rows, some of them zero; ``shared`` names arrays that outputs share, ``occupied`` contexts occur.
 
-    A batch's steps stay below the stability limit of a logit, rate * (v . u) < 8, where rounding errors would grow.
+    A batch's steps stay below the stability limit, rate * (v . u) < 8 for the log loss and 2 for the squared one, where
+    rounding errors would grow. Some targets of the squared loss are large.
     """
 
     rng = np.random.default_rng(seed)
@@ -187,18 +189,24 @@ def make_case(
     elif step == "any":
         directions = [0.05 * rng.normal(size=block.shape) for block in inputs]
     motion = sum(np.abs(u * v).sum(axis=2) for u, v in zip(inputs, directions, strict=True))
-    limit = 1.0 / np.maximum(motion, 1.0) if step == "any" else 6.0 / np.maximum(motion, 0.1)
-    limit = limit / max(min(batch_size, n), 1)
-    rates = rng.uniform(0.0, 1.0, size=(n, k)) * limit
+    squared = loss == "squared"
+    if step == "any":
+        largest = (0.1 if squared else 1.0) / np.maximum(motion, 1.0)
+    else:
+        largest = (1.5 if squared else 6.0) / np.maximum(motion, 0.1)
+    rates = rng.uniform(0.0, 1.0, size=(n, k)) * largest / max(min(batch_size, n), 1)
     if "rates" in shared:
         rates = rates.min(axis=1, keepdims=True)
     if n:
-        rates[rng.integers(n)] = 0.0  # no step, but e^2 counts
+        rates[rng.integers(n)] = 0.0  # no step, but the energy counts
     sample_weight = None
     if weighted == "few":
         sample_weight = rng.choice([0.0, 0.3, 1.0, 2.0, 2.75], size=(n, width("sample_weight")))
     elif weighted == "many":
         sample_weight = rng.choice([0.0, 1.0, 17.5], size=(n, width("sample_weight")), p=[0.2, 0.6, 0.2])
+    targets = rng.integers(2, size=(n, k)).astype(float)
+    if squared:
+        targets = rng.normal(size=(n, k)) * np.where(rng.random((n, 1)) < 0.05, 1000.0, 1.0)
     bound = 1.0 if weighted is None else min(max_weight, 1.0)  # initial weights may lie outside of the clip
     return Case(
         weights=rng.uniform(-bound, bound, size=(k, j, n_contexts, sum(sizes))),
@@ -206,12 +214,13 @@ def make_case(
         contexts=rng.choice(occurring, size=(n, width("contexts"), j)).astype(np.int32),
         inputs=inputs,
         directions=inputs if step == "gradient" else directions,
-        targets=rng.integers(2, size=(n, k)).astype(float),
+        targets=targets,
         rates=rates,
         sample_weight=sample_weight,
         options={
+            "loss": loss,
             "damping": damping,
-            "max_logit": max_logit,
+            "limit": limit,
             "max_weight": max_weight,
             "batch_size": batch_size,
         },
@@ -221,6 +230,7 @@ def make_case(
 @st.composite
 def cases(draw, *, rows=(1, 24), outputs=(1, 3), neurons=(1, 3), batch_sizes=(1, 1, 1, 2, 7, 70, 1000)):
     seed = draw(st.integers(0, 2**32 - 1))
+    loss = draw(st.sampled_from(["log", "squared"]))
     options = {
         "n": draw(st.integers(*rows)),
         "k": draw(st.integers(*outputs)),
@@ -231,9 +241,10 @@ def cases(draw, *, rows=(1, 24), outputs=(1, 3), neurons=(1, 3), batch_sizes=(1,
         "occupied": draw(st.sampled_from([1, 3, None])),
         "step": draw(st.sampled_from(["gradient", "preconditioned", "any"])),
         "scale": draw(st.sampled_from([1.0, 0.01, 10.0])),
+        "loss": loss,
         "damping": draw(st.sampled_from([0.0, 0.5, 8.0])),
         "weighted": draw(st.sampled_from([None, "few", "many"])),
-        "max_logit": draw(st.sampled_from([9.0, 2.0])),
+        "limit": draw(st.sampled_from([9.0 if loss == "log" else np.inf, 2.0])),
         "max_weight": draw(st.sampled_from([np.inf, 200.0, 0.6, 0.05])),
         "batch_size": draw(st.sampled_from(batch_sizes)),
     }
@@ -264,10 +275,13 @@ def test_learn_equals_naive_across_blocks(backend, case):
     assert_all_close(case.learn(backend), case.learn(naive))
 
 
-@pytest.mark.parametrize("n_contexts", [1, 64, 65, 128])
+@pytest.mark.parametrize(
+    ("loss", "n_contexts"),
+    [("log", 1), ("log", 64), ("log", 65), ("log", 128), ("squared", 1), ("squared", 65)],
+)
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 65, 500])
 @pytest.mark.parametrize("max_weight", [np.inf, 0.02])
-def test_learn_equals_naive_on_a_grid(backend, n_contexts, batch_size, max_weight):
+def test_learn_equals_naive_on_a_grid(backend, loss, n_contexts, batch_size, max_weight):
     case = make_case(
         [n_contexts, batch_size],
         n=150,
@@ -275,6 +289,7 @@ def test_learn_equals_naive_on_a_grid(backend, n_contexts, batch_size, max_weigh
         sizes=(2, 3),
         occupied=3,
         step="preconditioned",
+        loss=loss,
         damping=1.5,
         weighted="few",
         max_weight=max_weight,

@@ -284,8 +284,9 @@ def test_zero_inputs_make_no_step(backend, dtype):
         (block.directions[:1],),
         np.ones((1, 1), dtype),
         rates[:1],
+        loss="log",
         damping=2.0,
-        max_logit=9.0,
+        limit=9.0,
         max_weight=np.inf,
         batch_size=1,
     )

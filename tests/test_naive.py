@@ -14,7 +14,7 @@ def learn(weights, rows, targets, *, rates=0.1, sample_weight=None, energy=0.0, 
     """Learn rows with one neuron that has one context; the weight row, its energy and the logits."""
     n = len(rows)
     block = [np.asarray(rows, dtype=float)[:, None]]
-    settings = {"damping": 0.0, "max_logit": 9.0, "max_weight": math.inf, "batch_size": 1} | options
+    settings = {"loss": "log", "damping": 0.0, "limit": 9.0, "max_weight": math.inf, "batch_size": 1} | options
     learned, energies, logits = naive.linear_learn(
         np.asarray(weights, dtype=float)[None, None, None],
         np.full((1, 1, 1), float(energy)),
@@ -71,7 +71,7 @@ def test_the_step_follows_the_gradient_of_the_log_loss(target):
 
 
 def test_the_clip_of_the_logit_does_not_stop_the_step():
-    w, energy, s = learn([20.0], [[1.0]], [0.0], rates=1.0, max_logit=2.0)
+    w, energy, s = learn([20.0], [[1.0]], [0.0], rates=1.0, limit=2.0)
     error = naive.sigmoid(2.0)
     assert_allclose(s, [2.0])
     assert_allclose(w, [20.0 - error])
@@ -98,7 +98,7 @@ def test_a_fraction_scales_the_step_and_the_squared_error():
 
 def test_visits_by_hand():
     # the row's own logit moves without its clip; whole visits come first, each sees the squared errors before it
-    w, energy, s = learn([3.0], [[2.0]], [0.0], sample_weight=[2.5], rates=1.0, damping=4.0, max_logit=2.0)
+    w, energy, s = learn([3.0], [[2.0]], [0.0], sample_weight=[2.5], rates=1.0, damping=4.0, limit=2.0)
     e1 = naive.sigmoid(2.0)
     g1 = e1
     e2 = naive.sigmoid(min(6.0 - 4.0 * g1, 2.0))
@@ -327,8 +327,9 @@ def test_a_rebuild_learns_as_one_layer_after_the_other(skip, batch_size):
             targets,
             8.0 / sum(squares),
             weights[:, None],
+            loss="log",
             damping=n_inputs**-0.5,
-            max_logit=math.log(9999.0),
+            limit=math.log(9999.0),
             max_weight=1.0,
             batch_size=batch_size,
         )

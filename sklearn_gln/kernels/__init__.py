@@ -27,16 +27,20 @@ where all outputs share the array.
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)
         # computed in dtype ("float32", "float64"); bit q says whether hyperplane q has the row on its positive side
 
-    linear_infer(weights, contexts, inputs, *, max_logit) -> logits (n, k, j)
+    linear_infer(weights, contexts, inputs, *, limit) -> logits (n, k, j)
         # weights (k, j, c, i); inputs: one or two blocks (n, k|1, block_size) whose sizes sum to i
 
     linear_learn(weights, energy, contexts, inputs, directions, targets, rates, sample_weight=None, *,
-                    damping, max_logit, max_weight, batch_size) -> (weights, energy, logits)
-        # energy (k, j, c): the squared errors of each weight row, summed; directions: blocks shaped as inputs, the
-        # step's v (the inputs themselves for a gradient step); targets (n, k) in {0, 1}; rates (n, k|1);
-        # sample_weight (n, k|1): visits of each row
+                    loss, damping, limit, max_weight, batch_size) -> (weights, energy, logits)
+        # energy (k, j, c): what damps the steps of each weight row, see below; directions: blocks shaped as inputs, the
+        # step's v (the inputs themselves for a gradient step); targets (n, k); rates (n, k|1);
+        # sample_weight (n, k|1): visits of each row; loss: "log" or "squared"
 
-    neuron_mean(logits) -> (n, k) float64   # the mean over neurons
+    clip(x, limits) -> (n, k, j)            # x (n, k, j) within +-limits (k,)
+    neuron_mean(x) -> (n, k) float64        # the mean over neurons of x (n, k, j)
+    neuron_variance(x) -> (n, k) float64    # their mean squared deviation from it
+    at_rows(table, rows) -> (n, k, j)       # table (k, j, r), rows (n, k|1, j) int32: table[k, j, rows[n, k, j]]
+    add_at_rows(table, rows, values) -> table   # += values (n, k, j); rows that are there several times add up
     expand(array, row_of) -> (k, j, c, ...) # array (k, j, r, ...), row_of (k|1, j, c): array[k, j, row_of[k, j, c]]
 
     precondition(block, matrices, groups=None) -> (directions, squares)
@@ -55,14 +59,19 @@ where all outputs share the array.
 
 Rules that every backend keeps:
 
+- a neuron computes s = w . u. For the log loss s is the logit of the target's probability, its error is
+  e = sigmoid(s within +-limit) - y, and a visit has energy e^2. For the squared loss s is the prediction itself (called
+  a logit all the same), e = s - y without a limit, and a visit has energy 1. A visit's step is
+  w -= rate / (1 + damping * energy) * e * v, with the energy of all visits to w before;
 - samples are a time axis: row t sees what rows before t left behind. Returned logits are those before the row's own
-  step, clipped to [-max_logit, max_logit]; the clip does not stop the step;
+  step, clipped to [-limit, limit]; the clip does not stop the step. A limit may be infinite;
 - within a batch of ``batch_size`` consecutive rows (counted from the first row of the call) all rows see the same
   weights and energies; the steps that meet in one context are summed, then clipped once to [-max_weight, max_weight];
-- a row of weight q is visited floor(q) times, then once more with step and squared error scaled by the fraction; the
+- a row of weight q is visited floor(q) times, then once more with step and energy scaled by the fraction; the
   visits follow one another on the row's own logit, and their sum is one step;
-- ``weights`` and ``energy`` may be overwritten: the caller uses what is returned. A backend with a ``TASK_SIZE``
-  writes in place, so that ``ThreadedKernels`` can cut its calls into tasks; with None it has threads of its own;
+- ``weights``, ``energy`` and ``table`` may be overwritten: the caller uses what is returned. A backend with a
+  ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; with None it has threads of
+  its own;
 - no random numbers, no row counter, no global configuration inside; arrays of one floating dtype in, the same out;
 - nothing of shape (n, k, j, i) for all rows at once.
 """

@@ -16,9 +16,12 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     ON_DEVICE,
     ROW_COUNTS,
     Array,
+    add_at_rows,
     add_second_moment,
     asarray,
+    at_rows,
     base_block,
+    clip,
     column_moments,
     damped_inverse,
     expand,
@@ -27,6 +30,7 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     logit,
     minmax_logit,
     neuron_mean,
+    neuron_variance,
     owns,
     precondition,
     scope,
@@ -77,10 +81,10 @@ def _pack(projections, thresholds, contexts):
             contexts[t, j] = context
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     previous, base = _two_blocks(inputs)
-    _infer(weights, _neuron_major(contexts), previous, base, weights.dtype.type(max_logit), logits)
+    _infer(weights, _neuron_major(contexts), previous, base, weights.dtype.type(limit), logits)
     return logits
 
 
@@ -94,8 +98,9 @@ def linear_learn(
     rates: Array,
     sample_weight: Array | None = None,
     *,
+    loss: str,
     damping: float,
-    max_logit: float,
+    limit: float,
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
@@ -117,8 +122,9 @@ def linear_learn(
         np.ascontiguousarray(rates),
         visits,
         squares,
+        loss == "squared",
         scalar(damping),
-        scalar(max_logit),
+        scalar(limit),
         scalar(max_weight),
     )
     if batch_size == 1:
@@ -195,7 +201,7 @@ def _sort_by_context(contexts, n_contexts, ends, order):
 
 
 @jit
-def _infer(weights, contexts, previous, base, max_logit, logits):
+def _infer(weights, contexts, previous, base, limit, logits):
     n_outputs, n_neurons, n_contexts, _ = weights.shape
     ends = np.empty(n_contexts, np.int64)
     order = np.empty(len(logits), np.int64)
@@ -206,28 +212,32 @@ def _infer(weights, contexts, previous, base, max_logit, logits):
             for r in range(order.size):
                 t = order[r]
                 s = _dot(weights[k, j, contexts[kc, j, t]], previous[t, kp], base[t, kb])
-                logits[t, k, j] = min(max(s, -max_logit), max_logit)
+                logits[t, k, j] = min(max(s, -limit), limit)
 
 
 @jit
-def _visit(s, target, rate, energy, square, visits, one, damping, max_logit):
-    """All visits of one row, on scalars: the size of their summed step, and their summed squared error."""
-    step = errors = one - one
+def _visit(s, target, rate, energy, square, visits, one, squared, damping, limit):
+    """All visits of one row, on scalars: the size of their summed step, and their summed energy."""
+    step = gain = one - one
     while visits > 0:
         part = min(visits, one)
-        e = one / (one + exp(-min(max(s, -max_logit), max_logit))) - target
-        g = part * rate * e / (one + damping * (energy + errors))
+        if squared:
+            e, counted = s - target, one
+        else:
+            e = one / (one + exp(-min(max(s, -limit), limit))) - target
+            counted = e * e
+        g = part * rate * e / (one + damping * (energy + gain))
         s -= g * square
         step += g
-        errors += part * e * e
+        gain += part * counted
         visits -= one
-    return step, errors
+    return step, gain
 
 
 @jit
 def _learn(
     weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
-    damping, max_logit, max_weight, logits,
+    squared, damping, limit, max_weight, logits,
 ):  # fmt: skip
     """Batches of one row. Some neurons take their rows in lockstep, so that their scalar work overlaps."""
     n_outputs, n_neurons, n_contexts, n_inputs = weights.shape
@@ -252,13 +262,13 @@ def _learn(
                 for q in range(in_step):
                     t, j = order[q, r], first + q
                     c = contexts[kc, j, t]
-                    logits[t, k, j] = min(max(s[q], -max_logit), max_logit)
+                    logits[t, k, j] = min(max(s[q], -limit), limit)
                     if visits.size:
                         visit, square = visits[t, k], squares[t, k]
-                    s[q], errors = _visit(
-                        s[q], targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, damping, max_logit
+                    s[q], gain = _visit(
+                        s[q], targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, squared, damping, limit
                     )
-                    energy[k, j, c] += errors
+                    energy[k, j, c] += gain
                 for q in range(in_step):
                     t, j = order[q, r], first + q
                     c = contexts[kc, j, t]
@@ -276,7 +286,7 @@ def _learn(
 @jit
 def _learn_batches(
     weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
-    damping, max_logit, max_weight, batch_size, logits,
+    squared, damping, limit, max_weight, batch_size, logits,
 ):  # fmt: skip
     """Batches of several rows: a chain's rows in one batch see the same weights, and their steps are clipped once."""
     n_outputs, n_neurons, n_contexts, _ = weights.shape
@@ -293,20 +303,20 @@ def _learn_batches(
             first = 0
             while first < order.size:
                 c, batch = contexts[kc, j, order[first]], order[first] // batch_size
-                summed_errors = one - one
+                summed = one - one
                 last = first
                 while last < ends[c] and order[last] // batch_size == batch:
                     t = order[last]
                     s = _dot(weights[k, j, c], previous[t, kp], base[t, kb])
-                    logits[t, k, j] = min(max(s, -max_logit), max_logit)
+                    logits[t, k, j] = min(max(s, -limit), limit)
                     if visits.size:
                         visit, square = visits[t, k], squares[t, k]
-                    steps[last], errors = _visit(
-                        s, targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, damping, max_logit
+                    steps[last], gain = _visit(
+                        s, targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, squared, damping, limit
                     )
-                    summed_errors += errors
+                    summed += gain
                     last += 1
-                energy[k, j, c] += summed_errors
+                energy[k, j, c] += summed
                 for r in range(first, last):
                     t = order[r]
                     bound = max_weight if r == last - 1 else one * np.inf

@@ -130,8 +130,31 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return contexts
 
 
-def neuron_mean(logits: Array) -> Array:
-    return logits.mean(axis=2, dtype=float)
+def clip(x: Array, limits: Array) -> Array:
+    return np.clip(x, -limits[:, np.newaxis], limits[:, np.newaxis])
+
+
+def neuron_mean(x: Array) -> Array:
+    return x.mean(axis=2, dtype=float)
+
+
+def neuron_variance(x: Array) -> Array:
+    return x.var(axis=2, dtype=float)
+
+
+def at_rows(table: Array, rows: Array) -> Array:
+    return table.take(_chains(table, rows))
+
+
+def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
+    flat = table.reshape(-1)
+    np.add.at(flat, _chains(table, rows).ravel(), values.ravel())
+    return flat.reshape(table.shape)
+
+
+def _chains(table: Array, rows: Array) -> Array:
+    """Where the flat table (k, j, r) has the rows (n, k|1, j): (n, k, j)."""
+    return rows + np.arange(0, table.size, table.shape[2]).reshape(table.shape[:2])
 
 
 def expand(array: Array, row_of: Array) -> Array:
@@ -172,14 +195,14 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Ar
     return np.linalg.inv(second_moment + ridge).astype(dtype)  # condition number at most size + 1
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
     # Gathered rows, one dot product each: a row's logits do not depend, even in rounding, on the rows beside it.
     logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
     contexts = np.broadcast_to(contexts, logits.shape)
     for start in range(0, len(contexts), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         logits[rows] = _gathered_dots(weights, contexts[rows], _features(inputs, rows, len(weights)))
-    return np.clip(logits, -max_logit, max_logit, out=logits)
+    return np.clip(logits, -limit, limit, out=logits)
 
 
 def linear_learn(
@@ -192,8 +215,9 @@ def linear_learn(
     rates: Array,
     sample_weight: Array | None = None,
     *,
+    loss: str,
     damping: float,
-    max_logit: float,
+    limit: float,
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
@@ -221,12 +245,13 @@ def linear_learn(
             targets[rows],
             rates[rows],
             None if visits is None else visits[rows],
+            loss,
             damping,
-            max_logit,
+            limit,
             batch_size,
         )
         logits[rows] = _learn_block(grouped_weights, grouped_energy, block, guard)
-    np.clip(logits, -max_logit, max_logit, out=logits)
+    np.clip(logits, -limit, limit, out=logits)
     return weights, energy, logits.reshape(n_rows, n_outputs, n_neurons)
 
 
@@ -239,8 +264,9 @@ class _Block(NamedTuple):
     targets: Array  # (rows, groups, neurons)
     rates: Array  # (rows, groups, neurons)
     visits: Array | None  # (rows, groups, neurons)
+    loss: str
     damping: float
-    max_logit: float
+    limit: float
     batch_size: int
 
     def batches(self) -> Iterator[slice]:
@@ -285,51 +311,54 @@ def _recursion(logits: Array, energy: Array, block: _Block) -> Array:
     `energy` (groups, neurons, c) is brought up to date.
     """
     n_rows = len(logits)
-    steps, errors = np.empty_like(logits), np.empty_like(logits)
-    flat_energy = energy.reshape(-1)
-    chains = block.contexts + energy.shape[2] * np.arange(energy[..., 0].size).reshape(energy.shape[:2])
+    steps, gains = np.empty_like(logits), np.empty_like(logits)
+    flat_energy, chains = energy.reshape(-1), _chains(energy, block.contexts)
     squares = np.vecdot(block.inputs, block.directions).T[..., np.newaxis]
     if block.batch_size < n_rows:  # [r, t]: v_r . u_t, (rows, rows, groups, 1)
         products = (block.directions @ block.inputs.transpose(0, 2, 1)).transpose(1, 2, 0)[..., np.newaxis]
     for batch in block.batches():
         before = flat_energy[chains[batch]] if block.damping else None
-        steps[batch], errors[batch] = _visit(logits[batch], squares[batch], before, block, batch)
-        if block.damping:  # else nothing in the block depends on its own errors
-            np.add.at(flat_energy, chains[batch], errors[batch])
+        steps[batch], gains[batch] = _visit(logits[batch], squares[batch], before, block, batch)
+        if block.damping:  # else nothing in the block depends on its own energy
+            np.add.at(flat_energy, chains[batch], gains[batch])
         later = slice(batch.stop, n_rows)
         for r in range(batch.start, batch.stop) if batch.stop < n_rows else ():
             moved = steps[r] * products[r, later]
             moved *= block.contexts[later] == block.contexts[r]
             logits[later] -= moved
     if not block.damping:
-        np.add.at(flat_energy, chains, errors)
+        np.add.at(flat_energy, chains, gains)
     return steps
 
 
 def _visit(
     logits: Array, squares: Array, energy: Array | None, block: _Block, rows: slice, neurons: Any = ...
 ) -> tuple[Array, Array]:
-    """The summed step and squared error of all visits of some rows; energy may be None where nothing is damped."""
+    """The summed step and energy of all visits of some rows; `energy` may be None where nothing is damped."""
     targets, rates = block.targets[rows][neurons], block.rates[rows][neurons]
     if block.visits is None:
-        errors = _probability(logits, block.max_logit) - targets
+        errors, gains = _error(logits, targets, block)
         steps = rates * errors
-        return steps if energy is None else steps / (1 + block.damping * energy), errors * errors
+        return steps if energy is None else steps / (1 + block.damping * energy), gains
     visits = block.visits[rows][neurons]
-    steps, squared_errors = np.zeros_like(logits), np.zeros_like(logits)
+    steps, summed = np.zeros_like(logits), np.zeros_like(logits)
     while (visits > 0).any():
         part = np.clip(visits, 0, 1)
-        errors = _probability(logits - steps * squares, block.max_logit) - targets
-        damped = 1 if energy is None else 1 + block.damping * (energy + squared_errors)
+        errors, gains = _error(logits - steps * squares, targets, block)
+        damped = 1 if energy is None else 1 + block.damping * (energy + summed)
         steps += part * rates * errors / damped
-        squared_errors += part * errors * errors
+        summed += part * gains
         visits = visits - 1
-    return steps, squared_errors
+    return steps, summed
 
 
-def _probability(logits: Array, max_logit: float) -> Array:
-    clipped = np.minimum(np.maximum(logits, -max_logit), max_logit)  # np.clip takes longer on a few numbers
-    return special.expit(clipped)
+def _error(logits: Array, targets: Array, block: _Block) -> tuple[Array, Array]:
+    """The derivative of the loss, and the energy of one visit."""
+    if block.loss == "squared":
+        return logits - targets, np.ones_like(logits)
+    clipped = np.minimum(np.maximum(logits, -block.limit), block.limit)  # np.clip takes longer on a few numbers
+    errors = special.expit(clipped) - targets
+    return errors, errors * errors
 
 
 def _dense_dots(weights: Array, contexts: Array, inputs: Array) -> Array:
@@ -381,9 +410,9 @@ def _could_be_clipped(weights: Array, steps: Array, block: _Block, guard: _Guard
     """Whether a neuron's weights could reach the bound within the block: (groups, neurons)."""
     longest = np.abs(block.directions).max(axis=2, initial=0)
     growth = np.einsum("gr,rgn->gn", longest, np.abs(steps))
-    doubtful = guard.largest + growth > guard.max_weight
+    doubtful = ~(guard.largest + growth <= guard.max_weight)  # NaN is: a recursion without the clip may overflow
     guard.largest[doubtful] = _largest(weights[doubtful])
-    clipped: Array = guard.largest + growth > guard.max_weight
+    clipped: Array = ~(guard.largest + growth <= guard.max_weight)
     guard.largest[:] = np.where(clipped, guard.max_weight, guard.largest + growth)
     return clipped
 
@@ -405,9 +434,9 @@ def _learn_by_row(
         squares = np.vecdot(inputs, directions)[:, np.newaxis]
         logits[batch, group, neurons] = dots
         of_group = (slice(None), group, neurons)
-        steps, errors = _visit(dots, squares, energy[neurons, contexts], block, batch, of_group)
-        for context, step, error, v in zip(contexts, steps, errors, directions, strict=True):
+        steps, gains = _visit(dots, squares, energy[neurons, contexts], block, batch, of_group)
+        for context, step, gain, v in zip(contexts, steps, gains, directions, strict=True):
             weights[neurons, context] -= step[:, np.newaxis] * v
-            energy[neurons, context] += error
+            energy[neurons, context] += gain
         for context in contexts:
             weights[neurons, context] = np.clip(weights[neurons, context], -max_weight, max_weight)

@@ -56,13 +56,13 @@ class ThreadedKernels:
         directions, squares = zip(*parts, strict=True)
         return _concatenate(directions), _concatenate(squares)
 
-    def linear_infer(self, weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+    def linear_infer(self, weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
         def infer(outputs: slice, neurons: slice) -> Array:
             logits: Array = self._kernels.linear_infer(
                 weights[outputs, neurons],
                 _of_outputs(contexts, outputs)[:, :, neurons],
                 tuple(_of_outputs(block, outputs) for block in inputs),
-                max_logit=max_logit,
+                limit=limit,
             )
             return logits
 
@@ -78,7 +78,7 @@ class ThreadedKernels:
         targets: Array,
         rates: Array,
         sample_weight: Array | None = None,
-        **constants: float,
+        **constants: Any,
     ) -> tuple[Array, Array, Array]:
         def learn(outputs: slice, neurons: slice) -> Array:
             *_, logits = self._kernels.linear_learn(
