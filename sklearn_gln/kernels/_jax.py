@@ -156,12 +156,12 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return lax.map(of_row, side_info, batch_size=max(1, MAX_PROJECTIONS // max(1, offsets.size)))
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
-    return _infer(weights, contexts, tuple(inputs), weights.dtype.type(max_logit))
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
+    return _infer(weights, contexts, tuple(inputs), weights.dtype.type(limit))
 
 
 @jax.jit
-def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], max_logit: Array) -> Array:
+def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], limit: Array) -> Array:
     # Always blocks of the same number of rows, and never a single one, for which the compiler would drop the loop: so
     # a row's logits do not depend, even in rounding, on the number of rows.
     n_rows = len(contexts)
@@ -169,7 +169,7 @@ def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], max_logit
     places = _places(weights, contexts)
     table = lax.collapse(weights, 0, 3)
     logits = lax.map(partial(_dots, table), _fill_up((places, inputs), n_filled), batch_size=INFER_ROWS)
-    return jnp.clip(logits[:n_rows], -max_logit, max_logit)
+    return jnp.clip(logits[:n_rows], -limit, limit)
 
 
 def linear_learn(
@@ -182,16 +182,18 @@ def linear_learn(
     rates: Array,
     sample_weight: Array | None = None,
     *,
+    loss: str,
     damping: float,
-    max_logit: float,
+    limit: float,
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
     scalar = weights.dtype.type  # Python's numbers would be compiled anew, with another type
-    constants = scalar(damping), scalar(max_logit), scalar(max_weight)
+    constants = scalar(damping), scalar(limit), scalar(max_weight)
     rows = contexts, tuple(inputs), tuple(directions), targets, rates, sample_weight
     batch_size = min(batch_size, max(1, len(contexts)))
-    return _learn(weights, energy, rows, constants, batch_size=batch_size, bounded=bool(np.isfinite(max_weight)))
+    bounded = bool(np.isfinite(max_weight))
+    return _learn(weights, energy, rows, constants, loss=loss, batch_size=batch_size, bounded=bounded)
 
 
 class _Rows(NamedTuple):
@@ -206,12 +208,20 @@ class _Rows(NamedTuple):
     motion: Any = None  # v . u, for rows with visits
 
 
-@partial(jax.jit, donate_argnums=(0, 1), static_argnames=("batch_size", "bounded"))
+@partial(jax.jit, donate_argnums=(0, 1), static_argnames=("loss", "batch_size", "bounded"))
 def _learn(
-    weights: Array, energy: Array, rows: Any, constants: tuple[Array, Array, Array], *, batch_size: int, bounded: bool
+    weights: Array,
+    energy: Array,
+    rows: Any,
+    constants: tuple[Array, Array, Array],
+    *,
+    loss: str,
+    batch_size: int,
+    bounded: bool,
 ) -> tuple[Array, Array, Array]:
     contexts, inputs, directions, targets, rates, visits = rows
-    damping, max_logit, max_weight = constants
+    damping, limit, max_weight = constants
+    visit = partial(_visit, loss=loss, damping=damping, limit=limit)
     n_rows = len(contexts)
     n_batches = -(-n_rows // batch_size)
     if visits is None and n_rows % batch_size:
@@ -221,32 +231,31 @@ def _learn(
         motion = sum((u * v).sum(axis=2) for u, v in zip(inputs, directions, strict=True))
         rows = rows._replace(visits=visits, motion=motion)
 
-    def clip(values: Array) -> Array:
+    def bound(values: Array) -> Array:
         return jnp.clip(values, -max_weight, max_weight) if bounded else values
 
     def learn_row(state: State, row: _Rows) -> tuple[State, Array]:
         table, energies = state
         logits = _dots(table, (row.chosen, row.inputs))
         before = barrier(_at(energies, row.chosen))  # else XLA copies all energies for every row
-        steps, errors = _visit(logits, before, row, damping, max_logit)
-        table = _put(table, row.chosen, clip(_moved(table, row, steps)))
-        return (table, _put(energies, row.chosen, before + errors)), logits
+        steps, gains = visit(logits, before, row)
+        table = _put(table, row.chosen, bound(_moved(table, row, steps)))
+        return (table, _put(energies, row.chosen, before + gains)), logits
 
     def learn_batch(state: State, batch: _Rows) -> tuple[State, Array]:
         table, energies = state
         logits = lax.map(partial(_dots, table), (batch.chosen, batch.inputs), batch_size=BATCH_ROWS)
-        visit = jax.vmap(partial(_visit, damping=damping, max_logit=max_logit))
-        steps, errors = visit(logits, _at(energies, batch.chosen), batch)
+        steps, gains = jax.vmap(visit)(logits, _at(energies, batch.chosen), batch)
 
         def add(state: State, move: tuple[_Rows, Array, Array]) -> tuple[State, None]:
-            (table, energies), (row, steps, errors) = state, move
+            (table, energies), (row, steps, gains) = state, move
             table = _put(table, row.chosen, _moved(table, row, steps))
-            return (table, _put(energies, row.chosen, _at(energies, row.chosen) + errors)), None
+            return (table, _put(energies, row.chosen, _at(energies, row.chosen) + gains)), None
 
         def clip_row(table: Array, chosen: Array) -> tuple[Array, None]:
-            return _put(table, chosen, clip(_at(table, chosen))), None
+            return _put(table, chosen, bound(_at(table, chosen))), None
 
-        table, energies = lax.scan(add, state, (batch, steps, errors))[0]
+        table, energies = lax.scan(add, state, (batch, steps, gains))[0]
         if bounded:
             table = lax.scan(clip_row, table, batch.chosen)[0]
         return (table, energies), logits
@@ -259,30 +268,34 @@ def _learn(
     state = lax.collapse(weights, 0, 3), lax.collapse(energy, 0, 3)
     (table, energies), logits = lax.scan(learn_row if batch_size == 1 else learn_batch, state, rows)
     logits = logits.reshape(n_batches * batch_size, *weights.shape[:2])[:n_rows]
-    return table.reshape(weights.shape), energies.reshape(energy.shape), jnp.clip(logits, -max_logit, max_logit)
+    return table.reshape(weights.shape), energies.reshape(energy.shape), jnp.clip(logits, -limit, limit)
 
 
-def _visit(logits: Array, energy: Array, row: _Rows, damping: Array, max_logit: Array) -> tuple[Array, Array]:
-    """The summed step and squared error of all visits of a row."""
+def _visit(logits: Array, energy: Array, row: _Rows, *, loss: str, damping: Array, limit: Array) -> tuple[Array, Array]:
+    """The summed step and energy of all visits of a row."""
     targets, rates = row.targets[:, jnp.newaxis], row.rates[:, jnp.newaxis]
 
-    def error(logits: Array) -> Array:
-        return jax.nn.sigmoid(jnp.clip(logits, -max_logit, max_logit)) - targets
+    def error(logits: Array) -> tuple[Array, Array]:
+        """The derivative of the loss, and the energy of one visit."""
+        if loss == "squared":
+            return logits - targets, jnp.ones_like(logits)
+        errors = jax.nn.sigmoid(jnp.clip(logits, -limit, limit)) - targets
+        return errors, errors * errors
 
     if row.visits is None:
-        errors = error(logits)
-        return rates * errors / (1 + damping * energy), errors * errors
+        errors, gains = error(logits)
+        return rates * errors / (1 + damping * energy), gains
 
     def once_more(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        visits, steps, squared_errors = state
+        visits, steps, summed = state
         part = jnp.clip(visits, 0, 1)
-        errors = error(logits - steps * row.motion[:, jnp.newaxis])
-        steps += part * rates * errors / (1 + damping * (energy + squared_errors))
-        return visits - 1, steps, squared_errors + part * errors * errors
+        errors, gains = error(logits - steps * row.motion[:, jnp.newaxis])
+        steps += part * rates * errors / (1 + damping * (energy + summed))
+        return visits - 1, steps, summed + part * gains
 
     first = row.visits[:, jnp.newaxis], jnp.zeros_like(logits), jnp.zeros_like(logits)
-    _, steps, squared_errors = lax.while_loop(lambda state: (state[0] > 0).any(), once_more, first)
-    return steps, squared_errors
+    _, steps, summed = lax.while_loop(lambda state: (state[0] > 0).any(), once_more, first)
+    return steps, summed
 
 
 def _dots(table: Array, row: tuple[Array, tuple[Array, ...]]) -> Array:
@@ -306,7 +319,7 @@ def _features(blocks: tuple[Array, ...]) -> Array:
 
 def _places(weights: Array, contexts: Array) -> Array:
     """Contexts (n, k|1, j) as numbers of rows in the table of all weight rows: (n, k, j)."""
-    n_outputs, n_neurons, n_contexts, _ = weights.shape
+    n_outputs, n_neurons, n_contexts = weights.shape[:3]
     first = n_contexts * jnp.arange(n_outputs * n_neurons, dtype=jnp.uint32).reshape(n_outputs, n_neurons)
     return contexts.astype(jnp.uint32) + first  # unsigned: no check for negative indices
 
@@ -324,8 +337,32 @@ def _fill_up(arrays: Any, n_rows: int) -> Any:
 
 
 @jax.jit
-def neuron_mean(logits: Array) -> Array:
-    return logits.mean(axis=2, dtype=jnp.float64)
+def clip(x: Array, limits: Array) -> Array:
+    return jnp.clip(x, -limits[:, jnp.newaxis], limits[:, jnp.newaxis])
+
+
+@jax.jit
+def neuron_mean(x: Array) -> Array:
+    return x.mean(axis=2, dtype=jnp.float64)
+
+
+@jax.jit
+def neuron_variance(x: Array) -> Array:
+    return x.var(axis=2, dtype=jnp.float64)
+
+
+@jax.jit
+def at_rows(table: Array, rows: Array) -> Array:
+    return _at(table.ravel(), _places(table, rows))
+
+
+@partial(jax.jit, donate_argnums=0)
+def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
+    def add(flat: Array, row: tuple[Array, Array]) -> tuple[Array, None]:  # in order: a GPU would add in any order
+        places, values = row
+        return _put(flat, places, _at(flat, places) + values), None
+
+    return lax.scan(add, table.ravel(), (_places(table, rows), values))[0].reshape(table.shape)
 
 
 @jax.jit

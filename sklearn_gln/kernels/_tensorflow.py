@@ -128,8 +128,32 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return tf.concat(contexts, axis=0)
 
 
-def neuron_mean(logits: Array) -> Array:
-    return tf.reduce_mean(tf.cast(logits, tf.float64), axis=2)
+def clip(x: Array, limits: Array) -> Array:
+    return tf.clip_by_value(x, -limits[:, None], limits[:, None])
+
+
+def neuron_mean(x: Array) -> Array:
+    return tf.reduce_mean(tf.cast(x, tf.float64), axis=2)
+
+
+def neuron_variance(x: Array) -> Array:
+    return tf.math.reduce_variance(tf.cast(x, tf.float64), axis=2)
+
+
+def at_rows(table: Array, rows: Array) -> Array:
+    return tf.gather(tf.reshape(table, (-1,)), _places(table, rows))
+
+
+def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
+    flat = tf.tensor_scatter_nd_add(tf.reshape(table, (-1,)), _places(table, rows)[..., None], values)
+    return tf.reshape(flat, table.shape)
+
+
+def _places(table: Array, rows: Array) -> Array:
+    """Where the flat table (k, j, r) has the rows (n, k|1, j): (n, k, j)."""
+    n_outputs, n_neurons, n_rows = table.shape
+    first = n_rows * tf.range(n_outputs * n_neurons, dtype=tf.int64)
+    return tf.cast(rows, tf.int64) + tf.reshape(first, (n_outputs, n_neurons))
 
 
 def expand(array: Array, row_of: Array) -> Array:
@@ -169,11 +193,11 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Ar
     return tf.cast(tf.linalg.inv(moment + damping[:, None, None] * eye), dtype)
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
     weights = tf.convert_to_tensor(weights)
     if not contexts.shape[0]:
         return tf.zeros((0, *weights.shape[:2]), weights.dtype)
-    return _run(_infer, weights, contexts, tuple(inputs), tf.constant(max_logit, weights.dtype))
+    return _run(_infer, weights, contexts, tuple(inputs), tf.constant(limit, weights.dtype))
 
 
 def linear_learn(
@@ -186,8 +210,9 @@ def linear_learn(
     rates: Array,
     sample_weight: Array | None = None,
     *,
+    loss: str,
     damping: float,
-    max_logit: float,
+    limit: float,
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
@@ -210,12 +235,12 @@ def linear_learn(
             rates,
             () if sample_weight is None else (sample_weight,),
             tf.constant(damping, dtype),
-            tf.constant(max_logit, dtype),
+            () if loss == "squared" else (tf.constant(limit, dtype),),
             (tf.constant(max_weight, dtype),) if np.isfinite(max_weight) else (),
             (tf.constant(batch_size, tf.int64),) if batch_size > 1 else (),
         )
         logits = _run(_learn_dense if dense else _learn_in_runs, rows)
-    return weights, energy, tf.clip_by_value(tf.reshape(logits, (-1, n_outputs, n_neurons)), -max_logit, max_logit)
+    return weights, energy, tf.clip_by_value(tf.reshape(logits, (-1, n_outputs, n_neurons)), -limit, limit)
 
 
 def _run(function: Callable[..., Array], *arguments: Any) -> Array:
@@ -266,7 +291,7 @@ def _features(blocks: Sequence[Array]) -> Array:
     return tf.concat([tf.broadcast_to(b, (tf.shape(b)[0], width, tf.shape(b)[2])) for b in blocks], axis=2)
 
 
-def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], max_logit: Array) -> Array:
+def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], limit: Array) -> Array:
     # One sum of products for each logit: it does not depend, even in rounding, on the rows beside it. A piece has two
     # rows at least, for a single sum would be cut among threads.
     shape = tf.shape(weights, tf.int64)
@@ -287,7 +312,7 @@ def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], max_logit
     pieces = tf.TensorArray(weights.dtype, tf.cast(n_pieces, tf.int32), infer_shape=False, element_shape=[None] * 3)
     start = (tf.constant(0, tf.int64), pieces)
     _, pieces = tf.while_loop(lambda piece, _: piece < n_pieces, infer_piece, start, parallel_iterations=1)
-    return tf.clip_by_value(pieces.concat()[:n_rows], -max_logit, max_logit)
+    return tf.clip_by_value(pieces.concat()[:n_rows], -limit, limit)
 
 
 class _Rows(NamedTuple):
@@ -305,7 +330,7 @@ class _Rows(NamedTuple):
     rates: Array
     visits: tuple[Array, ...]
     damping: Array
-    max_logit: Array
+    limit: tuple[Array, ...]  # of the log loss; the squared loss has none
     max_weight: tuple[Array, ...]
     batch_size: tuple[Array, ...]
 
@@ -409,12 +434,12 @@ def _learn_block(rows: _Rows) -> Array:
         lanes(rows.visits[0][:, :, None]) if rows.visits else tf.ones_like(logits),
         tf.broadcast_to(tf.transpose(tf.linalg.diag_part(tf.transpose(gram, (2, 0, 1))))[..., None], grouped),
         rows.damping,
-        rows.max_logit,
+        rows.limit,
     )
     energies = tf.gather(energy, tf.cast(met, tf.int64) + first_row)
     batch_size = tf.cast((rows.batch_size or (1,))[0], tf.int32)
     several = bool(rows.visits)
-    logits, steps, errors = _recursion(logits, energies, met, gram, scalars, batch_size, BLOCK_ROWS, several)
+    logits, steps, gains = _recursion(logits, energies, met, gram, scalars, batch_size, BLOCK_ROWS, several)
     logits = tf.reshape(logits, (n_rows, n_lanes))
 
     def step() -> Array:
@@ -422,16 +447,17 @@ def _learn_block(rows: _Rows) -> Array:
         scattered = tf.reshape(chosen * steps[..., None], (n_rows, n_groups, grouped[2] * rows.n_contexts))
         moved = tf.reshape(tf.matmul(tf.transpose(scattered, (1, 2, 0)), v), (-1, n_inputs))
         tf.raw_ops.AssignSubVariableOp(resource=rows.weights, value=moved)
-        met_errors = tf.reshape(tf.reduce_sum(chosen * errors[..., None], axis=0), (-1,))
-        tf.raw_ops.AssignAddVariableOp(resource=rows.energy, value=met_errors)
+        met_gains = tf.reshape(tf.reduce_sum(chosen * gains[..., None], axis=0), (-1,))
+        tf.raw_ops.AssignAddVariableOp(resource=rows.energy, value=met_gains)
         return logits
 
     if not rows.max_weight:
         return step()
     largest = tf.reduce_max(tf.reshape(tf.reduce_max(tf.abs(weights), axis=2), (*grouped[1:], rows.n_contexts)), axis=2)
     growth = tf.reduce_sum(tf.abs(steps) * lanes(rows.longest()[:, :, None]), axis=0)
-    could_be_clipped = tf.reduce_any(largest + growth > rows.max_weight[0])
-    return tf.cond(could_be_clipped, lambda: _learn_in_runs(rows), step)
+    # Not so of NaN: a recursion without the clip may overflow.
+    cannot_be_clipped = tf.reduce_all(largest + growth <= rows.max_weight[0])
+    return tf.cond(cannot_be_clipped, step, lambda: _learn_in_runs(rows))
 
 
 class _Runs(NamedTuple):
@@ -492,7 +518,7 @@ class _Scalars(NamedTuple):
     visits: Array
     squares: Array  # v . u
     damping: Array
-    max_logit: Array
+    limit: tuple[Array, ...]
 
     def map(self, function: Callable[[Array], Array]) -> "_Scalars":
         arrays = map(function, (self.targets, self.rates, self.visits, self.squares))
@@ -500,19 +526,26 @@ class _Scalars(NamedTuple):
 
 
 def _visit(logits: Array, energy: Array, of: _Scalars, several: bool) -> tuple[Array, Array]:
-    """The summed step and squared error of all visits; at most one unless there are several."""
+    """The summed step and energy of all visits; at most one unless there are several."""
 
-    def once(visits: Array, steps: Array, squared_errors: Array) -> tuple[Array, Array, Array]:
+    def once(visits: Array, steps: Array, summed: Array) -> tuple[Array, Array, Array]:
         part = tf.minimum(visits, 1) if several else visits
-        moved = logits - steps * of.squares if several else logits
-        errors = tf.sigmoid(tf.clip_by_value(moved, -of.max_logit, of.max_logit)) - of.targets
-        steps += of.rates * part * errors / (1 + of.damping * (energy + squared_errors))
-        return tf.maximum(visits - 1, 0), steps, squared_errors + part * errors * errors
+        errors, gains = _error(logits - steps * of.squares if several else logits, of)
+        steps += of.rates * part * errors / (1 + of.damping * (energy + summed))
+        return tf.maximum(visits - 1, 0), steps, summed + part * gains
 
     visits = (of.visits, tf.zeros_like(logits), tf.zeros_like(logits))
     if several:
         return tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), once, visits)[1:]
     return once(*visits)[1:]
+
+
+def _error(logits: Array, of: _Scalars) -> tuple[Array, Array]:
+    """The derivative of the loss, and the energy of one visit."""
+    if not of.limit:
+        return logits - of.targets, tf.ones_like(logits)
+    errors = tf.sigmoid(tf.clip_by_value(logits, -of.limit[0], of.limit[0])) - of.targets
+    return errors, errors * errors
 
 
 @cache
@@ -525,18 +558,18 @@ def _compiled_recursion(several: bool) -> Callable[..., tuple[Array, Array, Arra
         batches = numbers // batch_size
 
         def learn_row(
-            row: Array, logits: Array, energy: Array, steps: Array, errors: Array
+            row: Array, logits: Array, energy: Array, steps: Array, gains: Array
         ) -> tuple[Array, Array, Array, Array, Array]:
-            step, error = _visit(logits[row], energy[row], scalars.map(lambda array: array[row]), several)
+            step, gain = _visit(logits[row], energy[row], scalars.map(lambda array: array[row]), several)
             moved = (contexts == contexts[row]) & (batches > row // batch_size)
             logits -= tf.where(moved, step * products[row][..., None], 0)
-            energy += tf.where(moved, error, 0)
-            steps, errors = tf.where(numbers == row, step, steps), tf.where(numbers == row, error, errors)
-            return row + 1, logits, energy, steps, errors
+            energy += tf.where(moved, gain, 0)
+            steps, gains = tf.where(numbers == row, step, steps), tf.where(numbers == row, gain, gains)
+            return row + 1, logits, energy, steps, gains
 
         start = (tf.constant(0), logits, energy, tf.zeros_like(logits), tf.zeros_like(logits))
-        _, logits, _, steps, errors = tf.while_loop(lambda row, *_: row < n_rows, learn_row, start)
-        return logits, steps, errors
+        _, logits, _, steps, gains = tf.while_loop(lambda row, *_: row < n_rows, learn_row, start)
+        return logits, steps, gains
 
     return tf.function(recursion, jit_compile=True, autograph=False)
 
@@ -551,7 +584,7 @@ def _recursion(
     n_filled: int,
     several: bool,
 ) -> tuple[Array, Array, Array]:
-    """Logits (rows, groups, lanes) under the first weights to those before each row's step; steps; squared errors.
+    """Logits (rows, groups, lanes) under the first weights to those before each row's step; steps; energies gained.
 
     `products` [r, t] are v_r . u_t, (rows, rows, groups). All axes are filled up, so that few functions are compiled.
     """
@@ -586,7 +619,7 @@ def _scalars(rows: _Rows, runs: _Runs, inputs: list[Array], directions: list[Arr
                 for u, v in zip(inputs, directions, strict=True)
             ]
         )
-    return _Scalars(targets, runs.see(rows.rates), visits, squares, rows.damping, rows.max_logit)
+    return _Scalars(targets, runs.see(rows.rates), visits, squares, rows.damping, rows.limit)
 
 
 def _parts(rows: _Rows, runs: _Runs) -> tuple[list[Array], list[Array], list[Array]]:
@@ -613,14 +646,14 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
     for w, u in zip(weights, inputs, strict=True):
         logits += tf.reshape(tf.transpose(tf.matmul(u, w, transpose_b=True), (2, 0, 1, 3)), shape)
     if rows.batch_size:
-        steps, errors = _visit(logits, energy, scalars, bool(rows.visits))
+        steps, gains = _visit(logits, energy, scalars, bool(rows.visits))
     else:
         products = tf.zeros([1] * 4, energy.dtype)
         for u, v in zip(inputs, directions, strict=True):
             products += tf.transpose(tf.matmul(v, u, transpose_b=True), (2, 3, 0, 1))
         n_groups = tf.shape(products)[3]
         lanes = (shape[0], shape[1] * n_groups, shape[2] // n_groups)
-        logits, steps, errors = _recursion(
+        logits, steps, gains = _recursion(
             tf.reshape(logits, lanes),
             tf.broadcast_to(tf.reshape(energy, (1, *lanes[1:])), lanes),
             tf.zeros(lanes, tf.int32),
@@ -630,8 +663,8 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
             RUN_ROWS,
             bool(rows.visits),
         )
-        logits, steps, errors = (tf.reshape(array, shape) for array in (logits, steps, errors))
-    energy += tf.reduce_sum(errors, axis=0)
+        logits, steps, gains = (tf.reshape(array, shape) for array in (logits, steps, gains))
+    energy += tf.reduce_sum(gains, axis=0)
     after = []
     for w, v in zip(weights, directions, strict=True):
         summed = tf.transpose(tf.reshape(steps, (shape[0], shape[1], tf.shape(w)[1], -1)), (1, 2, 3, 0))
@@ -645,8 +678,8 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
         growth = tf.reduce_sum(tf.abs(steps) * runs.see(longest), axis=0)
         # From the weights after all steps: growth bounds what every one of them moved back or forth in between
         largest = tf.reduce_max(tf.abs(tf.pad(moved, [[0, 0], [0, 0], [0, 1]])), axis=2) + growth
-        doubtful = tf.reduce_any(largest + growth > rows.max_weight[0], axis=1)
-        kept = ~doubtful
+        kept = tf.reduce_all(largest + growth <= rows.max_weight[0], axis=1)  # not NaN
+        doubtful = ~kept
         runs, moved, energy = runs.chosen(kept), tf.boolean_mask(moved, kept), tf.boolean_mask(energy, kept)
         logits = tf.boolean_mask(logits, kept, axis=1)
     _write(rows, runs, moved, energy)
@@ -663,13 +696,13 @@ def _learn_by_row(rows: _Rows, runs: _Runs, table: Array) -> Array:
     def row(step: Array, weights: list[Array], energy: Array, logits: Array) -> tuple[Any, ...]:
         dots = [tf.linalg.matvec(w, u[:, :, step]) for w, u in zip(weights, inputs, strict=True)]
         before = tf.add_n([tf.reshape(part, shape[1:]) for part in dots])
-        moved, errors = _visit(before, energy, scalars.map(lambda array: array[step]), bool(rows.visits))
+        moved, gains = _visit(before, energy, scalars.map(lambda array: array[step]), bool(rows.visits))
         filled = runs.filled[:, step, None, None, None]
         after = []
         for w, v in zip(weights, directions, strict=True):
             stepped = w - tf.reshape(moved, tf.shape(w)[:3])[..., None] * v[:, :, None, step]
             after.append(tf.where(filled, tf.clip_by_value(stepped, -rows.max_weight[0], rows.max_weight[0]), w))
-        return step + 1, after, energy + errors, logits.write(step, before)
+        return step + 1, after, energy + gains, logits.write(step, before)
 
     logits = tf.TensorArray(energy.dtype, shape[0], element_shape=(None, None))
     start = (tf.constant(0), weights, energy, logits)

@@ -149,8 +149,26 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return contexts
 
 
-def neuron_mean(logits: Array) -> Array:
-    return logits.mean(2, dtype=torch.float64)
+def clip(x: Array, limits: Array) -> Array:
+    return x.clamp(-limits.unsqueeze(1), limits.unsqueeze(1))
+
+
+def neuron_mean(x: Array) -> Array:
+    return x.mean(2, dtype=torch.float64)
+
+
+def neuron_variance(x: Array) -> Array:
+    return x.double().var(2, correction=0)
+
+
+def at_rows(table: Array, rows: Array) -> Array:
+    return table.take(_chains(rows, table))
+
+
+def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
+    # In float64: numbers of fewer bits are added by several threads of a CPU, in any order.
+    sums = table.double().flatten().index_put_((_chains(rows, table),), values.double(), accumulate=True)
+    return sums.view(table.shape).to(table.dtype)
 
 
 def expand(array: Array, row_of: Array) -> Array:
@@ -192,7 +210,7 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any) -> Ar
     return torch.cholesky_inverse(root).to(_dtype(dtype))
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, max_logit: float) -> Array:
+def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
     # Every dot product stands alone: a row's logits do not depend, even in rounding, on the rows beside it.
     logits = weights.new_empty(len(contexts), *weights.shape[:2])
     n_groups = _n_groups(inputs)
@@ -200,7 +218,7 @@ def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, ma
         kind = _ByRow if weights.numel() <= CACHED_WEIGHTS else _kind_of_meetings(contexts[rows], weights)
         meetings = kind(contexts[rows], weights, n_groups)
         logits[rows] = meetings.dots(weights, _features(inputs, rows, n_groups))
-    return logits.clamp_(-max_logit, max_logit)
+    return logits.clamp_(-limit, limit)
 
 
 def linear_learn(
@@ -213,8 +231,9 @@ def linear_learn(
     rates: Array,
     sample_weight: Array | None = None,
     *,
+    loss: str,
     damping: float,
-    max_logit: float,
+    limit: float,
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
@@ -237,15 +256,16 @@ def linear_learn(
             [(v[rows], u[rows]) for v, u in zip(directions, inputs, strict=True)],
             None if sample_weight is None else sample_weight[rows].unsqueeze(2),
             None if times is None else times[rows],
+            loss,
             damping,
-            max_logit,
+            limit,
             batch_size,
         )
         if recursion is None or len(recursion.logits) != len(block.contexts):
             recursion = _Recursion(weights, block)
         _learn_block(weights, energy, block, recursion, guard)
         logits[rows] = recursion.logits
-    return weights, energy, logits.clamp_(-max_logit, max_logit)
+    return weights, energy, logits.clamp_(-limit, limit)
 
 
 class _Block(NamedTuple):
@@ -259,8 +279,9 @@ class _Block(NamedTuple):
     parts: list[tuple[Array, Array]]  # the directions and inputs once more, (rows, k|1, size of a part) each
     visits: Any  # (rows, k|1, 1); None: one each
     times: Any  # list[int]: the visits of each row, rounded up
+    loss: str
     damping: float
-    max_logit: float
+    limit: float
     batch_size: int
 
     def motion(self) -> Array:
@@ -397,10 +418,10 @@ class _Recursion:
     def __init__(self, weights: Array, block: _Block) -> None:
         n_rows, width, n_neurons = block.contexts.shape
         n_outputs, size = len(weights), block.batch_size
-        self.logits, self.errors, self.steps = weights.new_empty(3, n_rows, n_outputs, n_neurons)
+        self.logits, self.gains, self.steps = weights.new_empty(3, n_rows, n_outputs, n_neurons)
         self.targets = weights.new_empty(n_rows, n_outputs, 1)
         self.chains = torch.empty_like(self.logits, dtype=torch.int64)
-        arrays = (self.logits, self.errors, self.steps, self.targets, self.chains)
+        arrays = (self.logits, self.gains, self.steps, self.targets, self.chains)
         self.batches = list(zip(*(array.split(size) for array in arrays), strict=True))
         n_slab = min(SLAB_ROWS, n_rows) if size < n_rows else 0
         self.meets = weights.new_empty(n_slab, n_rows, width, n_neurons)
@@ -413,7 +434,7 @@ class _Recursion:
 
     def run(self, block: _Block, energy: Array, chains: Array) -> None:
         """Bring `energy` (chains,) up to date, too."""
-        damping, max_logit, size = block.damping, block.max_logit, block.batch_size
+        damping, size = block.damping, block.batch_size
         self.targets.copy_(block.targets)
         self.chains.copy_(chains)
         if self.later:  # [r, t]: rate_r v_r . u_t, (rows, rows, k|1, 1); few groups share a part
@@ -421,29 +442,27 @@ class _Recursion:
             products = sum(others, start=first).permute(1, 2, 0).unsqueeze(3) * block.rates.unsqueeze(1)
         motion = None if block.visits is None else block.motion()
         row = 0
-        for b, (s, e, g, target, met) in enumerate(self.batches):  # g: the steps over the rates, until the end
+        for b, (s, gains, g, target, met) in enumerate(self.batches):  # g: the steps over the rates, until the end
             if motion is None:
-                torch.clamp(s, -max_logit, max_logit, out=g)
-                g.sigmoid_()
-                g.sub_(target)
+                _error(s, target, block, out=g)
                 if damping:
-                    torch.mul(g, g, out=e)
+                    _energy(g, block, out=gains)
                     g.div_(energy.take(met).mul_(damping).add_(1))
             else:
                 rows = slice(b * size, (b + 1) * size)
-                _visit(s, e, g, motion[rows], energy.take(met), block, rows)
+                _visit(s, gains, g, motion[rows], energy.take(met), block, rows)
             if damping:
-                energy.index_add_(0, met.view(-1), e.view(-1))
+                energy.index_add_(0, met.view(-1), gains.view(-1))
             if b < len(self.later):
                 for later, moves, step in self.later[b]:
                     if row % SLAB_ROWS == 0:
                         self._start_slab(block.contexts, products, row)
                     later.addcmul_(moves, step, value=-1)
                     row += 1
-        if not damping:  # then nothing in the block depends on its own errors
+        if not damping:  # then nothing in the block depends on its own energy
             if motion is None:
-                torch.mul(self.steps, self.steps, out=self.errors)
-            energy.index_add_(0, chains.view(-1), self.errors.view(-1))
+                _energy(self.steps, block, out=self.gains)
+            energy.index_add_(0, chains.view(-1), self.gains.view(-1))
         self.steps.mul_(block.rates)
 
     def _start_slab(self, contexts: Array, products: Array, start: int) -> None:
@@ -454,15 +473,28 @@ class _Recursion:
         torch.mul(meets, products[slab, later], out=self.moves[:n_slab, later])
 
 
-def _visit(s: Array, errors: Array, steps: Array, motion: Array, energy: Array, block: _Block, rows: slice) -> None:
-    """Write the summed steps over the rates, and the squared errors, of all visits of a batch with logits s."""
-    errors.zero_()
+def _visit(s: Array, gains: Array, steps: Array, motion: Array, energy: Array, block: _Block, rows: slice) -> None:
+    """Write the summed steps over the rates, and the energies, of all visits of a batch with logits s."""
+    gains.zero_()
     steps.zero_()
     for visit in range(max(block.times[rows])):
         part = (block.visits[rows] - visit).clamp_(0, 1)
-        e = (s - steps * motion).clamp_(-block.max_logit, block.max_logit).sigmoid_() - block.targets[rows]
-        steps += part * e / (1 + block.damping * (energy + errors))
-        errors += part * e * e
+        e = s - steps * motion
+        _error(e, block.targets[rows], block, out=e)
+        steps += part * e / (1 + block.damping * (energy + gains))
+        gains += part * _energy(e, block, out=e)
+
+
+def _error(s: Array, targets: Array, block: _Block, out: Array) -> Array:
+    """The derivative of the loss."""
+    if block.loss == "squared":
+        return torch.sub(s, targets, out=out)
+    return torch.clamp(s, -block.limit, block.limit, out=out).sigmoid_().sub_(targets)
+
+
+def _energy(errors: Array, block: _Block, out: Array) -> Array:
+    """That of one visit."""
+    return out.fill_(1) if block.loss == "squared" else torch.mul(errors, errors, out=out)
 
 
 class _Guard:
@@ -478,9 +510,9 @@ class _Guard:
         growth = (steps.abs() * longest).sum(0)
         largest = (meetings.largest(weights) if self.largest is None else self.largest) + growth
         clipped = None
-        if bool((largest > self.max_weight).any()):
+        if not bool((largest <= self.max_weight).all()):  # or NaN: a recursion without the clip may overflow
             largest = meetings.largest(weights) + growth
-            clipped = (largest > self.max_weight).flatten().nonzero().flatten()
+            clipped = (~(largest <= self.max_weight)).flatten().nonzero().flatten()
         self.largest = largest if meetings.of_all else None
         return clipped
 
@@ -507,14 +539,14 @@ def _learn_by_row(
         times=block.times or [1] * n_rows,
     )
     logits = weights.new_empty(n_rows, len(neurons), 1)
-    errors, steps = torch.empty_like(logits), torch.empty_like(logits)
+    gains, steps = torch.empty_like(logits), torch.empty_like(logits)
     for rows in _slices(n_rows, block.batch_size):
         batch = range(n_rows)[rows]
         for t in batch:
             torch.linalg.vecdot(weights[chains[t]], block.inputs[group, t], out=logits[t, :, 0])
         met = chains[rows].flatten()
-        _visit(logits[rows], errors[rows], steps[rows], motion[rows], energy[met].view_as(logits[rows]), block, rows)
-        energy.index_add_(0, met, errors[rows].flatten())
+        _visit(logits[rows], gains[rows], steps[rows], motion[rows], energy[met].view_as(logits[rows]), block, rows)
+        energy.index_add_(0, met, gains[rows].flatten())
         steps[rows] *= block.rates[rows]
         for t in batch:
             weights.index_add_(0, chains[t], steps[t] * block.directions[group, t], alpha=-1)
