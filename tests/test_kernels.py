@@ -433,7 +433,70 @@ def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
     assert call(backend, "damped_inverse", moment, 9.0, 0.0, "float32").dtype == np.float32
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_tables(backend, shared, dtype):
+    rng = np.random.default_rng(4)
+    table = rng.normal(size=(2, 3, 4)).astype(dtype)
+    rows = rng.integers(4, size=(16, 1 if shared else 2, 3)).astype(np.int32)
+    values = rng.normal(size=(16, 2, 3)).astype(dtype)
+    expected, added = np.empty_like(values), table.copy()
+    for t, k, j in np.ndindex(values.shape):  # 16 rows meet 4 places
+        row = rows[t, 0 if shared else k, j]
+        expected[t, k, j] = table[k, j, row]
+        added[k, j, row] += values[t, k, j]
+    got = call(backend, "at_rows", table, rows)
+    assert_array_equal(got, expected, strict=True)
+    got = call(backend, "add_at_rows", table, rows, values)
+    assert got.dtype == dtype
+    assert_allclose(got, added, rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-6 if dtype == np.float32 else 0)
+    assert_array_equal(call(backend, "add_at_rows", table, rows, 0 * values), table)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_limits_means_and_variances_of_neurons(backend, dtype):
+    x = (1e6 + np.random.default_rng(5).normal(size=(16, 2, 3))).astype(dtype)  # squares would lose the variance
+    limits = np.array([1e6, np.inf], dtype)
+    for sign in (1, -1):
+        clipped = call(backend, "clip", sign * x, limits)
+        assert_array_equal(clipped[:, 0], sign * np.minimum(x[:, 0], limits[0]), strict=True)
+        assert_array_equal(clipped[:, 1], sign * x[:, 1])
+    for name, expected in (("neuron_mean", np.mean), ("neuron_variance", np.var)):
+        assert_allclose(call(backend, name, x), expected(x.astype(float), axis=2), rtol=1e-9, strict=True)
+    assert_array_equal(call(backend, "neuron_variance", x[:, :, :1]), 0)
+
+
 # Laws
+
+
+@pytest.mark.parametrize("loss", ["log", "squared"])
+def test_a_row_of_weight_q_is_q_rows(backend, loss):
+    n = 16
+    case = make_case(7, n=n, k=2, j=3, sizes=(2, 3), step="preconditioned", loss=loss, damping=0.5, limit=np.inf)
+    counts = np.arange(n) % 4
+    weighted = replace(case, sample_weight=counts[:, np.newaxis].astype(float)).learn(backend)
+    repeated = case.rows(np.repeat(np.arange(n), counts)).learn(backend)
+    first = np.cumsum(counts)[counts > 0] - counts[counts > 0]
+    assert_all_close((*weighted[:2], weighted[2][counts > 0]), (*repeated[:2], repeated[2][first]))
+
+
+def test_a_step_of_rate_one_projects_onto_the_row(backend):
+    case = make_case(8, n=16, k=2, j=3, sizes=(2, 3), loss="squared", limit=np.inf)
+    case.inputs[1][:] += 1.0  # no row of zeros
+    rates = 1.0 / sum((block * block).sum(axis=2) for block in case.inputs)
+    twice = replace(case, rates=rates).rows(np.repeat(np.arange(16), 2))
+    logits = twice.learn(backend)[2]
+    assert_allclose(logits[1::2], np.broadcast_to(case.targets[:, :, np.newaxis], logits[1::2].shape), **TOLERANCE)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_clip_holds_steps_that_would_overflow_without_it(backend, batch_size):
+    options = {"loss": "squared", "max_weight": 0.5, "limit": np.inf, "batch_size": batch_size}
+    case = make_case(9, n=150, n_contexts=1, sizes=(2, 3), **options)
+    case.rates[:] *= 1e40
+    weights, energy, logits = case.learn(backend)
+    assert np.abs(weights).max() == 0.5
+    assert_all_close((weights, energy, logits), case.learn(naive))
 
 
 @on_examples(60, case=long_cases(batch_sizes=(1,)), data=st.data())

@@ -55,19 +55,41 @@ def test_damping_divides_the_rate_by_the_energy_before_the_row():
     assert_allclose(energy, 2.25)
 
 
-@pytest.mark.parametrize("target", [0.0, 1.0])
-def test_the_step_follows_the_gradient_of_the_log_loss(target):
+def log_loss(s, y):
+    return -math.log(naive.sigmoid(s) if y else 1.0 - naive.sigmoid(s))
+
+
+def half_squared_loss(s, y):
+    return (s - y) ** 2 / 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "target"),
+    [("log", log_loss, 0.0), ("log", log_loss, 1.0), ("squared", half_squared_loss, -30.0)],
+)
+def test_the_step_follows_the_gradient_of_the_loss(name, loss, target):
     rng = np.random.default_rng(0)
     w, u = rng.normal(size=4), rng.normal(size=4)
-
-    def loss(w):
-        p = naive.sigmoid(float(w @ u))
-        return -math.log(p if target else 1.0 - p)
-
     h = 1e-6
-    gradient = [(loss(w + h * unit) - loss(w - h * unit)) / (2 * h) for unit in np.eye(4)]
-    learned, _, _ = learn(w, [u], [target], rates=0.01)
+    gradient = [
+        (loss(float((w + h * unit) @ u), target) - loss(float((w - h * unit) @ u), target)) / (2 * h)
+        for unit in np.eye(4)
+    ]
+    learned, _, _ = learn(w, [u], [target], rates=0.01, loss=name)
     assert_allclose((w - learned) / 0.01, gradient, rtol=1e-6, atol=1e-9)
+
+
+def test_visits_of_the_squared_loss_by_hand():
+    # s = 6, y = 1: errors are not clipped, and damping counts the 2 visits before and those of this row
+    w, energy, s = learn(
+        [3.0], [[2.0]], [1.0], sample_weight=[2.5], rates=0.2, loss="squared", damping=0.5, limit=2.0, energy=2.0
+    )
+    g1 = 0.2 * 5.0 / 2.0
+    g2 = 0.2 * (5.0 - 4.0 * g1) / 2.5
+    g3 = 0.5 * 0.2 * (5.0 - 4.0 * (g1 + g2)) / 3.0
+    assert_allclose(w, [3.0 - 2.0 * (g1 + g2 + g3)])
+    assert_allclose(energy, 4.5)
+    assert_allclose(s, [2.0])
 
 
 def test_the_clip_of_the_logit_does_not_stop_the_step():
@@ -78,10 +100,11 @@ def test_the_clip_of_the_logit_does_not_stop_the_step():
     assert_allclose(energy, error**2)
 
 
-def test_weight_three_is_the_row_three_times():
+@pytest.mark.parametrize("loss", ["log", "squared"])
+def test_weight_three_is_the_row_three_times(loss):
     rng = np.random.default_rng(1)
     w, rows, targets = rng.normal(size=3), rng.normal(size=(4, 3)), [1.0, 0.0, 0.0, 1.0]
-    options = {"rates": 0.5, "damping": 0.7}
+    options = {"rates": 0.5, "damping": 0.7, "loss": loss}
     weighted, energy, _ = learn(w, rows, targets, sample_weight=[1.0, 3.0, 0.0, 2.0], **options)
     order = [0, 1, 1, 1, 3, 3]
     repeated, energy_repeated, _ = learn(w, rows[order], [targets[t] for t in order], **options)

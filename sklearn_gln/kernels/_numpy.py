@@ -288,6 +288,7 @@ def _features(blocks: Sequence[Array], rows: slice, n_groups: int) -> Array:
     return np.ascontiguousarray(features.transpose(1, 0, 2))
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of steps that the clip would have stopped
 def _learn_block(weights: Array, energy: Array, block: _Block, guard: _Guard | None) -> Array:
     """Learn a block in place and return its logits (rows, groups, neurons), not clipped yet."""
     dense = weights.shape[2] <= MAX_DENSE_CONTEXTS
@@ -410,7 +411,7 @@ def _could_be_clipped(weights: Array, steps: Array, block: _Block, guard: _Guard
     """Whether a neuron's weights could reach the bound within the block: (groups, neurons)."""
     longest = np.abs(block.directions).max(axis=2, initial=0)
     growth = np.einsum("gr,rgn->gn", longest, np.abs(steps))
-    doubtful = ~(guard.largest + growth <= guard.max_weight)  # NaN is: a recursion without the clip may overflow
+    doubtful = ~(guard.largest + growth <= guard.max_weight)  # NaN is: without the clip a recursion may overflow
     guard.largest[doubtful] = _largest(weights[doubtful])
     clipped: Array = ~(guard.largest + growth <= guard.max_weight)
     guard.largest[:] = np.where(clipped, guard.max_weight, guard.largest + growth)

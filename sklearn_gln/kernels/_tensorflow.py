@@ -455,7 +455,7 @@ def _learn_block(rows: _Rows) -> Array:
         return step()
     largest = tf.reduce_max(tf.reshape(tf.reduce_max(tf.abs(weights), axis=2), (*grouped[1:], rows.n_contexts)), axis=2)
     growth = tf.reduce_sum(tf.abs(steps) * lanes(rows.longest()[:, :, None]), axis=0)
-    # Not so of NaN: a recursion without the clip may overflow.
+    # NaN could be: without the clip a recursion may overflow.
     cannot_be_clipped = tf.reduce_all(largest + growth <= rows.max_weight[0])
     return tf.cond(cannot_be_clipped, step, lambda: _learn_in_runs(rows))
 
@@ -678,7 +678,7 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
         growth = tf.reduce_sum(tf.abs(steps) * runs.see(longest), axis=0)
         # From the weights after all steps: growth bounds what every one of them moved back or forth in between
         largest = tf.reduce_max(tf.abs(tf.pad(moved, [[0, 0], [0, 0], [0, 1]])), axis=2) + growth
-        kept = tf.reduce_all(largest + growth <= rows.max_weight[0], axis=1)  # not NaN
+        kept = tf.reduce_all(largest + growth <= rows.max_weight[0], axis=1)  # NaN is not
         doubtful = ~kept
         runs, moved, energy = runs.chosen(kept), tf.boolean_mask(moved, kept), tf.boolean_mask(energy, kept)
         logits = tf.boolean_mask(logits, kept, axis=1)

@@ -510,7 +510,7 @@ class _Guard:
         growth = (steps.abs() * longest).sum(0)
         largest = (meetings.largest(weights) if self.largest is None else self.largest) + growth
         clipped = None
-        if not bool((largest <= self.max_weight).all()):  # or NaN: a recursion without the clip may overflow
+        if not bool((largest <= self.max_weight).all()):  # NaN is not: without the clip a recursion may overflow
             largest = meetings.largest(weights) + growth
             clipped = (~(largest <= self.max_weight)).flatten().nonzero().flatten()
         self.largest = largest if meetings.of_all else None
