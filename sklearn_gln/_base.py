@@ -15,13 +15,16 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, validate_data
 from threadpoolctl import ThreadpoolController
 
 import sklearn_gln
 from sklearn_gln._base_predictor import SCALINGS, make_rows
 from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, check_sample_weight
-from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, SMOOTHING
+from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, default_rate
 from sklearn_gln._network import Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
@@ -59,7 +62,14 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
 
 
 class BaseGLN(CallbackSupportMixin, BaseEstimator):
-    """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read logits."""
+    """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read outputs."""
+
+    _likelihood: str = "bernoulli"
+    _UNSCORED_ROWS = 0  # the first rows learned, of which nobody can expect a prediction
+
+    # Not routed by meta-estimators, which know nothing of it.
+    __metadata_request__partial_fit = {"check_input": UNUSED}
+    __metadata_request__predict = {"check_input": UNUSED}
 
     _parameter_constraints: dict = {
         "layer_sizes": ["array-like"],
@@ -72,11 +82,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
-        "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
         "preconditioner": [StrOptions({"auto", "full", "block"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
         "aggregation": [StrOptions({"stacked", "layers", "last_layer", "neuron"})],
-        "eps": [Interval(Real, 0, 0.5, closed="neither")],
         "max_weight": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -138,6 +146,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def n_samples_seen_(self):
         return self._online.n_rows_seen
 
+    def _label_smoothing(self, normalized):  # noqa: ARG002
+        return 0.0
+
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
         """Attributes set inside are taken back if anything raises."""
@@ -149,13 +160,137 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             vars(self).update(before)
             raise
 
+    def _fit(self, X, y, sample_weight, given):
+        """Learn from nothing, or go on with `warm_start`; `given` are X_val, y_val and sample_weight_val."""
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        hook_data = {"X": X, "y": y, "metadata": metadata}
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        with self._unchanged_on_error():
+            begun = self.warm_start and hasattr(self, "_online")
+            X, y, sample_weight = self._check_X_y(X, y, sample_weight, self._online if begun else None)
+            targets, weights = self._encode_all(y, sample_weight, begun)
+            rows = np.flatnonzero(weights)
+            if not rows.size:
+                raise ValueError(
+                    "sample_weight is zero for every row: there is nothing to learn from. Give at least one row a "
+                    "positive weight."
+                )
+            random_state = check_random_state(self.random_state)
+            data = X, targets, weights, sample_weight
+            online = deepcopy(self._online) if begun else self._begin(X, random_state)
+            validation, rows = self._validation(online, data, rows, given, random_state)
+            rows, held_out = self._hold_out(rows, random_state)
+            context.call_on_fit_task_begin(estimator=self, **hook_data)
+            online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
+            for block, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
+                counts = counts + self._count(targets[block])
+            self._online = online
+            self._add_counts(counts)
+            context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
+
+    def _learn_stream(self, X, y, sample_weight, check_input, encode, read=None):
+        """Learn rows in their order; `encode` makes targets of y. Returns `read` of what was predicted before."""
+        with self._unchanged_on_error():
+            online = getattr(self, "_online", None)
+            begun = online is not None
+            if not begun:
+                self._validate_params()
+            X, y, sample_weight = self._check_X_y(
+                X, y, sample_weight, online, check_input=check_input, allow_empty=True
+            )
+            targets = encode(y, begun)
+            if not begun:
+                self._online = self._begin(X, check_random_state(self.random_state))
+            weights = self._weights_in_stream(targets, sample_weight)
+        order = np.flatnonzero(weights) if read is None else np.arange(len(X))
+        counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
+        parts = [self._online.before_row_1(0)]
+        progress = self._progress.copy()
+        try:
+            for block, outputs in self._learn(self._online, X, targets, weights, order):
+                progress += self._scores(outputs, targets[block], counted[block])
+                self._add_counts(self._count(targets[block[weights[block] > 0]]))
+                if read is not None:
+                    parts.append(outputs)
+        finally:
+            self._set_progress(progress)
+        return None if read is None else read(np.concatenate(parts))
+
+    def _encode_all(self, y, sample_weight, begun):
+        """Targets of all rows of a fit, as the network takes them, and the weights to learn them with."""
+        raise NotImplementedError
+
+    def _encode(self, y):
+        """Targets of a target y like those of the first call."""
+        raise NotImplementedError
+
+    def _begin(self, X, random_state):
+        """A network that has seen nothing, and the attributes that go with it."""
+        raise NotImplementedError
+
+    def _scores(self, outputs, targets, sample_weight):
+        """Sums over rows: weight, weighted log-loss, and what else progress is measured by."""
+        raise NotImplementedError
+
+    def _set_progress(self, sums):
+        raise NotImplementedError
+
+    # What subclasses may change.
+
+    def _weights_in_stream(self, targets, sample_weight):  # noqa: ARG002
+        """The weights (n,) to learn rows with."""
+        return sample_weight
+
+    def _count(self, targets):  # noqa: ARG002
+        """What is counted of rows learned."""
+        return 0
+
+    def _add_counts(self, counts):
+        pass
+
+    def _hold_out(self, rows, random_state):  # noqa: ARG002
+        """The rows to learn in all epochs, and those to learn after them, once."""
+        return rows, rows[:0]
+
+    def _stratify(self, targets, test_size):  # noqa: ARG002
+        """Classes (n,) whose shares a split for validation keeps, or None."""
+        return
+
+    def _counted(self, online, order, weights, counted):
+        """The weights (n,) of rows in losses: 0 for those of `order` that are learned while too few have been."""
+        rows = order[weights[order] > 0]
+        unscored = rows[: max(0, self._UNSCORED_ROWS - online.n_rows_seen)]
+        if unscored.size:
+            counted = counted.copy()
+            counted[unscored] = 0
+        return counted
+
+    def _validation(self, online, data, rows, given, random_state):
+        """Data to validate on, in the form of `data`, or None; and the rows that are left to learn from."""
+        X_val, y_val, weights = given.values()
+        if X_val is not None and y_val is not None:
+            X_val, y_val, weights = self._check_X_y(X_val, y_val, weights, online)
+            if not weights.any():
+                raise ValueError("sample_weight_val is zero for every row; give at least one row a positive weight.")
+            return (X_val, self._encode(y_val), weights, weights), rows
+        if any(array is not None for array in given.values()):
+            missing = ", ".join(name for name in ("X_val", "y_val") if given[name] is None)
+            present = ", ".join(name for name, array in given.items() if array is not None)
+            raise ValueError(f"{present} given without {missing}; pass both X_val and y_val, or none of them.")
+        if not self.early_stopping:
+            return None, rows
+        test_size = self.validation_fraction
+        stratify = self._stratify(data[1][rows], test_size)
+        rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)
+        return tuple(self._rows(array, held_out) for array in data), np.sort(rows)
+
     def _check_X(self, X, check_input=True):
         """The rows that `_online` takes."""
         if check_input:
             X, seen = self._features(X, self._online.predictor.kind)
             seen = validate_data(self, seen, reset=False, **ROWS)
             X = seen if X is None else X
-        return _make_rows(self._online, X)
+        return self._make_rows(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
         """The rows that `online` takes, or a new network; y (n,) or (n, n_targets) as given; sample_weight (n,)."""
@@ -174,7 +309,17 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             X = seen if X is None else X
         if sample_weight is None:
             sample_weight = np.ones(len(X))
-        return make_rows(self.base_predictor, X) if reset else _make_rows(online, X), y, sample_weight
+        return self._make_rows(X, online), y, sample_weight
+
+    def _make_rows(self, X, online=None):
+        kind = self.base_predictor if online is None else online.predictor.kind
+        rows = make_rows(kind, X, are_probabilities=self._likelihood == "bernoulli")
+        if online is not None and rows.shape[1] != online.n_columns:
+            raise ValueError(
+                f"The base_predictor returned {rows.shape[1] - X.shape[1]} columns for each row, and "
+                f"{online.n_columns - X.shape[1]} in the first call; their number must stay."
+            )
+        return rows
 
     def _features(self, X, kind):
         """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place."""
@@ -208,8 +353,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 f"layer_sizes={self.layer_sizes!r} must hold positive integers, the neurons of each hidden layer; "
                 "() is a network of one neuron per output."
             )
-        sizes = tuple(map(int, self.layer_sizes))
-        if self.aggregation == "neuron" or not sizes:
+        sizes, likelihood = tuple(map(int, self.layer_sizes)), self._likelihood
+        if self.aggregation == "neuron" or not (sizes or likelihood == "squared"):
             sizes = (*sizes, 1)
         normalized = self.learning_rate == "normalized"
         if normalized and self.batch_size > 1:
@@ -226,8 +371,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         preconditioner = self.preconditioner if normalized else None
         if preconditioner == "auto":
             preconditioner = "full" if n_base <= MAX_FULL_PRECONDITIONER else "block"
-        rate = DEFAULT_RATES.get(self.learning_rate if isinstance(self.learning_rate, str) else "", 1.0)
+        if likelihood == "squared":
+            sizes = (1, *sizes)
+        rate = default_rate(self.learning_rate, likelihood)
         return Settings(
+            likelihood=likelihood,
             layer_sizes=sizes,
             context_dim=self.context_dim,
             halfspaces=self.halfspaces,
@@ -237,11 +385,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             skip=self.skip,
             learning_rate=self.learning_rate,
             learning_rate_init=rate if self.learning_rate_init is None else self.learning_rate_init,
-            label_smoothing=SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing,
+            label_smoothing=self._label_smoothing(normalized),
             preconditioner=preconditioner,
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,
-            eps=self.eps,
+            eps=getattr(self, "eps", 0.0),
             max_weight=np.inf if self.max_weight is None else self.max_weight,
             batch_size=self.batch_size,
             dtype=np.dtype(self.dtype).name,
@@ -296,10 +444,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             for library, number in zip(libraries, n_threads, strict=True):
                 library.set_num_threads(number)
 
-    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1):
-        """Have `online` learn rows; yields the indices of a block's rows and the logits predicted before."""
+    def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
+        """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
         with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
-            learned = online.learn(X, y, sample_weight, kernels, order, epoch)
+            learned = online.learn(X, y, sample_weight, kernels, order, epoch, held_out=held_out)
             while True:
                 with kernels.scope(self.device):  # left while others' code runs
                     block = next(learned, None)
@@ -322,24 +470,24 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             n_blocks = len(blocks(online.n_rows_seen, online.n_rows_seen + np.arange(1, len(order) + 1), online.period))
             task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
-            sums = np.zeros(3)
+            sums, scored = 0.0, self._counted(online, order, sample_weight, counted)
             with closing(self._learn(online, X, y, sample_weight, order, epoch)) as learned:
                 for _ in range(n_blocks):
                     step = task.subcontext(task_name="rows").call_on_fit_task_begin(estimator=self)
-                    block, logits = next(learned)
-                    sums += self._scores(logits, y[block], counted[block])
+                    block, outputs = next(learned)
+                    sums = sums + self._scores(outputs, y[block], scored[block])
                     counts = counts + self._count(y[block])
                     if step.call_on_fit_task_end(estimator=self):
                         break
             if epoch == 1:
                 self._set_progress(sums)
             self.n_iter_ += 1
-            loss = float(sums[1] / sums[0])
+            loss = float(sums[1] / sums[0]) if sums[0] else np.nan
             self.loss_curve_ = [*self.loss_curve_, loss]
             report = f"Epoch {epoch} of {before + self.max_iter}: loss {loss:.4f}"
             if validation is not None:
                 X_val, y_val, *_, counted_val = validation
-                sums = self._scores(self._logits(X_val, online), y_val, counted_val)
+                sums = self._scores(self._outputs(X_val, online), y_val, counted_val)
                 validation_loss = float(sums[1] / sums[0])
                 self.validation_loss_curve_ = [*self.validation_loss_curve_, validation_loss]
                 report += f", validation loss {validation_loss:.4f}"
@@ -359,17 +507,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 break
         return kept
 
-    def _logits(self, X, online=None):
-        """Output logits (n, n_outputs)."""
+    def _outputs(self, X, online=None):
+        """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
             return (self._online if online is None else online).infer(X, kernels)
-
-
-def _make_rows(online: OnlineNetwork, X):
-    rows = make_rows(online.predictor.kind, X)
-    if rows.shape[1] != online.n_columns:
-        raise ValueError(
-            f"The base_predictor returned {rows.shape[1] - X.shape[1]} base probabilities for each row, and "
-            f"{online.n_columns - X.shape[1]} in the first call; their number must stay."
-        )
-    return rows

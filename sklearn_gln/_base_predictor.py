@@ -1,4 +1,4 @@
-"""Features -> base logits and side information, with the running statistics that this takes."""
+"""Features -> base logits (in regression: base means) and side information, with the statistics that this takes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from sklearn_gln.kernels import Kernels
 
 SCALINGS = ("standard", "global", "minmax", "identity")
-CLIP = 4.0  # scaled features stay within +-CLIP deviations
+MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
+CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
+WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
 
 Array = NDArray[Any]
@@ -50,10 +52,10 @@ class RunningMoments:
 
 @dataclass
 class BasePredictor:
-    """What the network sees of a row, as `make_rows` gives it: base logits x and side information z."""
+    """What the network sees of a row, as `make_rows` gives it: base logits or means x, and side information z."""
 
     kind: BaseKind
-    eps: float
+    max_logit: float | None  # None: x are means, not the logits of probabilities
     moments: RunningMoments
     mean: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), those of the last refresh
     inverse_deviation: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), 0 for constant features
@@ -77,8 +79,7 @@ class BasePredictor:
         self.inverse_deviation = np.divide(1, deviation, out=np.zeros_like(deviation), where=informative)
 
     def transform(self, rows: Array, kernels: Kernels) -> tuple[Array, Array]:
-        """Rows -> base logits (n, n_base), without the constant; side information (n, n_side)."""
-        max_logit = float(np.log((1 - self.eps) / self.eps))
+        """Rows -> x (n, n_base), without the constant; z (n, n_side)."""
         n_features = len(self.moments.mean)
         X = rows[:, :n_features]
         if self.has_statistics:
@@ -86,35 +87,49 @@ class BasePredictor:
             side_info = kernels.standardize(X, *scaling, limit=CLIP)
         else:
             side_info = kernels.fill_missing(X)
-        if callable(self.kind):
-            return kernels.logit(rows[:, n_features:], max_logit=max_logit), side_info
+        if callable(self.kind) or self.kind == "identity":
+            given = rows[:, n_features:] if callable(self.kind) else X
+            if self.max_logit is None:
+                return kernels.fill_missing(given), side_info
+            return kernels.logit(given, max_logit=self.max_logit), side_info
         if self.kind == "minmax":
-            return kernels.minmax_logit(X, max_logit=max_logit), side_info
-        if self.kind == "identity":
-            return kernels.logit(X, max_logit=max_logit), side_info
+            return kernels.minmax_logit(X, max_logit=self.max_logit), side_info
+        if self.max_logit is None:
+            return kernels.standardize(X, *scaling, limit=WIDE_CLIP), side_info
         return side_info, side_info
 
 
-def make_rows(kind: BaseKind, X: Array) -> Array:
-    """Rows that the network can take: X (n, n_features), and beside it the probabilities that a callable gives.
+def make_rows(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:
+    """Rows that the network can take: X (n, n_features), and beside it what a callable gives.
 
-    Base probabilities that are none raise ValueError here, before anything is learned from them.
+    Base probabilities that are none, and base means that are infinite, raise ValueError here, before anything is
+    learned from them.
     """
+    check = _check_probabilities if are_probabilities else _check_finite
     if not callable(kind):
-        return _check_probabilities(X, "The features (base_predictor='identity')") if kind == "identity" else X
-    probabilities = np.asarray(kind(X))
-    if probabilities.ndim != 2 or len(probabilities) != len(X):
+        return check(X, "The features (base_predictor='identity')") if kind == "identity" else X
+    base = np.asarray(kind(X))
+    if base.ndim != 2 or len(base) != len(X):
+        noun = "probabilities" if are_probabilities else "means"
         raise ValueError(
-            f"The base_predictor returned an array of shape {probabilities.shape} for {len(X)} rows; it must return "
-            f"one row of base probabilities for each row, shape ({len(X)}, n_base)."
+            f"The base_predictor returned an array of shape {base.shape} for {len(X)} rows; it must return one row of "
+            f"base {noun} for each row, shape ({len(X)}, n_base)."
         )
-    return np.hstack([X, _check_probabilities(probabilities, "The base_predictor's probabilities")])
+    return np.hstack(
+        [X, check(base, "The base_predictor's probabilities" if are_probabilities else "The base_predictor's means")]
+    )
 
 
-def _check_probabilities(probabilities: Array, name: str) -> Array:
-    if np.any((probabilities < 0) | (probabilities > 1)):  # NaN passes: a missing value
+def _check_probabilities(base: Array, name: str) -> Array:
+    if np.any((base < 0) | (base > 1)):  # NaN passes: a missing value
         raise ValueError(
-            f"{name} must lie in [0, 1]; got values from {np.nanmin(probabilities):.6g} to "
-            f"{np.nanmax(probabilities):.6g}. Scale them first, or choose another base_predictor."
+            f"{name} must lie in [0, 1]; got values from {np.nanmin(base):.6g} to {np.nanmax(base):.6g}. Scale them "
+            "first, or choose another base_predictor."
         )
-    return probabilities
+    return base
+
+
+def _check_finite(base: Array, name: str) -> Array:
+    if np.isinf(base).any():
+        raise ValueError(f"{name} must be finite; got infinite values. Clip them, or choose another base_predictor.")
+    return base

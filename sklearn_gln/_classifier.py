@@ -1,20 +1,20 @@
 """GLNClassifier: labels in, probabilities out."""
 
-from copy import deepcopy
+from numbers import Real
 
 import numpy as np
 from scipy.sparse import issparse
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
-from sklearn_gln._compat import StrOptions, _fit_context
+from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._drift import log_losses
+from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln._stack import Stack
 from sklearn_gln.kernels import as_numpy
 
@@ -231,12 +231,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     _parameter_constraints: dict = {
         **BaseGLN._parameter_constraints,
+        "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
+        "eps": [Interval(Real, 0, 0.5, closed="neither")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
-    # Not routed by meta-estimators, which know nothing of it.
-    __metadata_request__partial_fit = {"check_input": UNUSED}
-    __metadata_request__predict = {"check_input": UNUSED}
+    # As in BaseGLN.
     __metadata_request__predict_proba = {"check_input": UNUSED}
     __metadata_request__predict_log_proba = {"check_input": UNUSED}
     __metadata_request__decision_function = {"check_input": UNUSED}
@@ -345,32 +345,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         MemoryError
             If the network would not fit into this machine's memory; see `estimate_memory`.
         """
-        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        hook_data = {"X": X, "y": y, "metadata": metadata}
-        context = self._init_callback_context(max_subtasks=self.max_iter)
-        with self._unchanged_on_error():
-            begun = self.warm_start and hasattr(self, "_online")
-            X, y, sample_weight = self._check_X_y(X, y, sample_weight, self._online if begun else None)
-            y = _check_targets(y)
-            if not begun:
-                self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
-            codes = self._encode(y)
-            weights = sample_weight * self._class_weights(y, codes)
-            rows = np.flatnonzero(weights)
-            if not rows.size:
-                raise ValueError(
-                    "sample_weight is zero for every row: there is nothing to learn from. Give at least one row a "
-                    "positive weight."
-                )
-            random_state = check_random_state(self.random_state)
-            data = X, codes, weights, sample_weight
-            online = deepcopy(self._online) if begun else self._begin(X, random_state)
-            given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
-            validation, rows = self._validation(online, data, rows, given, random_state)
-            context.call_on_fit_task_begin(estimator=self, **hook_data)
-            online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
-            self._online, self._class_counts = online, self._class_counts + counts
-            context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
+        self._fit(X, y, sample_weight, {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val})
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None, check_input=True):
@@ -408,7 +383,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         MemoryError
             If the network would not fit into this machine's memory; see `estimate_memory`.
         """
-        self._learn_on(X, y, classes, sample_weight, check_input)
+        self._learn_labels(X, y, classes, sample_weight, check_input)
         return self
 
     def progressive_predict_proba(self, X, y, classes=None, sample_weight=None, check_input=True):
@@ -426,40 +401,17 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         probabilities : ndarray of shape (n_samples, n_classes), float64
             What `predict_proba` would have given for each row just before it was learned.
         """
-        return self._learn_on(X, y, classes, sample_weight, check_input, predict=True)
+        return np.exp(self._learn_labels(X, y, classes, sample_weight, check_input, self._log_probabilities))
 
-    def _learn_on(self, X, y, classes, sample_weight, check_input, predict=False):
-        with self._unchanged_on_error():
-            online = getattr(self, "_online", None)
-            begun = online is not None
-            if not begun:
-                self._validate_params()
-            X, y, sample_weight = self._check_X_y(
-                X, y, sample_weight, online, check_input=check_input, allow_empty=True
-            )
+    def _learn_labels(self, X, y, classes, sample_weight, check_input, read=None):
+        def encode(y, begun):
             if not begun or (check_input and y.ndim > 1):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
             if classes is not None or not begun:
                 self._announce_classes(classes, y, begun)
-            codes = self._encode(y)
-            if not begun:
-                self._online = self._begin(X, check_random_state(self.random_state))
-            weights = sample_weight
-            if self.class_weight is not None:
-                weights = weights * self._class_weights_in_stream(codes, sample_weight > 0)
-        probabilities = np.empty((len(X), len(self.classes_))) if predict else None
-        order = None if predict else np.flatnonzero(weights)
-        counted = np.where(weights > 0, sample_weight, 0)
-        progress = self._progress.copy()
-        try:
-            for block, logits in self._learn(self._online, X, codes, weights, order):
-                progress += self._scores(logits, codes[block], counted[block])
-                self._class_counts = self._class_counts + self._count(codes[block[weights[block] > 0]])
-                if predict:
-                    probabilities[block] = np.exp(self._log_probabilities(logits))
-        finally:
-            self._set_progress(progress)
-        return probabilities
+            return self._codes(y)
+
+        return self._learn_stream(X, y, sample_weight, check_input, encode, read)
 
     def predict(self, X, check_input=True):
         """The most probable class of each row.
@@ -478,7 +430,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Where several labels may apply, 1 for those of probability above 1/2.
         """
         check_is_fitted(self)
-        codes = self._decide(self._logits(self._check_X(X, check_input)))
+        codes = self._decide(self._outputs(self._check_X(X, check_input)))
         return codes.astype(int) if self._multilabel else self.classes_[codes]
 
     def predict_proba(self, X, check_input=True):
@@ -515,7 +467,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         log_probabilities : ndarray of shape (n_samples, n_classes), float64
         """
         check_is_fitted(self)
-        return self._log_probabilities(self._logits(self._check_X(X, check_input)))
+        return self._log_probabilities(self._outputs(self._check_X(X, check_input)))
 
     def decision_function(self, X, check_input=True):
         """Output logits: for two classes that of the second, else one for each class against all others.
@@ -533,7 +485,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
         """
         check_is_fitted(self)
-        logits = self._logits(self._check_X(X, check_input))
+        logits = self._outputs(self._check_X(X, check_input))
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
     def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
@@ -572,8 +524,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_rows = np.inf if n_samples is None else n_samples
         return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
 
+    def _label_smoothing(self, normalized):
+        return SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing
+
     def _begin(self, X, random_state):
-        """A network that has seen nothing, and the attributes that go with it."""
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
         self._class_counts = np.zeros(len(self.classes_), int)
         self._progress = np.zeros(3)
@@ -584,6 +538,16 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             shape = (n_classes, 2) if self._multilabel else (n_classes,)
             online.stack = Stack.empty(len(online.settings.layer_sizes), *shape)
         return online
+
+    def _encode_all(self, y, sample_weight, begun):
+        y = _check_targets(y)
+        if not begun:
+            self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
+        codes = self._codes(y)
+        return codes, sample_weight * self._class_weights(y, codes)
+
+    def _encode(self, y):
+        return self._codes(_check_targets(y))
 
     def _log_probabilities(self, logits):
         """Natural logarithms of the probabilities (n, n_classes) that output logits stand for."""
@@ -635,7 +599,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if not begun:
             self._set_classes(classes, multilabel)
 
-    def _encode(self, y):
+    def _codes(self, y):
         """Class numbers (n,) int, or (n, n_labels) bool."""
         if (y.ndim == 2) != self._multilabel or y.shape[1:] not in ((), self.classes_.shape):
             raise ValueError(
@@ -660,29 +624,16 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         return codes
 
     def _count(self, codes):
-        """How often each class occurs: (n_classes,)."""
+        # How often each class occurs: (n_classes,).
         return codes.sum(axis=0) if self._multilabel else np.bincount(codes, minlength=len(self.classes_))
 
-    def _validation(self, online, data, rows, given, random_state):
-        """Data to validate on, in the form of `data`, or None; and the rows that are left to learn from."""
-        X_val, y_val, weights = given.values()
-        if X_val is not None and y_val is not None:
-            X_val, y_val, weights = self._check_X_y(X_val, y_val, weights, online)
-            if not weights.any():
-                raise ValueError("sample_weight_val is zero for every row; give at least one row a positive weight.")
-            return (X_val, self._encode(_check_targets(y_val)), weights, weights), rows
-        if any(array is not None for array in given.values()):
-            missing = ", ".join(name for name in ("X_val", "y_val") if given[name] is None)
-            present = ", ".join(name for name, array in given.items() if array is not None)
-            raise ValueError(f"{present} given without {missing}; pass both X_val and y_val, or none of them.")
-        if not self.early_stopping:
-            return None, rows
-        codes, test_size = data[1][rows], self.validation_fraction
-        # Stratified where both parts can have each class.
+    def _add_counts(self, counts):
+        self._class_counts = self._class_counts + counts
+
+    def _stratify(self, codes, test_size):
+        # Where both parts can have each class.
         fewest = 0 if self._multilabel else np.unique_counts(codes).counts.min()
-        stratify = codes if min(test_size, 1 - test_size) * len(rows) >= len(self.classes_) and fewest > 1 else None
-        rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)
-        return tuple(self._rows(array, held_out) for array in data), np.sort(rows)
+        return codes if min(test_size, 1 - test_size) * len(codes) >= len(self.classes_) and fewest > 1 else None
 
     def _class_weights(self, y, codes):
         """Each row's class weight, as scikit-learn has it: (n,)."""
@@ -690,21 +641,23 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             return 1.0
         return compute_class_weight(self.class_weight, classes=self.classes_, y=y)[codes]
 
-    def _class_weights_in_stream(self, codes, exists):
-        """Each row's class weight (n,), from the rows before and itself."""
-        n_classes = len(self.classes_)
+    def _weights_in_stream(self, codes, sample_weight):
+        # The weights of classes are those of the rows before and the row itself.
+        n_classes, exists = len(self.classes_), sample_weight > 0
+        if self.class_weight is None:
+            return sample_weight
         if self.class_weight != "balanced":
-            return self._class_weights(self.classes_, codes)
+            return sample_weight * self._class_weights(self.classes_, codes)
         n_rows = self._class_counts.sum() + np.cumsum(exists)
         weights = np.empty(len(codes))
         for code in np.unique(codes):
             of_class = codes == code
             count = self._class_counts[code] + np.cumsum(of_class & exists)
             weights[of_class] = ((n_rows + n_classes) / (n_classes * (count + 1)))[of_class]
-        return np.minimum(weights, MAX_STREAM_CLASS_WEIGHT)
+        return sample_weight * np.minimum(weights, MAX_STREAM_CLASS_WEIGHT)
 
     def _scores(self, logits, codes, sample_weight):
-        """Sums over rows: weight, weighted log-loss, weighted hits."""
+        # The third sum is of hits.
         losses, hits = log_losses(logits, codes), self._decide(logits) == codes
         hits = hits.all(axis=1) if self._multilabel else hits
         return np.array([sample_weight.sum(), sample_weight @ losses, sample_weight @ hits])

@@ -9,22 +9,21 @@ from scipy.special import log_expit, log_softmax
 
 Array = NDArray[Any]
 
-MAX_LOSS = 4.0  # of a row: a few confident errors are no change
+MAX_LOSS = 4.0  # of a row, as far as its target could have been foreseen: a few confident errors are no change
 RECENT = 0.8  # share of what was expected that stays at each test: about the last five spans of rows
 SIGNIFICANT = 3.0  # standard errors
 
 
 @dataclass
 class DriftTest:
-    """Compares the mean log-loss of the rows between two tests with the one expected from the rows before."""
+    """Compares the mean loss of the rows between two tests with the one expected from the rows before."""
 
     sums: Array = field(default_factory=lambda: np.zeros(4))  # since the last test, of: w, w^2, w loss, w loss^2
     expected: tuple[float, float] | None = None  # mean and variance of the loss
 
-    def add(self, logits: Array, y: Array, sample_weight: Array) -> None:
-        """Take in output logits (n, n_outputs) made before the rows' class numbers or labels y were known."""
-        loss = np.minimum(log_losses(logits, y), MAX_LOSS)
-        powers = np.stack([np.ones(len(loss)), sample_weight, loss, np.square(loss)])
+    def add(self, losses: Array, sample_weight: Array) -> None:
+        """Take in the losses (n,) of predictions made before the rows' targets were known."""
+        powers = np.stack([np.ones(len(losses)), sample_weight, losses, np.square(losses)])
         self.sums = self.sums + powers @ sample_weight
 
     def changed(self) -> bool:

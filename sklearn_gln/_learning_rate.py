@@ -23,6 +23,9 @@ SCHEDULES: dict[str, Callable[[Array, float], Array]] = {
 # is the limit, and better only where classes hardly overlap (MNIST).
 DEFAULT_RATES = {"normalized": 4.0, "constant": 1e-3, "inverse": 1e-2, "hyperbolic": 3e-3}
 
+# The curvature of (s - y)^2 / 2 is 1: a step of 1 goes to the row's own target, noise included; 1/2 goes half the way.
+SQUARED_RATE = 0.5
+
 # Normalised steps aim at s and 1 - s: with 0 and 1 the logits of a neuron grow without end where it is right.
 SMOOTHING = 0.02
 
@@ -30,6 +33,13 @@ TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
 
 MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" is "block": the cost of "full" grows with their square
 MAX_GROUP = 128  # base logits in a group of "block"; groups of 512 took longer and were mostly less accurate
+
+
+def default_rate(learning_rate: str | Callable[[Array], Array], likelihood: str) -> float:
+    """What learning_rate_init=None stands for."""
+    if callable(learning_rate):
+        return 1.0
+    return SQUARED_RATE if (learning_rate, likelihood) == ("normalized", "squared") else DEFAULT_RATES[learning_rate]
 
 
 def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate: float, row_numbers: Array) -> Array:

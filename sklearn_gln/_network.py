@@ -1,13 +1,14 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gln._learning_rate import Preconditioner, group_shape, normalized_rates, scheduled_rates, step_block
+from sklearn_gln._spread import Spread
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -25,7 +26,8 @@ COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no
 class Settings:
     """What a network is and how it learns: the estimator's parameters, checked and resolved."""
 
-    layer_sizes: tuple[int, ...]  # the final single-neuron layer of aggregation="neuron" included
+    likelihood: str  # of the targets: "bernoulli"; "squared" or "gaussian", which is regression
+    layer_sizes: tuple[int, ...]  # a first neuron without halfspaces and aggregation="neuron"'s final one included
     context_dim: int
     halfspaces: str
     offset_scale: float
@@ -45,8 +47,20 @@ class Settings:
     half_life: float | str | None = None  # rows
 
     @property
-    def max_logit(self) -> float:
-        return float(np.log((1 - self.eps) / self.eps))
+    def linear_first(self) -> bool:
+        """Whether the first layer is one neuron without halfspaces: a linear model, on which the others build."""
+        return self.likelihood == "squared"
+
+    @property
+    def limit(self) -> float:
+        """The bound of neurons' outputs, as the kernels have it."""
+        return float(np.log((1 - self.eps) / self.eps)) if self.likelihood == "bernoulli" else np.inf
+
+    def damping(self, n_inputs: int) -> float:
+        """How fast the steps of a neuron's weight row become smaller."""
+        if not self.normalized:
+            return 0.0
+        return n_inputs**-0.5 if self.likelihood == "bernoulli" else self.learning_rate_init / n_inputs
 
     @property
     def normalized(self) -> bool:
@@ -62,10 +76,11 @@ class Layer:
     """
 
     weights: Array  # (n_outputs, n_neurons, n_rows, n_inputs); rows of no context yet are 0
-    energy: Array  # (n_outputs, n_neurons, n_rows): squared errors of each weight row, summed
+    energy: Array  # (n_outputs, n_neurons, n_rows): squared errors of each weight row, summed; or its visits
     row_of: Array | None  # (n_outputs | 1, n_neurons, n_contexts) int32: the weight row of each context, or None
     n_rows: Array | None  # (n_outputs | 1, n_neurons): rows in use, or None
-    preconditioner: Preconditioner | None  # of the previous layer's logits
+    preconditioner: Preconditioner | None  # of the previous layer's outputs
+    spread: Spread | None = None  # of the last layer, for likelihood="squared"
 
     def rows(self, contexts: Array) -> Array:
         """The weight rows (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
@@ -93,7 +108,7 @@ class Layer:
         if self.n_rows.max() > n_rows:
             capacity = max(GROWTH * n_rows, int(self.n_rows.max()))
             capacity = n_contexts + 1 if 2 * capacity > n_contexts else capacity
-            self.weights, self.energy = (_with_rows(array, capacity) for array in (self.weights, self.energy))
+            self._map_rows(lambda array: _with_rows(array, capacity))
         outputs, neurons = np.unravel_index(chains, self.n_rows.shape)
         if len(self.n_rows) == 1:
             for weights, energy in zip(self.weights, self.energy, strict=True):
@@ -105,20 +120,28 @@ class Layer:
 
     def is_writable(self) -> bool:
         """Whether learning can write the arrays, which memory-mapped files may forbid; of NumPy arrays only."""
-        arrays = (self.weights, self.energy, self.row_of, self.n_rows)
+        arrays = [self.weights, self.energy, self.row_of, self.n_rows]
+        arrays += [] if self.spread is None else [getattr(self.spread, name) for name in self.spread.by_row]
         return all(array is None or array.flags.writeable for array in arrays)
 
     def place(self, kernels: Kernels) -> None:
-        self.weights, self.energy = kernels.asarray(self.weights), kernels.asarray(self.energy)
+        self._map_rows(kernels.asarray)
         if kernels.ON_DEVICE:
             if self.row_of is not None:
                 row_of = kernels.asarray(self.row_of)
-                self.weights, self.energy = kernels.expand(self.weights, row_of), kernels.expand(self.energy, row_of)
+                self._map_rows(lambda array: kernels.expand(array, row_of))
                 self.row_of = self.n_rows = None
         elif not self.is_writable():
-            self.weights, self.energy = self.weights.copy(), self.energy.copy()
+            self._map_rows(np.copy)
             if self.row_of is not None and self.n_rows is not None:
                 self.row_of, self.n_rows = self.row_of.copy(), self.n_rows.copy()
+
+    def _map_rows(self, function: Callable[[Array], Array]) -> None:
+        """Replace the arrays that have an element for each weight row."""
+        self.weights, self.energy = function(self.weights), function(self.energy)
+        if self.spread is not None:
+            for name in self.spread.by_row:
+                setattr(self.spread, name, function(getattr(self.spread, name)))
 
     def _keys(self, contexts: Array) -> Array:
         """Where the flat `row_of` has these contexts."""
@@ -140,21 +163,35 @@ class Network:
     offsets: Array  # (n_outputs | 1, neurons of all layers, context_dim)
     layers: list[Layer]
     base_preconditioner: Preconditioner | None  # of the base logits and the constant
+    limits: Array | None = None  # (n_outputs,): what neurons' outputs are kept within, in regression
 
     def place(self, kernels: Kernels) -> None:
         """Have the arrays be those of a backend, on the device of its scope, and such that learning can write them."""
         if not kernels.ON_DEVICE and kernels.owns(self.offsets) and all(layer.is_writable() for layer in self.layers):
             return
         self.hyperplanes, self.offsets = map(kernels.asarray, (self.hyperplanes, self.offsets))
+        self.limits = None if self.limits is None else kernels.asarray(self.limits)
         for layer in self.layers:
             layer.place(kernels)
         for preconditioner in self.preconditioners:
             preconditioner.place(kernels)
 
+    def refresh_spread(self, kernels: Kernels) -> None:
+        for layer in self.layers:
+            if layer.spread is not None:
+                layer.spread.refresh(kernels)
+
     @property
     def preconditioners(self) -> list[Preconditioner]:
         of_layers = (layer.preconditioner for layer in self.layers)
         return [item for item in (self.base_preconditioner, *of_layers) if item is not None]
+
+
+class Outputs(NamedTuple):
+    """What the layers of a network predict for some rows: logits, or in regression means."""
+
+    layers: list[Array]  # (n, n_outputs, n_neurons) each
+    variance: Array | None = None  # (n, n_outputs) of NumPy: that of the target, as far as the last layer knows
 
 
 def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -233,6 +270,8 @@ def init_network(
             preconditioner = Preconditioner.empty(len(outputs), n_previous, floor=1.0)
         layers.append(Layer(weights, energy, row_of, n_rows, preconditioner))
         n_previous = n_neurons
+    if settings.likelihood == "squared":
+        layers[-1].spread = Spread.empty(layers[-1].energy)
 
     if replaced is not None and settings.halfspaces != "pairs":
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
@@ -249,6 +288,8 @@ def _draw_by_layer(pool: Array, outputs: Array, settings: Settings, seed: int) -
         keys = [(number,)] if settings.share_halfspaces else [(number, int(output)) for output in outputs]
         generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
         drawn = [draw_halfspaces(pool, n_neurons, settings, rng) for rng in generators]
+        if settings.linear_first and number == 0:  # no row is on the positive side: one context
+            drawn = [(0 * normal, 0 * offset) for normal, offset in drawn]
         normals.append([of_output[0] for of_output in drawn])
         offsets.append([of_output[1] for of_output in drawn])
     return np.concatenate(normals, axis=1), np.concatenate(offsets, axis=1)
@@ -263,14 +304,16 @@ def learn(
     sample_weight: Array | None,
     row_numbers: Array,
     settings: Settings,
-) -> list[Array]:
-    """Learn rows in order, in place; return each layer's logits (n, n_outputs, n_neurons) as they were before each row.
+    first_visit: Array,
+) -> Outputs:
+    """Learn rows in order, in place; return what was predicted just before each row was learned.
 
     No error flows back, so a layer needs only the logits that the layer below predicted: learning all rows in one
     layer before the next is the same as learning row by row.
 
     Shapes: base_logits (n, n_base) and side_info (n, n_side), arrays of the kernels; targets (n, n_outputs),
-    sample_weight and row_numbers (n,) of NumPy, which may end before rows that are there to fill up.
+    sample_weight, row_numbers and first_visit (n,) of NumPy, which may end before rows that are there to fill up. The
+    spread counts errors on rows at their first visit.
     """
     dtype, n_rows, n_filled = settings.dtype, len(row_numbers), base_logits.shape[0]
 
@@ -298,14 +341,15 @@ def learn(
     base, constant = _base_and_constant(kernels, base_logits, settings)
     base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized)
     constant_block = step_block(kernels, constant, None, settings.normalized)
-    logits: list[Array] = []
+    layers: list[Array] = []
+    variance = None
     exists = None if sample_weight is None else sample_weight > 0
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
         rows = layer.visit(layer_contexts, exists)
-        blocks = [base_block if settings.skip or not logits else constant_block]
-        if logits:
-            blocks.insert(0, step_block(kernels, logits[-1], layer.preconditioner, settings.normalized))
-        layer.weights, layer.energy, layer_logits = kernels.linear_learn(
+        blocks = [base_block if settings.skip or not layers else constant_block]
+        if layers:
+            blocks.insert(0, step_block(kernels, layers[-1], layer.preconditioner, settings.normalized))
+        layer.weights, layer.energy, outputs = kernels.linear_learn(
             layer.weights,
             layer.energy,
             rows,
@@ -314,41 +358,60 @@ def learn(
             filled_targets,
             normalized_rates(blocks, rate) if settings.normalized else rates,
             visits,
-            loss="log",
-            damping=layer.weights.shape[-1] ** -0.5 if settings.normalized else 0.0,
-            limit=settings.max_logit,
+            loss="log" if settings.likelihood == "bernoulli" else "squared",
+            damping=settings.damping(layer.weights.shape[-1]),
+            limit=settings.limit,
             max_weight=settings.max_weight,
             batch_size=settings.batch_size,
         )
+        if network.limits is not None:
+            outputs = kernels.clip(outputs, network.limits)
         if layer.preconditioner is not None:
-            layer.preconditioner.update(kernels, logits[-1], moment_weight, total_weight)
-        logits.append(layer_logits)
+            layer.preconditioner.update(kernels, layers[-1], moment_weight, total_weight)
+        if layer.spread is not None:
+            variance = layer.spread.variance(rows, outputs, kernels)
+            if first_visit.any():
+                counted = first_visit if sample_weight is None else first_visit * sample_weight
+                layer.spread.update(rows, outputs, filled_targets, given(counted[:, np.newaxis]), kernels)
+        layers.append(outputs)
     if network.base_preconditioner is not None:
         network.base_preconditioner.update(kernels, base, moment_weight, total_weight)
-    return logits
+    return Outputs(layers, variance)
 
 
-def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Array, settings: Settings) -> list[Array]:
-    """Each layer's logits (n, n_outputs, n_neurons) for base_logits (n, n_base) and side_info (n, n_side)."""
+def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Array, settings: Settings) -> Outputs:
+    """What the layers predict for base_logits (n, n_base) and side_info (n, n_side)."""
     # Gating in float64: in float32 a row near a hyperplane could change sides with the rows beside it in the product.
     contexts = _contexts_by_layer(network, kernels, side_info, "float64")
     base, constant = _base_and_constant(kernels, base_logits, settings)
-    logits: list[Array] = []
+    layers: list[Array] = []
+    variance = None
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
-        inputs = [base if settings.skip or not logits else constant]
-        if logits:
-            inputs.insert(0, logits[-1])
-        logits.append(
-            kernels.linear_infer(layer.weights, layer.rows(layer_contexts), tuple(inputs), limit=settings.max_logit)
-        )
-    return logits
+        rows = layer.rows(layer_contexts)
+        inputs = [base if settings.skip or not layers else constant]
+        if layers:
+            inputs.insert(0, layers[-1])
+        outputs = kernels.linear_infer(layer.weights, rows, tuple(inputs), limit=settings.limit)
+        if network.limits is not None:
+            outputs = kernels.clip(outputs, network.limits)
+        if layer.spread is not None:
+            variance = layer.spread.variance(rows, outputs, kernels)
+        layers.append(outputs)
+    return Outputs(layers, variance)
 
 
-def aggregate(logits: Sequence[Array], aggregation: str, kernels: Kernels) -> Array:
-    """The output logits (n, n_outputs), NumPy float64, of the layers' logits; "stacked": (n, n_outputs, n_layers)."""
-    chosen = logits if aggregation in ("stacked", "layers") else logits[-1:]
+def aggregate(outputs: Outputs, aggregation: str, kernels: Kernels) -> Array:
+    """What a stack takes, or the output logits (n, n_outputs), NumPy float64.
+
+    With "stacked" the layers' mean logits (n, n_outputs, n_layers); in regression always the layers' means and the
+    logarithm of the variance (n, n_outputs, n_layers + 1).
+    """
+    stacked = aggregation == "stacked" or outputs.variance is not None
+    chosen = outputs.layers if stacked or aggregation == "layers" else outputs.layers[-1:]
     means = np.stack([kernels.to_numpy(kernels.neuron_mean(layer)) for layer in chosen], axis=2)
-    return means if aggregation == "stacked" else means.mean(axis=2)
+    if outputs.variance is not None:
+        return np.concatenate([means, np.log(outputs.variance)[..., np.newaxis]], axis=2)
+    return means if stacked else means.mean(axis=2)
 
 
 def _contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtype: str) -> list[Array]:

@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
-from sklearn_gln._drift import DriftTest
+from sklearn_gln._drift import MAX_LOSS, DriftTest, log_losses
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import Layer, Network, Settings, aggregate, infer, init_network, learn
+from sklearn_gln._regression_stack import RegressionStack
+from sklearn_gln._spread import Spread
 from sklearn_gln._stack import Stack
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
@@ -31,7 +33,7 @@ Array = NDArray[Any]
 
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
-FORGET_PERIOD = LAST_REBUILD  # with a half-life
+SHORT_PERIOD = LAST_REBUILD  # with a half-life, and in regression
 AFTER_CHANGE = 0.02  # of the rows before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
 MAX_BLOCK_ROWS = 2048
@@ -61,28 +63,31 @@ class OnlineNetwork:
     settings: Settings
     predictor: BasePredictor
     n_columns: int  # of rows
-    outputs: Array  # (n_outputs,): the class that each output tells from the others
+    outputs: Array  # (n_outputs,): the class that each output tells from the others, or the target's number
     seed: int
-    stack: Stack | None = None  # of the layers' logits, with aggregation="stacked"
+    stack: Stack | RegressionStack | None = None  # of the layers; of logits with aggregation="stacked" only
     drift: DriftTest | None = None  # with half_life="auto"
     n_rows_seen: int = 0  # of positive weight
     epoch: int = 1  # of the rows that are being learned
+    held_out: bool = False  # whether these are
     network: Network | None = None  # from row 1 on
-    buffer: list[tuple[Array, Array, Array]] = field(default_factory=list)  # the rows to replay: X, y, sample_weight
+    buffer: list[tuple[Array, ...]] = field(default_factory=list)  # rows to replay: X, y, sample_weight, if honest
 
     @classmethod
     def new(
         cls, settings: Settings, base_predictor: BaseKind, n_features: int, outputs: Array, seed: int, n_given: int = 0
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for rows of n_features features and n_given base probabilities."""
-        predictor = BasePredictor(base_predictor, settings.eps, RunningMoments.empty(n_features))
+        limit = settings.limit if settings.likelihood == "bernoulli" else None
+        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_features))
         drift = DriftTest() if settings.half_life == "auto" else None
         return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
 
     @property
     def period(self) -> int:
         """Rows between late events."""
-        return REFRESH_PERIOD if self.settings.half_life is None else FORGET_PERIOD
+        long = self.settings.half_life is None and self.settings.likelihood == "bernoulli"
+        return REFRESH_PERIOD if long else SHORT_PERIOD
 
     def learn(
         self,
@@ -92,14 +97,17 @@ class OnlineNetwork:
         kernels: Kernels,
         order: Array | None = None,
         epoch: int = 1,
+        *,
+        held_out: bool = False,
     ) -> Iterator[tuple[Array, Array]]:
         """Learn rows X (n, n_columns) of class numbers y (n,), visited in `order`, a block at a time.
 
         X may be NumPy's or an array of the kernels. To be called, and each block to be asked for, in their scope.
-        y (n, n_outputs) of bool are the outputs' targets themselves. Yields the indices of each block's rows and the
-        logits (n_block, n_outputs) predicted before they were learned. A row of weight 0 is predicted only. Rows that
-        come again, in a later epoch, take smaller steps, and predictions of them, no longer honest, teach the stack
-        nothing.
+        y (n, n_outputs) are the outputs' targets themselves: of bool, or real numbers in regression. Yields the indices
+        of each block's rows and what `infer` would have given just before they were learned. A row of weight 0 is
+        predicted only. Rows that come again, in a later epoch, take smaller steps if the targets are classes, and
+        predictions of them, no longer honest, teach the stack nothing. Rows `held_out` from all epochs of a regression
+        teach it afresh.
         """
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
@@ -109,43 +117,61 @@ class OnlineNetwork:
             self.network.place(kernels)
         if epoch > 1 and self.stack is not None:
             self.stack.update()
+        if held_out and isinstance(self.stack, RegressionStack):
+            self.stack.restart()
         for block in blocks(self.n_rows_seen, row_numbers, self.period):
-            rows, event, self.epoch = order[block], next_event(self.n_rows_seen, self.period), epoch
-            logits = self._learn_block(X, rows, y[rows], sample_weight[rows], row_numbers[block], kernels)
-            if self.n_rows_seen == event:
-                self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh(kernels)
-            honest = epoch == 1
+            self.epoch, self.held_out = epoch, held_out
+            rows, event = order[block], next_event(self.n_rows_seen, self.period)
+            outputs = self._learn_block(X, rows, y[rows], sample_weight[rows], row_numbers[block], kernels)
+            at_event, honest = int(row_numbers[block][-1]) == event, epoch == 1
+            predictions = outputs
             if self.stack is not None:
-                labels = y[rows], sample_weight[rows]
-                logits = self.stack.learn(logits, *labels) if honest else self.stack.logits(logits)
-                if self.n_rows_seen == event:
+                given = outputs, y[rows], sample_weight[rows]
+                predictions = self.stack.learn(*given) if honest else self.stack.predict(outputs)
+            if at_event:
+                self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh(kernels)
+                if self.stack is not None and not held_out:
                     self.stack.update()
             if self.drift is not None and honest and self.n_rows_seen > LAST_REBUILD:
-                self.drift.add(logits, y[rows], sample_weight[rows])
-            if self.n_rows_seen == event > LAST_REBUILD:
+                self.drift.add(self._losses(predictions, y[rows]), sample_weight[rows])
+            if at_event and event > LAST_REBUILD:
                 self._forget(self._share_kept(), honest)
-            yield rows, logits
+            yield rows, predictions
+        if held_out and self.stack is not None:
+            self.stack.update()
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
-        """Output logits (n, n_outputs) for rows X (n, n_columns)."""
+        """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2), for rows X (n, n_columns)."""
         network = self._in_force(kernels)
         if network is None:
-            logits = self._no_logits(len(X))
-            return logits if self.stack is None else self.stack.logits(logits)
+            return self.before_row_1(len(X))
         network.place(kernels)
         parts = []
         for start in range(0, len(X), MAX_BLOCK_ROWS):
             rows = np.arange(start, min(start + MAX_BLOCK_ROWS, len(X)))
             inputs = self.predictor.transform(_take(X, rows, kernels), kernels)
-            by_layer = infer(network, kernels, *inputs, self.settings)
-            logits = aggregate(by_layer, self.settings.aggregation, kernels)[: len(rows)]
-            parts.append(logits if self.stack is None else self.stack.logits(logits))
+            predicted = infer(network, kernels, *inputs, self.settings)
+            outputs = aggregate(predicted, self.settings.aggregation, kernels)[: len(rows)]
+            parts.append(outputs if self.stack is None else self.stack.predict(outputs))
         return np.concatenate(parts)
 
-    def _no_logits(self, n_rows: int) -> Array:
-        """What the network predicts before row 1."""
-        layers = () if self.stack is None else (len(self.settings.layer_sizes),)
-        return np.zeros((n_rows, len(self.outputs), *layers))
+    def before_row_1(self, n_rows: int) -> Array:
+        """What `infer` gives before anything is learned."""
+        outputs = self._no_outputs(n_rows)
+        return outputs if self.stack is None else self.stack.predict(outputs)
+
+    def _no_outputs(self, n_rows: int) -> Array:
+        """What `aggregate` gives for a network that has seen nothing."""
+        n_layers = len(self.settings.layer_sizes)
+        if isinstance(self.stack, RegressionStack):
+            return np.zeros((n_rows, len(self.outputs), n_layers + 1))
+        return np.zeros((n_rows, len(self.outputs), *(() if self.stack is None else (n_layers,))))
+
+    def _losses(self, predictions: Array, y: Array) -> Array:
+        """What the drift test is to know of rows (n,), whose predictions were made before their y was known."""
+        if isinstance(self.stack, RegressionStack):
+            return self.stack.bounded_losses(predictions, y, MAX_LOSS)
+        return np.minimum(log_losses(predictions, y), MAX_LOSS)
 
     def _in_force(self, kernels: Kernels) -> Network | None:
         """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""
@@ -157,54 +183,67 @@ class OnlineNetwork:
         self, X: Array, rows: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels
     ) -> Array:
         """Learn rows of X between two events; returns what `aggregate` gave for them before they were learned."""
-        logits = self._no_logits(len(rows))
+        outputs = self._no_outputs(len(rows))
         network = self._in_force(kernels)
-        taken = _take(X, rows, kernels)
+        taken, first_visit = _take(X, rows, kernels), np.full(len(rows), self.epoch == 1 and not self.held_out)
         if network is not None:
-            logits = self._learn_network(network, taken, y, sample_weight, row_numbers, kernels)
+            outputs = self._learn_network(network, taken, y, sample_weight, row_numbers, first_visit, kernels)
         if self.n_rows_seen < LAST_REBUILD:
             exists = sample_weight > 0
-            self.buffer.append((as_numpy(taken)[: len(rows)][exists], y[exists], sample_weight[exists]))
+            replayed = as_numpy(taken)[: len(rows)], y, sample_weight, first_visit
+            self.buffer.append(tuple(array[exists] for array in replayed))
         else:
             weights = np.zeros(taken.shape[0])
             weights[: len(rows)] = sample_weight
             self.predictor.update(taken, kernels.asarray(weights), kernels)
         self.n_rows_seen = int(row_numbers[-1])
-        return logits
+        return outputs
 
     def _learn_network(
-        self, network: Network, X: Array, y: Array, sample_weight: Array, row_numbers: Array, kernels: Kernels
+        self,
+        network: Network,
+        X: Array,
+        y: Array,
+        sample_weight: Array,
+        row_numbers: Array,
+        first_visit: Array,
+        kernels: Kernels,
     ) -> Array:
-        """As `_learn_block`, of rows X that `_take` gave."""
+        """As `_learn_block`, of rows X that `_take` gave; first_visit (n,) says for which rows the spread counts."""
         targets = y if y.ndim == 2 else y[:, np.newaxis] == self.outputs
+        if isinstance(self.stack, RegressionStack):
+            targets = self.stack.standardize(y)
         visits = None if np.all(sample_weight == 1) else sample_weight
         settings, parts = self.settings, [slice(None)]
-        if settings.normalized and self.epoch > 1:
+        if settings.normalized and self.epoch > 1 and settings.likelihood == "bernoulli":
             settings = replace(settings, learning_rate_init=settings.learning_rate_init / self.epoch)
         exists = sample_weight > 0
         if settings.batch_size > 1 and not exists.all():  # batch by batch: rows of weight 0 take no place in one
             batches = (np.cumsum(exists) - exists) // settings.batch_size
             ends = [*np.flatnonzero(np.diff(batches)) + 1, len(y)]
             settings, parts = replace(settings, batch_size=MAX_BLOCK_ROWS), [slice(*ab) for ab in pairwise([0, *ends])]
-        logits = []
+        outputs = []
         for rows in parts:
             taken = X if len(parts) == 1 else _take(X, np.arange(len(y))[rows], kernels)
             inputs = *self.predictor.transform(taken, kernels), targets[rows], None if visits is None else visits[rows]
-            by_layer = learn(network, kernels, *inputs, row_numbers[rows], settings)
-            logits.append(aggregate(by_layer, settings.aggregation, kernels)[: len(row_numbers[rows])])
-        return np.concatenate(logits)
+            predicted = learn(network, kernels, *inputs, row_numbers[rows], settings, first_visit[rows])
+            outputs.append(aggregate(predicted, settings.aggregation, kernels)[: len(row_numbers[rows])])
+        return np.concatenate(outputs)
 
     def _rebuild(self, kernels: Kernels) -> None:
-        X, y, sample_weight = (np.concatenate(parts) for parts in zip(*self.buffer, strict=True))
+        X, y, sample_weight, first_visit = (np.concatenate(parts) for parts in zip(*self.buffer, strict=True))
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
         self.predictor.moments = RunningMoments.empty(len(self.predictor.moments.mean))
         self.predictor.update(X, sample_weight, host)
         self.predictor.refresh()
+        if isinstance(self.stack, RegressionStack):
+            self.stack.rescale(y, sample_weight, host)
         base_logits, side_info = self.predictor.transform(X, host)
         n_base = base_logits.shape[1] + self.settings.bias
         replaced, self.network = self.network, None
         network = init_network(n_base, side_info, self.outputs, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
+        self._set_limits(network)
         network.place(kernels)
         taken = _take(X, np.arange(len(X)), kernels)
         preconditioned = len(X) >= FIRST_PRECONDITIONED
@@ -215,18 +254,27 @@ class OnlineNetwork:
             so_far.update(host, base, sample_weight[:, np.newaxis], sample_weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
-        self._learn_network(network, taken, y, sample_weight, np.arange(1, len(X) + 1), kernels)
+        self._learn_network(network, taken, y, sample_weight, np.arange(1, len(X) + 1), first_visit, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
+        network.refresh_spread(kernels)
         self.network = network
         if self.n_rows_seen == LAST_REBUILD:
             self.buffer.clear()
 
     def _refresh(self, kernels: Kernels) -> None:
         self.predictor.refresh()
+        if self.network is not None:
+            self._set_limits(self.network)
+            self.network.place(kernels)
+            self.network.refresh_spread(kernels)
         # More often than without a half-life would not pay: inverting large matrices takes longer than learning.
         if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             self._refresh_preconditioners(self.network, kernels)
+
+    def _set_limits(self, network: Network) -> None:
+        if isinstance(self.stack, RegressionStack):
+            network.limits = self.stack.limits.astype(self.settings.dtype)
 
     def _refresh_preconditioners(self, network: Network, kernels: Kernels) -> None:
         for preconditioner in network.preconditioners:
@@ -237,7 +285,7 @@ class OnlineNetwork:
         if self.drift is not None:
             return AFTER_CHANGE if self.drift.changed() else 1.0
         half_life = self.settings.half_life
-        return 1.0 if half_life is None else 0.5 ** (FORGET_PERIOD / float(half_life))
+        return 1.0 if half_life is None else 0.5 ** (SHORT_PERIOD / float(half_life))
 
     def _forget(self, factor: float, honest: bool) -> None:
         """Have the rows so far count less by this factor in all statistics; those of the stack count honest rows only.
@@ -250,6 +298,8 @@ class OnlineNetwork:
         if self.network is not None:
             for layer in self.network.layers:
                 layer.energy = layer.energy * factor
+                if layer.spread is not None:
+                    layer.spread.forget(factor)
             for preconditioner in self.network.preconditioners:
                 preconditioner.forget(factor)
         if self.stack is not None and honest:
@@ -264,7 +314,10 @@ def _take(X: Array, rows: Array, kernels: Kernels) -> Array:
     return kernels.take(X, rows) if kernels.owns(X) else kernels.asarray(X[rows])
 
 
-_TYPES = (OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Stack, DriftTest)
+_TYPES = (
+    OnlineNetwork, Settings, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Spread, Stack,
+    RegressionStack, DriftTest,
+)  # fmt: skip
 _TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
 
 

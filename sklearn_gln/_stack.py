@@ -44,7 +44,7 @@ class Stack:
         weights = np.append(np.full(n_layers, 1 / n_layers), 0.0)
         return cls(weights, np.zeros((len(weights), len(weights))), np.zeros(shape))
 
-    def logits(self, layer_logits: Array) -> Array:
+    def predict(self, layer_logits: Array) -> Array:
         """Output logits (n, n_outputs) of the layers' mean logits (n, n_outputs, n_layers)."""
         return self._inputs(layer_logits, self.class_weight) @ self.weights
 

@@ -27,7 +27,7 @@ def moments_of(X, weights=None, cuts=()):
 
 def predictor_of(kind, X, weights=None, *, eps=1e-4, cuts=()):
     """A base predictor that has seen rows X."""
-    predictor = BasePredictor(kind, eps, RunningMoments.empty(X.shape[1]))
+    predictor = BasePredictor(kind, np.log((1 - eps) / eps), RunningMoments.empty(X.shape[1]))
     for rows in np.split(np.arange(len(X)), cuts):
         predictor.update(X[rows], np.ones(len(rows)) if weights is None else weights[rows], HOST)
     predictor.refresh()

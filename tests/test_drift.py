@@ -59,9 +59,9 @@ def test_the_test_by_its_formula():
     for span in range(30):
         logits, y = rng.normal(size=(100, 1)) * (1 + 3 * (span >= 20)), rng.integers(2, size=100)
         weights = rng.choice([0.0, 0.5, 1.0, 3.0], size=100)
-        for rows in np.split(np.arange(100), [10, 11, 60]):
-            test.add(logits[rows], y[rows], weights[rows])
         loss = np.minimum(log_losses(logits, y), MAX_LOSS)
+        for rows in np.split(np.arange(100), [10, 11, 60]):
+            test.add(loss[rows], weights[rows])
         new_mean = np.average(loss, weights=weights)
         new_variance = np.average((loss - new_mean) ** 2, weights=weights)
         changed = False
@@ -85,7 +85,7 @@ def test_chance_is_seldom_taken_for_change():
     rng = np.random.default_rng(2)
     test, alarms = DriftTest(), 0
     for _ in range(2000):
-        test.add(rng.normal(size=(256, 1)), rng.integers(2, size=256), np.ones(256))
+        test.add(log_losses(rng.normal(size=(256, 1)), rng.integers(2, size=256)), np.ones(256))
         alarms += test.changed()
     assert alarms < 10
 

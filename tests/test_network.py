@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest
 
-from sklearn_gln._network import aggregate, draw_halfspaces, init_network, learn
+from sklearn_gln._network import Outputs, aggregate, draw_halfspaces, init_network, learn
 from sklearn_gln.kernels import get_kernels
 from sklearn_gln.kernels._threads import layer_tasks
 from tests.conftest import by_context, make_settings
@@ -201,7 +201,7 @@ def test_aggregate(aggregation):
     expected = (means[0] + means[1]) / 2 if aggregation == "layers" else means[-1]
     if aggregation == "stacked":
         expected = np.stack(means, axis=2)
-    got = aggregate(logits, aggregation, get_kernels("numpy"))
+    got = aggregate(Outputs(logits), aggregation, get_kernels("numpy"))
     assert got.dtype == float
     assert_allclose(got, expected, rtol=1e-12)
 
@@ -217,7 +217,9 @@ def learn_rows(network, backend, n=60, **params):
     with backend.scope("cpu"):
         network.place(backend)
         rows = backend.asarray(rows)
-        logits = learn(network, backend, rows, rows, targets, None, np.arange(1, n + 1), settings)
+        logits = learn(
+            network, backend, rows, rows, targets, None, np.arange(1, n + 1), settings, np.ones(n, bool)
+        ).layers
         return [backend.to_numpy(layer) for layer in logits]
 
 

@@ -75,7 +75,7 @@ def test_the_prior_is_the_frequency_of_classes_so_far(n_outputs):
     counts[1:, 1] += [1, 3, 3, 3.5]
     expected = np.log(counts) if n_outputs > 1 else np.log(counts[:, 1:] / counts[:, :1])
     assert_allclose(output, expected[:4])
-    assert_allclose(stack.logits(layer_logits), np.tile(expected[4], (4, 1)))
+    assert_allclose(stack.predict(layer_logits), np.tile(expected[4], (4, 1)))
 
 
 def test_an_update_holds_to_what_earlier_rows_said():
@@ -135,7 +135,7 @@ def test_a_label_is_a_classification_in_two_classes():
         for stack in (two_classes, one_label, two_labels):
             stack.update()
         assert_allclose(one_label.weights, two_classes.weights, atol=1e-9)
-        assert_allclose(one_label.logits(logits), two_classes.logits(logits), atol=1e-9)
+        assert_allclose(one_label.predict(logits), two_classes.predict(logits), atol=1e-9)
         assert_allclose(two_labels.class_weight, one_label.class_weight[:, [[0, 1], [1, 0]]][0] / 2)
 
 

@@ -1,0 +1,222 @@
+"""From the layers' means to the mean and the variance of the target: a stack, fitted to predictions that were honest.
+
+The network learns targets in units of their own: centred, and divided by their deviation, of the rows at the clock's
+last rebuild. In these units, for each output by itself,
+
+    mean         = sum_l w_l m_l,                    w >= 0, sum of w 1;  m_l: the mean of layer l
+    ln variance  = a + b ln(raw variance),           raw variance: as the last layer knows it, see `Spread`
+
+At each event of the clock w minimises the squared error, and a and b the Gaussian log-loss, of what was predicted for
+rows before they were learned; what earlier rows said counts half as much at each event, because the network that
+predicted them knew less. Intervals follow how large the errors of such rows were beside their predicted deviation.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+from scipy.special import ndtri
+
+from sklearn_gln._base_predictor import RunningMoments
+from sklearn_gln.kernels import Kernels
+
+Array = NDArray[Any]
+
+FORGETTING = 0.5  # of what is known of w, a and b, at each event
+RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weights
+PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, beside what is known
+MAX_LOG = 60.0  # of variances: nothing overflows
+MAX_STEPS = 50  # of Newton's method, which needs about 6
+MAX_HALVINGS = 40  # of a step
+CONVERGED = 1e-10
+MAX_SCORES = 1024
+GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
+SMALLEST_LIMIT = 1.5  # deviations of the target
+HEADROOM = 1.2  # of what neurons may predict, over the largest target seen
+
+
+@dataclass
+class RegressionStack:
+    weights: Array  # (n_outputs, n_layers): w
+    is_fitted: bool  # whether w is, or stays as it is
+    is_calibrated: bool  # whether a and b are, or the raw variance stays as it is
+    moments: RunningMoments  # of the targets (n_outputs,) up to the last rebuild
+    largest: Array  # (n_outputs,): of |target|, in the network's units
+    products: Array  # (n_outputs, n_layers, n_layers): sums of products of the layers' residuals
+    calibration: Array  # (n_outputs, 2): a and b
+    information: Array  # (n_outputs, 2, 2): the log-loss's curvature in a and b
+    scores: Array  # (n_outputs, up to MAX_SCORES): |error| / predicted deviation of the last rows
+    pending: list[tuple[Array, Array, Array]] = field(default_factory=list)  # rows since the last event
+
+    @classmethod
+    def empty(cls, n_outputs: int, n_layers: int, aggregation: str, is_calibrated: bool) -> "RegressionStack":
+        first = 0 if aggregation in ("stacked", "layers") else n_layers - 1  # of the layers that count
+        weights = np.zeros((n_outputs, n_layers))
+        weights[:, first:] = 1 / (n_layers - first)
+        return cls(
+            weights,
+            aggregation == "stacked",
+            is_calibrated,
+            RunningMoments.empty(n_outputs),
+            np.zeros(n_outputs),
+            np.zeros((n_outputs, n_layers, n_layers)),
+            np.tile([0.0, 1.0], (n_outputs, 1)),
+            np.zeros((n_outputs, 2, 2)),
+            np.zeros((n_outputs, 0)),
+        )
+
+    @property
+    def scale(self) -> Array:
+        """The network's unit (n_outputs,): the targets' deviation, or their size where they are all the same."""
+        deviation = np.sqrt(self.moments.variance)
+        size = np.abs(self.moments.mean)
+        constant = deviation <= np.finfo(float).eps * size
+        return np.where(constant, np.where(size > 0, size, 1), deviation)
+
+    @property
+    def limits(self) -> Array:
+        """What neurons may predict (n_outputs,), in the network's units."""
+        return HEADROOM * np.maximum(SMALLEST_LIMIT, self.largest)
+
+    def standardize(self, y: Array) -> Array:
+        """Targets (n, n_outputs) in the network's units."""
+        return (y - self.moments.mean) / self.scale
+
+    def rescale(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
+        """Go over to the units of the targets y (n, n_outputs) of all rows so far."""
+        before = self.scale
+        self.moments = RunningMoments.empty(len(before))
+        self.moments.update(y, sample_weight, kernels)
+        self.largest = np.abs(self.standardize(y)).max(axis=0)
+        factor = before / self.scale
+        self.products = self.products * (factor**2)[:, np.newaxis, np.newaxis]
+        self.pending = [
+            (residuals * factor[:, np.newaxis], log_variance + 2 * np.log(factor), sample_weight)
+            for residuals, log_variance, sample_weight in self.pending
+        ]
+
+    def predict(self, outputs: Array) -> Array:
+        """Means and variances (n, n_outputs, 2) of the target, of what `aggregate` gave for some rows."""
+        mean, variance = np.vecdot(outputs[..., :-1], self.weights), self._variance(outputs[..., -1])
+        return np.stack([mean * self.scale + self.moments.mean, variance * self.scale**2], axis=2)
+
+    def learn(self, outputs: Array, y: Array, sample_weight: Array) -> Array:
+        """As `predict`, of rows between two events, whose targets y (n, n_outputs) become known."""
+        exists = sample_weight > 0
+        if exists.any():
+            target = self.standardize(y[exists])
+            residuals = outputs[exists, :, :-1] - target[..., np.newaxis]
+            self.pending.append((residuals, outputs[exists, :, -1], sample_weight[exists]))
+            self.largest = np.maximum(self.largest, np.abs(target).max(axis=0))
+        return self.predict(outputs)
+
+    def update(self) -> None:
+        """Fit w, a and b to the rows since the last event."""
+        if not self.pending:
+            return
+        residuals, log_variance, sample_weight = map(np.concatenate, zip(*self.pending, strict=True))
+        self.pending = []
+        self.products = FORGETTING * self.products + np.einsum(
+            "nkl,nkm,n->klm", residuals, residuals, sample_weight, optimize=True
+        )
+        if self.is_fitted:
+            self.weights = np.stack(list(map(fit_weights, self.products, self.weights)))
+        squares = np.square(np.vecdot(residuals, self.weights))
+        if self.is_calibrated:
+            known = FORGETTING * self.information
+            fitted = [
+                calibrate(log_variance[:, k], squares[:, k], sample_weight, self.calibration[k], known[k])
+                for k in range(len(known))
+            ]
+            self.calibration = np.stack([coefficients for coefficients, _ in fitted])
+            self.information = known + np.stack([information for _, information in fitted])
+        scores = np.sqrt(squares / self._variance(log_variance)).T
+        self.scores = np.concatenate([self.scores, scores], axis=1)[:, -MAX_SCORES:]
+
+    def restart(self) -> None:
+        """Forget how good predictions were: those to come are another network's."""
+        self.update()
+        self.products, self.information = 0 * self.products, 0 * self.information
+        self.scores = self.scores[:, :0]
+
+    def forget(self, factor: float) -> None:
+        """Nothing: what is known of w, a and b is forgotten at each event anyway."""
+
+    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
+        """Log-losses (n,) in the network's units, means over outputs; no surprise counts more than the bound."""
+        scale2, mean, variance = np.square(self.scale), predictions[..., 0], predictions[..., 1]
+        surprise = np.minimum(np.square(y - mean) / variance / 2, bound)
+        losses: Array = (np.log(variance / scale2) / 2 + surprise).mean(axis=1)
+        return losses
+
+    def quantile(self, coverage: float) -> Array:
+        """How many predicted deviations about the mean hold this share of the targets: (n_outputs,)."""
+        gaussian = ndtri((1 + coverage) / 2)
+        n_scores = self.scores.shape[1]
+        if not n_scores:
+            return np.full(len(self.weights), gaussian)
+        share = min(1, coverage * (n_scores + 1) / n_scores)  # as in conformal prediction
+        quantiles: Array = n_scores * np.quantile(self.scores, share, axis=1) + GAUSSIAN_SCORES * gaussian
+        return quantiles / (n_scores + GAUSSIAN_SCORES)
+
+    def _variance(self, log_variance: Array) -> Array:
+        """Calibrated variances (n, n_outputs), in the network's units."""
+        calibrated = self.calibration[:, 0] + self.calibration[:, 1] * log_variance
+        variance: Array = np.exp(np.clip(calibrated, -MAX_LOG, MAX_LOG))
+        return variance
+
+
+def gaussian_losses(predictions: Array, y: Array) -> Array:
+    """The log-loss (n,) of targets y (n, n_outputs), summed over outputs; predictions are means and variances."""
+    mean, variance = predictions[..., 0], predictions[..., 1]
+    losses: Array = (np.log(2 * np.pi * variance) + np.square(y - mean) / variance).sum(axis=1) / 2
+    return losses
+
+
+def fit_weights(products: Array, weights: Array) -> Array:
+    """The w on the simplex of least w' (C + ridge) w, from sums C of products of residuals; `weights` where C is 0."""
+    total = np.trace(products)
+    if total <= 0:
+        return weights
+    n_layers = len(products)
+    scaled = products * (n_layers / total) + RIDGE * np.eye(n_layers)
+    root = np.linalg.cholesky(scaled)
+    direction, _ = nnls(root.T, np.linalg.solve(root, np.ones(n_layers)))
+    fitted: Array = direction / direction.sum()
+    return fitted
+
+
+def calibrate(
+    log_variance: Array, squares: Array, sample_weight: Array, centre: Array, known: Array
+) -> tuple[Array, Array]:
+    """The (a, b) of least Gaussian log-loss of squared errors with ln variance a + b ln(raw variance), and curvature.
+
+    Newton's method; what is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre.
+    """
+    inputs = np.stack([np.ones_like(log_variance), log_variance], axis=1)
+    precision = known + np.diag(PRECISION)
+
+    def derivatives(at: Array) -> tuple[float, Array, Array]:
+        log_predicted = np.clip(inputs @ at, -MAX_LOG, MAX_LOG)
+        ratio = squares * np.exp(-log_predicted)
+        pull = precision @ (at - centre)
+        loss = (sample_weight @ (log_predicted + ratio) + pull @ (at - centre)) / 2
+        gradient = inputs.T @ (sample_weight * (1 - ratio)) / 2 + pull
+        curvature = (inputs.T * (sample_weight * ratio)) @ inputs / 2 + precision
+        return float(loss), gradient, curvature
+
+    fitted = centre
+    loss, gradient, curvature = derivatives(fitted)
+    for _ in range(MAX_STEPS):
+        step, old, old_loss = -np.linalg.solve(curvature, gradient), fitted, loss
+        for _ in range(MAX_HALVINGS):
+            fitted = old + step
+            loss, gradient, curvature = derivatives(fitted)
+            if loss <= old_loss:
+                break
+            step = step / 2
+        if np.abs(fitted - old).max() < CONVERGED:
+            break
+    return fitted, curvature - precision

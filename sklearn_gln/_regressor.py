@@ -1,0 +1,533 @@
+"""GLNRegressor: targets in, means and standard deviations out."""
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils._metadata_requests import UNUSED
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_gln._base import BaseGLN
+from sklearn_gln._base_predictor import MEAN_SCALINGS
+from sklearn_gln._compat import StrOptions, _fit_context
+from sklearn_gln._regression_stack import RegressionStack, gaussian_losses
+
+HELD_OUT = 6  # of so many rows one is, from a fit of several passes
+
+
+class GLNRegressor(RegressorMixin, BaseGLN):
+    """Gated Linear Network regressor: learns online, one row at a time, and says how far its predictions may be off.
+
+    Every neuron predicts the target itself: it mixes what the layer below predicts and, with skip connections, the
+    scaled features with a weight vector that halfspaces of the features select, and learns by an online step of its
+    own. Several targets are learned independently of each other. See the README for the method.
+
+    What is learned is a function of the rows in their order alone: any split of a stream into `partial_fit` calls
+    gives the same model.
+
+    Parameters
+    ----------
+    layer_sizes : array-like of int, default=(50, 50, 50)
+        Neurons of each hidden layer. With "squared", the first of them is preceded by a layer of one linear neuron, so
+        that ``()`` is online linear regression.
+
+    context_dim : int, default=8
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Memory is taken for those that rows visit.
+        0: no gating.
+
+    likelihood : {"squared", "gaussian"}, default="squared"
+        What neurons learn. "squared": the mean of the target, by squared error; the variance is estimated from past
+        errors. "gaussian": mean and variance, as weighted products of Gaussians [2]_.
+
+    halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
+        How halfspaces are drawn. "pairs": normal to the difference of two random rows among the first 256, at their
+        median projection plus `offset_scale` deviations of random noise. "gaussian": unit normals of random direction
+        [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
+
+    offset_scale : float or None, default=None
+        See `halfspaces`. None: 1.5 for "pairs", 0 for Gaussian halfspaces.
+
+    share_halfspaces : bool, default=True
+        Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
+
+    base_predictor : {"standard", "global", "identity"} or callable, default="standard"
+        How features become the first layer's inputs. "standard": scaled by running mean and deviation, clipped to +-10
+        (+-4 for halfspaces). "global": centred, and scaled by one deviation common to all features (for features of one
+        unit, such as pixels). "identity": as they are. A callable maps rows (n, n_features) to inputs (n, n_base), each
+        row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
+
+    bias : bool, default=True
+        Whether each neuron has a constant input 1.
+
+    skip : bool, default=True
+        Whether all layers see the inputs, not only the first.
+
+    learning_rate : {"normalized", "constant", "inverse", "hyperbolic"} or callable, default="normalized"
+        The size of steps. "normalized": a / (u . P u) of each row's inputs u, decaying in the weight vectors that have
+        seen many rows. Plain gradient steps: "constant" is a; "inverse" min(100 / t, a) [1]_; "hyperbolic"
+        min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
+
+    learning_rate_init : float or None, default=None
+        The a above. None: 0.5 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+
+    preconditioner : {"auto", "full", "block"} or None, default="auto"
+        P of "normalized" steps. "full": the regularised inverse of the d inputs' second moments, for which a row
+        takes time d^2, a refresh d^3, and memory is 12 d^2 bytes. "block": the same in random groups of up to 128
+        inputs, so a row takes time 128 d, a refresh 128^2 d, and memory is 1,536 d bytes. None: the identity.
+        "auto": "full" up to 1,500 inputs, else "block".
+
+    initial_weights : {"mean", "uniform", "zero"}, default="mean"
+        "mean": 1 / n on the n neurons below, 0 on inputs, so that unseen contexts pass on the mean of the layer
+        below. "uniform": 1 / n_inputs [1]_.
+
+    aggregation : {"stacked", "layers", "last_layer", "neuron"}, default="stacked"
+        The predicted mean. "stacked": a weighted mean of the layers' means; the weights are fitted to predictions that
+        were made before the rows were learned. "layers": the mean over all layers. "last_layer": the mean of the last
+        layer. "neuron": that of a final layer of one neuron [1]_.
+
+    max_weight : float or None, default=None
+        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
+
+    batch_size : int, default=1
+        Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
+
+    half_life : float, "auto" or None, default=None
+        For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
+        sizes, scaling, preconditioners and variances. None: all rows count alike, so that steps shrink and a late
+        change is learned slowly. "auto": the rows so far count hardly any more once predictions have become worse, by a
+        test every 256 rows; it costs next to nothing where nothing changes, and overlooks slow change.
+
+    max_iter : int, default=10
+        Passes over the rows in `fit`; `partial_fit` makes one. With more than one, every sixth row is held out from
+        them: what is predicted for these rows fits the stack and the variances, before they too are learned, once.
+
+    shuffle : bool, default=True
+        Whether `fit` visits rows in a new random order in each pass.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on with what was learned before instead of starting from nothing; features and the number of
+        targets must stay.
+
+    early_stopping : bool, default=False
+        Whether `fit` stops once the log-loss on rows that it does not learn from no longer falls, and keeps the network
+        with the lowest.
+
+    validation_fraction : float, default=0.1
+        The share of rows that `early_stopping` holds out, unless `X_val` and `y_val` are given to `fit`.
+
+    n_iter_no_change : int, default=3
+        Passes in succession that end `fit` if none of them brought the loss, with `early_stopping` that on held-out
+        rows, `tol` below the lowest before.
+
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of weights and kernels. Statistics and predictions are always float64.
+
+    backend : {"auto", "numba", "numpy", "torch", "tensorflow", "jax"}, default="auto"
+        What the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on each, but for
+        rounding. See the README on speed.
+
+    device : str, device of the framework, or None, default=None
+        Where "torch", "tensorflow" and "jax" learn and predict: "cpu", "cuda" or "gpu", "cuda:1", "tpu". None: the
+        framework's own default. Features that are there already, as an array of this framework, stay there.
+
+    n_jobs : int or None, default=None
+        Threads of "numba" and "numpy"; None is 1 and -1 all cores. The result does not depend on it. Other frameworks
+        have threads of their own.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
+
+    verbose : bool or int, default=False
+        Whether `fit` prints the losses after each pass. For progress bars see `set_callbacks` (scikit-learn 1.9).
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features seen.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X had names that are all strings.
+
+    n_outputs_ : int
+        Number of targets.
+
+    n_iter_ : int
+        Passes made by `fit`, earlier ones included with `warm_start`.
+
+    loss_curve_ : list of float
+        For each pass of `fit`, the mean Gaussian log-loss of the predictions made just before each row was learned.
+        After the first pass these rows had been seen before.
+
+    validation_loss_curve_ : list of float
+        The log-loss on validation rows after each pass, if there were any.
+
+    n_samples_seen_ : int
+        Rows learned, those of every pass counted.
+
+    progressive_loss_ : float
+        Mean Gaussian log-loss, ln(2 pi s^2) / 2 + (y - m)^2 / (2 s^2), of the means m and deviations s predicted for
+        each row just before it was first learned: an honest estimate of performance along the stream. Weighted by
+        `sample_weight`, summed over several targets. The first 16 rows, which are to tell the target's scale, are left
+        out; NaN until then.
+
+    See Also
+    --------
+    GLNClassifier : The same network for labels.
+    sklearn.linear_model.BayesianRidge : Linear regression with standard deviations.
+
+    Notes
+    -----
+    The network is built anew from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
+    the target; the stack, variances and scaling are refreshed every 256 rows, preconditioners at 512, 1024, 2048 and
+    then every 2048 rows. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A
+    missing value (NaN) is no evidence: its input is 0. Parameters are read when learning begins; only `backend`,
+    `device` and `n_jobs` may change later.
+
+    References
+    ----------
+    .. [1] Veness et al., "Gated Linear Networks", AAAI 2021 (arXiv:1910.01526).
+    .. [2] Budden et al., "Gaussian Gated Linear Networks", NeurIPS 2020 (arXiv:2006.05964).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_gln import GLNRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> model = GLNRegressor(random_state=0).fit(X_train, y_train)
+    >>> mean, deviation = model.predict(X_test, return_std=True)
+    >>> lower, upper = model.predict_interval(X_test, coverage=0.9).T
+    >>> 0.8 < ((lower <= y_test) & (y_test <= upper)).mean() < 1
+    True
+
+    A stream, learned in chunks of any size:
+
+    >>> import numpy as np
+    >>> stream = GLNRegressor(random_state=0)
+    >>> for rows in np.array_split(np.arange(len(X_train)), 10):
+    ...     stream = stream.partial_fit(X_train[rows], y_train[rows])
+    >>> stream.progressive_loss_ < 6
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseGLN._parameter_constraints,
+        "likelihood": [StrOptions({"squared", "gaussian"})],
+        "base_predictor": [StrOptions(set(MEAN_SCALINGS)), callable],
+    }
+    _UNSCORED_ROWS = 16
+
+    # As in BaseGLN.
+    __metadata_request__predict_interval = {"check_input": UNUSED}
+
+    def __init__(
+        self,
+        layer_sizes=(50, 50, 50),
+        context_dim=8,
+        *,
+        likelihood="squared",
+        halfspaces="pairs",
+        offset_scale=None,
+        share_halfspaces=True,
+        base_predictor="standard",
+        bias=True,
+        skip=True,
+        learning_rate="normalized",
+        learning_rate_init=None,
+        preconditioner="auto",
+        initial_weights="mean",
+        aggregation="stacked",
+        max_weight=None,
+        batch_size=1,
+        half_life=None,
+        max_iter=10,
+        shuffle=True,
+        warm_start=False,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=3,
+        tol=1e-4,
+        dtype="float32",
+        backend="auto",
+        device=None,
+        n_jobs=None,
+        random_state=None,
+        verbose=False,
+    ):
+        self.layer_sizes = layer_sizes
+        self.context_dim = context_dim
+        self.likelihood = likelihood
+        self.halfspaces = halfspaces
+        self.offset_scale = offset_scale
+        self.share_halfspaces = share_halfspaces
+        self.base_predictor = base_predictor
+        self.bias = bias
+        self.skip = skip
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.preconditioner = preconditioner
+        self.initial_weights = initial_weights
+        self.aggregation = aggregation
+        self.max_weight = max_weight
+        self.batch_size = batch_size
+        self.half_life = half_life
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.dtype = dtype
+        self.backend = backend
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Learn from nothing, in up to `max_iter` passes over the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Real targets, without NaN.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Rows to validate on after each pass, in place of a `validation_fraction` of X.
+
+        Returns
+        -------
+        self : GLNRegressor
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is invalid; the estimator is left as it was.
+
+        MemoryError
+            If the network would not fit into this machine's memory; see `estimate_memory`.
+        """
+        self._fit(X, y, sample_weight, {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val})
+        return self
+
+    def partial_fit(self, X, y, sample_weight=None, check_input=True):
+        """Go on learning: one pass over the rows, in their order.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value. No rows, or none of positive weight: nothing is learned.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Real targets, without NaN.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+
+        check_input : bool, default=True
+            False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
+            a single row. X must then be a float32 or float64 array of the right width without infinities, y an array of
+            finite numbers of the shape of the first call's, sample_weight a float64 array or None.
+
+        Returns
+        -------
+        self : GLNRegressor
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is invalid; the estimator is left as it was.
+
+        MemoryError
+            If the network would not fit into this machine's memory; see `estimate_memory`.
+        """
+        self._learn_targets(X, y, sample_weight, check_input)
+        return self
+
+    def progressive_predict(self, X, y, sample_weight=None, return_std=False, check_input=True):
+        """Predict each row, then learn from it: `partial_fit` that returns the predictions made before.
+
+        The test-then-train protocol, at the speed of a whole chunk.
+
+        Parameters
+        ----------
+        X, y, sample_weight, check_input
+            As in `partial_fit`. Rows of weight 0 are predicted only.
+
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+
+        Returns
+        -------
+        mean, deviation : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+            What `predict` would have given for each row just before it was learned.
+        """
+        return self._moments(self._learn_targets(X, y, sample_weight, check_input, np.asarray), return_std)
+
+    def predict(self, X, return_std=False, check_input=True):
+        """The mean of the target for each row, and its standard deviation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        return_std : bool, default=False
+            Whether to return standard deviations too: of the target, noise included.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+
+        deviation : ndarray shaped as mean
+            Only if `return_std`.
+        """
+        check_is_fitted(self)
+        return self._moments(self._outputs(self._check_X(X, check_input)), return_std)
+
+    def predict_interval(self, X, coverage=0.9, check_input=True):
+        """Intervals about the mean that hold a given share of targets.
+
+        So many standard deviations wide that this share of the latest rows (up to 1,024) fell within such an interval
+        before they were learned; while these are few, nearly as many as for a Gaussian.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        coverage : float, default=0.9
+            The share of targets, in (0, 1).
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        intervals : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2), float64
+            Lower and upper ends.
+        """
+        check_is_fitted(self)
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, such as 0.9 for 90 % of the targets.")
+        mean, deviation = self._moments(self._outputs(self._check_X(X, check_input)), return_std=True)
+        quantile = self._online.stack.quantile(coverage)
+        reach = deviation * (quantile if self._is_matrix else quantile[0])
+        return np.stack([mean - reach, mean + reach], axis=-1)
+
+    def estimate_memory(self, n_features, n_targets=1, *, n_samples=None):
+        """How much memory the network may take, before it is fitted.
+
+        Learning takes some hundred MB beside it, and as many bytes again for each network that is kept apart while
+        another learns: with `early_stopping`, `warm_start`, and in a second `fit`.
+
+        Parameters
+        ----------
+        n_features : int
+            Features, or inputs where `base_predictor` is a callable.
+
+        n_targets : int, default=1
+            Columns of y.
+
+        n_samples : int or None, default=None
+            Rows to be learned, which visit no more contexts than they are. None: as many as visit every context;
+            "torch", "tensorflow" and "jax" take memory for all contexts at once.
+
+        Returns
+        -------
+        n_bytes : int
+            Bytes of weights, halfspaces and preconditioners, at most.
+
+        Examples
+        --------
+        >>> from sklearn_gln import GLNRegressor
+        >>> GLNRegressor().estimate_memory(n_features=20) // 2**20
+        9
+        """
+        n_rows = np.inf if n_samples is None else n_samples
+        return self._estimate_memory(n_features, n_features, n_targets, n_rows, self._settings(n_features))
+
+    @property
+    def _likelihood(self):
+        return self.likelihood
+
+    def _learn_targets(self, X, y, sample_weight, check_input, read=None):
+        def encode(y, begun):
+            if not begun:
+                self._set_targets(y)
+            return self._encode(y)
+
+        return self._learn_stream(X, y, sample_weight, check_input, encode, read)
+
+    def _encode_all(self, y, sample_weight, begun):
+        if not begun:
+            self._set_targets(y)
+        return self._encode(y), sample_weight
+
+    def _set_targets(self, y):
+        self._is_matrix = y.ndim == 2
+        self.n_outputs_ = y.shape[1] if self._is_matrix else 1
+
+    def _encode(self, y):
+        """Targets (n, n_outputs) float64."""
+        if (y.ndim == 2) != self._is_matrix or y.shape[1:] not in ((), (self.n_outputs_,)):
+            raise ValueError(
+                f"y has shape {y.shape}, and the first call's y was "
+                + (f"a matrix of {self.n_outputs_} targets." if self._is_matrix else "one target for each row.")
+                + " Pass y of that form, or start anew with a clone."
+            )
+        try:
+            y = y.astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"y holds values that are no real numbers ({error}); for labels use GLNClassifier."
+            ) from error
+        if not np.isfinite(y).all():
+            raise ValueError("y contains NaN or infinity; leave such rows out.")
+        return y.reshape(len(y), self.n_outputs_)
+
+    def _begin(self, X, random_state):
+        self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
+        self._set_progress(np.zeros(2))
+        online = self._new_online(X, np.arange(self.n_outputs_), random_state)
+        calibrated = self.likelihood == "squared" or self.aggregation == "stacked"
+        n_layers = len(online.settings.layer_sizes)
+        online.stack = RegressionStack.empty(self.n_outputs_, n_layers, self.aggregation, calibrated)
+        return online
+
+    def _hold_out(self, rows, random_state):
+        if self.max_iter == 1:
+            return rows, rows[:0]
+        held_out = random_state.permutation(len(rows)) % HELD_OUT == HELD_OUT - 1
+        return rows[~held_out], rows[held_out]
+
+    def _moments(self, outputs, return_std):
+        """Means, and deviations if they are asked for, in the shape of y."""
+        outputs = outputs if self._is_matrix else outputs[:, 0]
+        mean = outputs[..., 0]
+        return (mean, np.sqrt(outputs[..., 1])) if return_std else mean
+
+    def _scores(self, outputs, targets, sample_weight):
+        return np.array([sample_weight.sum(), sample_weight @ gaussian_losses(outputs, targets)])
+
+    def _set_progress(self, sums):
+        self._progress = sums
+        self.progressive_loss_ = float(sums[1] / sums[0]) if sums[0] > 0 else np.nan
