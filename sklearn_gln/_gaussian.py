@@ -23,8 +23,8 @@ BASE_VARIANCE = 2.0  # of the base Gaussians: 4 and 0.5 were worse
 BIAS_MEANS = (-4.0, 4.0)  # nearly all targets lie between
 MIN_VARIANCE, MAX_VARIANCE = 1e-4, 10.0
 MAX_ERROR = 3.0  # predicted deviations: a target further off counts as if it were this far
-DAMPING = 2.0  # of normalised steps, per visit and input: a row of i weights needs about i visits
-LEARNING_RATE = 1.5  # of normalised steps
+LEARNING_RATE = 1.0  # of normalised steps
+DAMPING = 0.5  # of normalised steps, over the inputs, which is about how many visits a weight row needs
 MAX_WEIGHT = 10.0  # anything from 1 on gave the same errors
 
 

@@ -16,6 +16,7 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     ON_DEVICE,
     ROW_COUNTS,
     Array,
+    _gaussian,
     _natural_parameters,
     _natural_products,
     add_second_moment,
@@ -328,13 +329,13 @@ def gaussian_infer(
     min_variance: float,
     max_variance: float,
 ) -> tuple[Array, Array]:
-    means, variances = (np.empty((len(contexts), *weights.shape[:2]), weights.dtype) for _ in range(2))
-    scalar = weights.dtype.type
-    natural = _natural_parameters(inputs)
-    _infer_gaussian(
-        weights, _neuron_major(contexts), *natural, scalar(min_variance), scalar(max_variance), means, variances
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    return _gaussian(
+        linear_infer(weights, contexts, precisions, max_logit=np.inf),
+        linear_infer(weights, contexts, shifts, max_logit=np.inf),
+        min_variance,
+        max_variance,
     )
-    return means, variances
 
 
 def gaussian_learn(
@@ -400,22 +401,6 @@ def _step_gaussian(w, a, h, along_a, along_h, max_weight, total, min_variance, m
         share = min((within - precision) / (corner * total - precision), one)
         for i in range(w.size):
             w[i] += share * (corner - w[i])
-
-
-@jit
-def _infer_gaussian(weights, contexts, precisions, shifts, min_variance, max_variance, means, variances):
-    n_outputs, n_neurons, n_contexts, _ = weights.shape
-    ends = np.empty(n_contexts, np.int64)
-    order = np.empty(len(means), np.int64)
-    for k in range(n_outputs):
-        kc, kp = min(k, len(contexts) - 1), min(k, precisions.shape[1] - 1)
-        for j in range(n_neurons):
-            _sort_by_context(contexts[kc, j], n_contexts, ends, order)
-            for r in range(order.size):
-                t = order[r]
-                means[t, k, j], variances[t, k, j] = _mix(
-                    weights[k, j, contexts[kc, j, t]], precisions[t, kp], shifts[t, kp], min_variance, max_variance
-                )
 
 
 @jit

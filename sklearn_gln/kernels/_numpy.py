@@ -436,15 +436,13 @@ def gaussian_infer(
     min_variance: float,
     max_variance: float,
 ) -> tuple[Array, Array]:
-    n_rows, (n_outputs, n_neurons) = len(contexts), weights.shape[:2]
-    means, variances = (np.empty((n_rows, n_outputs, n_neurons), weights.dtype) for _ in range(2))
-    contexts = np.broadcast_to(contexts, means.shape)
-    outputs, neurons = np.ogrid[:n_outputs, :n_neurons]
-    precisions, shifts = _natural_parameters(inputs)
-    for t in range(n_rows):
-        w = weights[outputs, neurons, contexts[t]]
-        means[t], variances[t] = _mix(w, precisions[t], shifts[t], min_variance, max_variance)
-    return means, variances
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    return _gaussian(
+        linear_infer(weights, contexts, precisions, max_logit=np.inf),
+        linear_infer(weights, contexts, shifts, max_logit=np.inf),
+        min_variance,
+        max_variance,
+    )
 
 
 def gaussian_learn(
@@ -476,7 +474,7 @@ def gaussian_learn(
         aa, ah, hh, total = products[t].T[..., np.newaxis]
         w = weights[at]
         for visit in range(max(1, int(np.ceil(visits[t].max())))):
-            m, v = _mix(w, precisions[t], shifts[t], min_variance, max_variance)
+            m, v = _gaussian(np.vecdot(w, a), np.vecdot(w, h), min_variance, max_variance)
             if visit == 0:
                 means[t], variances[t] = m, v
             part = np.clip(visits[t, :, np.newaxis] - visit, 0, 1)  # (k|1, 1), of this visit
@@ -514,8 +512,7 @@ def _natural_products(precisions: Array, shifts: Array) -> Array:
     return np.stack([*(np.vecdot(x, y) for x, y in pairs), precisions.sum(axis=2)], axis=2)
 
 
-def _mix(w: Array, precisions: Array, shifts: Array, min_variance: float, max_variance: float) -> tuple[Array, Array]:
-    """Means and variances (k, j) of the weighted products of Gaussians; w (k, j, i), the others (k|1, i)."""
-    precision = np.maximum(np.vecdot(w, precisions[:, np.newaxis]), 1 / max_variance)
-    mean = np.vecdot(w, shifts[:, np.newaxis]) / precision
-    return mean, np.clip(1 / precision, min_variance, max_variance)
+def _gaussian(precision: Array, shift: Array, min_variance: float, max_variance: float) -> tuple[Array, Array]:
+    """Mean and variance of a weighted product of Gaussians, from the products of its weights with their parameters."""
+    precision = np.maximum(precision, 1 / max_variance)
+    return shift / precision, np.clip(1 / precision, min_variance, max_variance)
