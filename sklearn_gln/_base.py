@@ -32,6 +32,7 @@ from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
+DEFAULT_MAX_WEIGHTS = {"bernoulli": np.inf, "squared": np.inf, "gaussian": 10.0}  # above 1 all gave the same errors
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
@@ -354,7 +355,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 "() is a network of one neuron per output."
             )
         sizes, likelihood = tuple(map(int, self.layer_sizes)), self._likelihood
-        if self.aggregation == "neuron" or not (sizes or likelihood == "squared"):
+        if self.aggregation == "neuron" or not (sizes or likelihood != "bernoulli"):
             sizes = (*sizes, 1)
         normalized = self.learning_rate == "normalized"
         if normalized and self.batch_size > 1:
@@ -368,10 +369,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 f"preconditioner={self.preconditioner!r} belongs to learning_rate='normalized'; got learning_rate="
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
-        preconditioner = self.preconditioner if normalized else None
+        squares = likelihood == "squared" and self._squares(n_base)
+        preconditioner = self.preconditioner if normalized and likelihood != "gaussian" else None
         if preconditioner == "auto":
-            preconditioner = "full" if n_base <= MAX_FULL_PRECONDITIONER else "block"
-        if likelihood == "squared":
+            preconditioner = "full" if n_base * (1 + squares) <= MAX_FULL_PRECONDITIONER else "block"
+        if likelihood != "bernoulli":
             sizes = (1, *sizes)
         rate = default_rate(self.learning_rate, likelihood)
         return Settings(
@@ -390,10 +392,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,
             eps=getattr(self, "eps", 0.0),
-            max_weight=np.inf if self.max_weight is None else self.max_weight,
+            max_weight=DEFAULT_MAX_WEIGHTS[likelihood] if self.max_weight is None else self.max_weight,
             batch_size=self.batch_size,
             dtype=np.dtype(self.dtype).name,
             half_life=self.half_life,
+            squares=squares,
         )
 
     def _new_online(self, rows, outputs, random_state) -> OnlineNetwork:
@@ -410,7 +413,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _estimate_memory(self, n_base, n_side, n_outputs, n_rows, settings) -> int:
         n_rows = np.inf if get_kernels(self.backend).ON_DEVICE else n_rows  # all contexts have weights at once
-        return estimate_memory(n_base + settings.bias, n_side, n_outputs, n_rows, settings)
+        return estimate_memory(settings.n_base(n_base), n_side, n_outputs, n_rows, settings)
 
     def _check_memory(self, needed: int) -> None:
         if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):

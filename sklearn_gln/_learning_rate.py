@@ -24,7 +24,8 @@ SCHEDULES: dict[str, Callable[[Array, float], Array]] = {
 DEFAULT_RATES = {"normalized": 4.0, "constant": 1e-3, "inverse": 1e-2, "hyperbolic": 3e-3}
 
 # The curvature of (s - y)^2 / 2 is 1: a step of 1 goes to the row's own target, noise included; 1/2 goes half the way.
-SQUARED_RATE = 0.5
+# A Gaussian neuron's step of 1 is divided by its Fisher information.
+NORMALIZED_RATES = {"bernoulli": DEFAULT_RATES["normalized"], "squared": 0.5, "gaussian": 1.0}
 
 # Normalised steps aim at s and 1 - s: with 0 and 1 the logits of a neuron grow without end where it is right.
 SMOOTHING = 0.02
@@ -39,7 +40,7 @@ def default_rate(learning_rate: str | Callable[[Array], Array], likelihood: str)
     """What learning_rate_init=None stands for."""
     if callable(learning_rate):
         return 1.0
-    return SQUARED_RATE if (learning_rate, likelihood) == ("normalized", "squared") else DEFAULT_RATES[learning_rate]
+    return NORMALIZED_RATES[likelihood] if learning_rate == "normalized" else DEFAULT_RATES[learning_rate]
 
 
 def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate: float, row_numbers: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,11 @@ POOL_ROWS = 256  # the first rows, from which pair halfspaces are drawn
 MAX_VISITS = (
     1000  # of a row, to bound the work: by then normalised steps leave an error near 1e-4, small plain ones more
 )
+BASE_VARIANCE = 2.0  # of the base Gaussians of likelihood="gaussian"; 4 and 0.5 were worse
 OFF_THE_ROWS = 1e-5  # of the projections: a median is a row's own projection, and rounding must not decide its side
 GROWTH = 4  # of the room for weight rows: what is outgrown takes memory while it is copied
+SQUARE_SCALE = 0.2  # of squared inputs beside the inputs themselves, which come first where they do as well
+SQUARE_LIMIT = 4.0  # deviations
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -45,11 +49,21 @@ class Settings:
     batch_size: int
     dtype: str
     half_life: float | str | None = None  # rows
+    squares: bool = False  # whether neurons are given the squares of the base inputs too
 
     @property
     def linear_first(self) -> bool:
         """Whether the first layer is one neuron without halfspaces: a linear model, on which the others build."""
-        return self.likelihood == "squared"
+        return self.likelihood != "bernoulli"
+
+    @property
+    def n_constants(self) -> int:
+        """Constant inputs; of Gaussian neurons one on either side of the target."""
+        return self.bias * (2 if self.likelihood == "gaussian" else 1)
+
+    def n_base(self, n_given: int) -> int:
+        """Inputs of the first layer's neurons, of so many scaled features or base predictions."""
+        return n_given * (2 if self.squares or self.likelihood == "gaussian" else 1) + self.n_constants
 
     @property
     def limit(self) -> float:
@@ -225,7 +239,7 @@ def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.ran
 def n_inputs_by_layer(n_base: int, settings: Settings) -> list[int]:
     """The inputs of each layer's neurons: the layer below, then the n_base base logits or what stands for them."""
     below = (0, *settings.layer_sizes[:-1])
-    return [n + (n_base if n == 0 or settings.skip else int(settings.bias)) for n in below]
+    return [n + (n_base if n == 0 or settings.skip else settings.n_constants) for n in below]
 
 
 def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, settings: Settings) -> int:
@@ -256,11 +270,7 @@ def init_network(
     layers: list[Layer] = []
     n_previous = 0
     for n_neurons, n_inputs in zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True):
-        initial = np.zeros(n_inputs, dtype)
-        if settings.initial_weights == "uniform":
-            initial[:] = 1 / n_inputs
-        elif settings.initial_weights == "mean" and n_previous:
-            initial[:n_previous] = 1 / n_previous
+        initial = initial_weights(n_previous, n_inputs, settings).astype(dtype)
         energy = np.zeros((len(outputs), n_neurons, 1), dtype)
         weights = np.tile(initial, (*energy.shape, 1))
         n_rows = np.ones((1 if settings.share_halfspaces else len(outputs), n_neurons), int)
@@ -279,6 +289,18 @@ def init_network(
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, outputs, settings, seed))
     base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner) if settings.preconditioner else None
     return Network(hyperplanes, offsets, layers, base_preconditioner)
+
+
+def initial_weights(n_previous: int, n_inputs: int, settings: Settings) -> Array:
+    """The weights (n_inputs,) of neurons that have learned nothing, n_previous of them for the layer below."""
+    weights = np.zeros(n_inputs)
+    if settings.initial_weights == "uniform":
+        weights[:] = 1 / n_inputs
+    elif settings.initial_weights == "mean" and n_previous:
+        weights[:n_previous] = 1 / n_previous
+    elif settings.initial_weights == "mean" and settings.likelihood == "gaussian":
+        weights[:] = BASE_VARIANCE / n_inputs  # about N(0, 1)
+    return weights
 
 
 def _draw_by_layer(pool: Array, outputs: Array, settings: Settings, seed: int) -> tuple[Array, Array]:
@@ -316,14 +338,8 @@ def learn(
     spread counts errors on rows at their first visit.
     """
     dtype, n_rows, n_filled = settings.dtype, len(row_numbers), base_logits.shape[0]
-
-    def given(array: Array) -> Array:
-        """NumPy rows, filled up with zeros."""
-        filled = np.zeros((n_filled, *array.shape[1:]), dtype)
-        filled[:n_rows] = array
-        return kernels.asarray(filled)
-
-    contexts = _contexts_by_layer(network, kernels, side_info, dtype)
+    given = partial(filled_up, n_rows=n_filled, dtype=dtype, kernels=kernels)
+    contexts = contexts_by_layer(network, kernels, side_info, dtype)
     smoothing = settings.label_smoothing
     filled_targets = given(smoothing + (1 - 2 * smoothing) * targets)
     visits = moment_weight = None
@@ -338,7 +354,7 @@ def learn(
     if not settings.normalized:
         rates = given(scheduled_rates(settings.learning_rate, rate, row_numbers)[:, np.newaxis])
 
-    base, constant = _base_and_constant(kernels, base_logits, settings)
+    base, constant = base_and_constant(kernels, base_logits, settings)
     base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized)
     constant_block = step_block(kernels, constant, None, settings.normalized)
     layers: list[Array] = []
@@ -382,8 +398,8 @@ def learn(
 def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Array, settings: Settings) -> Outputs:
     """What the layers predict for base_logits (n, n_base) and side_info (n, n_side)."""
     # Gating in float64: in float32 a row near a hyperplane could change sides with the rows beside it in the product.
-    contexts = _contexts_by_layer(network, kernels, side_info, "float64")
-    base, constant = _base_and_constant(kernels, base_logits, settings)
+    contexts = contexts_by_layer(network, kernels, side_info, "float64")
+    base, constant = base_and_constant(kernels, base_logits, settings)
     layers: list[Array] = []
     variance = None
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
@@ -414,14 +430,22 @@ def aggregate(outputs: Outputs, aggregation: str, kernels: Kernels) -> Array:
     return means if stacked else means.mean(axis=2)
 
 
-def _contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtype: str) -> list[Array]:
+def filled_up(array: Array, n_rows: int, dtype: str, kernels: Kernels) -> Array:
+    """NumPy rows as an array of the kernels, filled up with zeros to n_rows."""
+    filled = np.zeros((n_rows, *array.shape[1:]), dtype)
+    filled[: len(array)] = array
+    return kernels.asarray(filled)
+
+
+def contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtype: str) -> list[Array]:
     """Contexts (n, n_outputs | 1, n_neurons) of each layer: one gating product serves them all."""
     contexts = kernels.select_contexts(side_info, network.hyperplanes, network.offsets, dtype)
     ends = np.cumsum([layer.energy.shape[1] for layer in network.layers]).tolist()
     return [contexts[:, :, end - layer.energy.shape[1] : end] for layer, end in zip(network.layers, ends, strict=True)]
 
 
-def _base_and_constant(kernels: Kernels, base_logits: Array, settings: Settings) -> tuple[Array, Array]:
+def base_and_constant(kernels: Kernels, base_logits: Array, settings: Settings) -> tuple[Array, Array]:
     """The base block (n, 1, n_base), and what stands for it above the first layer of a network without skip."""
-    base = kernels.base_block(base_logits, settings.dtype, settings.bias)
-    return base, base[:, :, base_logits.shape[1] :]
+    squares = {"square_scale": SQUARE_SCALE, "square_limit": SQUARE_LIMIT} if settings.squares else {}
+    base = kernels.base_block(base_logits, settings.dtype, settings.bias, **squares)
+    return base, base[:, :, base.shape[2] - settings.n_constants :]

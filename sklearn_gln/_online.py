@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklearn_gln import _gaussian, _network
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest, log_losses
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
-from sklearn_gln._network import Layer, Network, Settings, aggregate, infer, init_network, learn
+from sklearn_gln._network import Layer, Network, Settings, aggregate, base_and_constant, init_network
 from sklearn_gln._regression_stack import RegressionStack
 from sklearn_gln._spread import Spread
 from sklearn_gln._stack import Stack
@@ -150,7 +151,7 @@ class OnlineNetwork:
         for start in range(0, len(X), MAX_BLOCK_ROWS):
             rows = np.arange(start, min(start + MAX_BLOCK_ROWS, len(X)))
             inputs = self.predictor.transform(_take(X, rows, kernels), kernels)
-            predicted = infer(network, kernels, *inputs, self.settings)
+            predicted = self._layers.infer(network, kernels, *inputs, self.settings)
             outputs = aggregate(predicted, self.settings.aggregation, kernels)[: len(rows)]
             parts.append(outputs if self.stack is None else self.stack.predict(outputs))
         return np.concatenate(parts)
@@ -226,7 +227,8 @@ class OnlineNetwork:
         for rows in parts:
             taken = X if len(parts) == 1 else _take(X, np.arange(len(y))[rows], kernels)
             inputs = *self.predictor.transform(taken, kernels), targets[rows], None if visits is None else visits[rows]
-            predicted = learn(network, kernels, *inputs, row_numbers[rows], settings, first_visit[rows])
+            visited = row_numbers[rows], settings, first_visit[rows]
+            predicted = self._layers.learn(network, kernels, *inputs, *visited)
             outputs.append(aggregate(predicted, settings.aggregation, kernels)[: len(row_numbers[rows])])
         return np.concatenate(outputs)
 
@@ -239,7 +241,7 @@ class OnlineNetwork:
         if isinstance(self.stack, RegressionStack):
             self.stack.rescale(y, sample_weight, host)
         base_logits, side_info = self.predictor.transform(X, host)
-        n_base = base_logits.shape[1] + self.settings.bias
+        n_base = self.settings.n_base(base_logits.shape[1])
         replaced, self.network = self.network, None
         network = init_network(n_base, side_info, self.outputs, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
@@ -250,7 +252,7 @@ class OnlineNetwork:
         if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
             # P_x is known before the replay, but it is the replay that counts these rows for later refreshes.
             so_far = Preconditioner.of_base(n_base, self.settings.preconditioner)
-            base = host.base_block(base_logits, "float64", self.settings.bias)
+            base, _ = base_and_constant(host, base_logits, replace(self.settings, dtype="float64"))
             so_far.update(host, base, sample_weight[:, np.newaxis], sample_weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
@@ -271,6 +273,11 @@ class OnlineNetwork:
         # More often than without a half-life would not pay: inverting large matrices takes longer than learning.
         if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             self._refresh_preconditioners(self.network, kernels)
+
+    @property
+    def _layers(self) -> Any:
+        """The module that learns layers and infers from them."""
+        return _gaussian if self.settings.likelihood == "gaussian" else _network
 
     def _set_limits(self, network: Network) -> None:
         if isinstance(self.stack, RegressionStack):

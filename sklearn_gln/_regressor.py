@@ -10,6 +10,7 @@ from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._regression_stack import RegressionStack, gaussian_losses
 
+MAX_SQUARES = 64  # features; of more, squares cost more than they tell
 HELD_OUT = 6  # of so many rows one is, from a fit of several passes
 
 
@@ -53,6 +54,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         (+-4 for halfspaces). "global": centred, and scaled by one deviation common to all features (for features of one
         unit, such as pixels). "identity": as they are. A callable maps rows (n, n_features) to inputs (n, n_base), each
         row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
+
+    squares : {"auto"} or bool, default="auto"
+        Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
+        "auto": where features are scaled and there are up to 64.
 
     bias : bool, default=True
         Whether each neuron has a constant input 1.
@@ -216,6 +221,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         **BaseGLN._parameter_constraints,
         "likelihood": [StrOptions({"squared", "gaussian"})],
         "base_predictor": [StrOptions(set(MEAN_SCALINGS)), callable],
+        "squares": [StrOptions({"auto"}), "boolean"],
     }
     _UNSCORED_ROWS = 16
 
@@ -232,6 +238,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         offset_scale=None,
         share_halfspaces=True,
         base_predictor="standard",
+        squares="auto",
         bias=True,
         skip=True,
         learning_rate="normalized",
@@ -263,6 +270,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         self.offset_scale = offset_scale
         self.share_halfspaces = share_halfspaces
         self.base_predictor = base_predictor
+        self.squares = squares
         self.bias = bias
         self.skip = skip
         self.learning_rate = learning_rate
@@ -468,6 +476,11 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     @property
     def _likelihood(self):
         return self.likelihood
+
+    def _squares(self, n_base):
+        if self.squares == "auto":
+            return self.base_predictor in ("standard", "global") and n_base <= MAX_SQUARES
+        return bool(self.squares)
 
     def _learn_targets(self, X, y, sample_weight, check_input, read=None):
         def encode(y, begun):

@@ -21,7 +21,8 @@ where all outputs share the array.
     fill_missing(x) -> as shaped            # 0 where x is NaN
     column_moments(x, sample_weight) -> (weight, mean, squares)     # (n, d), (n,) -> (d,) each, float64, NaN left out:
                                             # sums of weights, means, weighted sums of squared deviations
-    base_block(logits, dtype, bias) -> (n, 1, d + bias)             # cast, with a constant 1 as last column if bias
+    base_block(x, dtype, bias, *, square_scale=0.0, square_limit=inf) -> (n, 1, ...)    # x (n, d) cast; if the scale is
+                                            # not 0, then scale * x^2 of x within +-limit; then a constant 1 if bias
 
     select_contexts(side_info, hyperplanes, offsets, dtype) -> contexts
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)
@@ -35,6 +36,15 @@ where all outputs share the array.
         # energy (k, j, c): what damps the steps of each weight row, see below; directions: blocks shaped as inputs, the
         # step's v (the inputs themselves for a gradient step); targets (n, k); rates (n, k|1);
         # sample_weight (n, k|1): visits of each row; loss: "log" or "squared"
+
+    gaussian_base(features, dtype, *, scale, bias_means, variance) -> (means, variances)
+        # the base block of a Gaussian network, (n, 1, 2 d + len(bias_means)) each: means scale * x, -scale * x, then
+        # the constants; all of one variance
+    gaussian_infer(weights, contexts, inputs, *, min_variance, max_variance) -> (means, variances)  # (n, k, j) each
+        # weights and contexts as above; inputs: one or two blocks, each a pair (means, variances) of (n, k|1, size)
+    gaussian_learn(weights, counts, contexts, inputs, targets, rates, sample_weight=None, *, normalized, damping,
+                   max_error, max_weight, min_variance, max_variance) -> (weights, counts, means, variances)
+        # counts (k, j, c): visits of each weight row, summed; targets (n, k); rates (n, k|1); sample_weight (n, k|1)
 
     clip(x, limits) -> (n, k, j)            # x (n, k, j) within +-limits (k,)
     neuron_mean(x) -> (n, k) float64        # the mean over neurons of x (n, k, j)
@@ -69,9 +79,22 @@ Rules that every backend keeps:
   weights and energies; the steps that meet in one context are summed, then clipped once to [-max_weight, max_weight];
 - a row of weight q is visited floor(q) times, then once more with step and energy scaled by the fraction; the
   visits follow one another on the row's own logit, and their sum is one step;
-- ``weights``, ``energy`` and ``table`` may be overwritten: the caller uses what is returned. A backend with a
-  ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; with None it has threads of
+- ``weights``, ``energy``, ``counts`` and ``table`` may be overwritten: the caller uses what is returned. A backend with
+  a ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; with None it has threads of
   its own;
+- a Gaussian neuron with the selected weights w and inputs N(m_i, v_i), a_i = 1 / v_i, predicts the weighted product of
+  their densities: precision L = w . a, but at least 1 / max_variance; mean m = sum_i w_i a_i m_i / L; variance
+  v = 1 / L, within [min_variance, max_variance]. One visit to a row of target y is one step down the gradient of
+  -ln N(y; m, v): with e = y - m, clipped to max_error deviations (sqrt(v)),
+
+      dw_i = -rate / (1 + damping * count) * a_i (e (m - m_i) + (e^2 - v) / 2),
+
+  divided, if ``normalized``, by the curvature sum_i (a_i v)^2 / 2 + v (a_i (m_i - m))^2: the trace of the Fisher
+  information of w, with which steps no longer depend on the scale and the number of inputs. Then w is clipped to
+  [0, max_weight]; where its precision for this row is above 1 / min_variance w is pulled straight towards 0, where it
+  is below 1 / max_variance straight towards max_weight, until it is on the bound. A row of weight q is visited
+  floor(q) times, each time with the prediction that the visit before left, then once more with the step, and its
+  count, scaled by the fraction; returned is the prediction before the first. There are no batches;
 - no random numbers, no row counter, no global configuration inside; arrays of one floating dtype in, the same out;
 - nothing of shape (n, k, j, i) for all rows at once.
 """

@@ -138,9 +138,12 @@ def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]
     return weight, mean, (weights * (x - mean) ** 2).sum(axis=0)
 
 
-@partial(jax.jit, static_argnames=("dtype", "bias"))
-def base_block(logits: Array, dtype: Any, bias: bool) -> Array:
-    block = logits.astype(dtype)
+@partial(jax.jit, static_argnames=("dtype", "bias", "square_scale", "square_limit"))
+def base_block(x: Array, dtype: Any, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
+    block = x.astype(dtype)
+    if square_scale:
+        squares = square_scale * jnp.clip(block, -square_limit, square_limit) ** 2
+        block = jnp.concatenate([block, squares], axis=1)
     return jnp.pad(block, ((0, 0), (0, int(bias))), constant_values=1)[:, jnp.newaxis]
 
 
@@ -414,3 +417,156 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any) -> Ar
     damping = jnp.maximum(jnp.trace(mean, axis1=1, axis2=2) / max(1, size), floor)
     damping = jnp.where(damping > 0, damping, 1)
     return jnp.linalg.inv(mean + damping[:, jnp.newaxis, jnp.newaxis] * jnp.eye(size)).astype(dtype)
+
+
+# Gaussian neurons
+
+
+@partial(jax.jit, static_argnames=("dtype", "bias_means"))
+def gaussian_base(
+    features: Array, dtype: Any, *, scale: float, bias_means: tuple[float, ...], variance: float
+) -> tuple[Array, Array]:
+    scaled = scale * features
+    constants = jnp.broadcast_to(jnp.array(bias_means, features.dtype), (len(features), len(bias_means)))
+    means = jnp.concatenate([scaled, -scaled, constants], axis=1).astype(dtype)[:, jnp.newaxis]
+    return means, jnp.full_like(means, variance)
+
+
+def gaussian_infer(
+    weights: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    *,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array]:
+    scalar = weights.dtype.type
+    return _infer_gaussian(weights, contexts, tuple(inputs), (scalar(min_variance), scalar(max_variance)))
+
+
+@jax.jit
+def _infer_gaussian(weights: Array, contexts: Array, inputs: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    unbounded = jnp.array(jnp.inf, weights.dtype)
+    precision, shift = (_infer(weights, contexts, blocks, unbounded) for blocks in (precisions, shifts))
+    return _gaussian(precision, shift, bounds)
+
+
+def gaussian_learn(
+    weights: Array,
+    counts: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    normalized: bool,
+    damping: float,
+    max_error: float,
+    max_weight: float,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array, Array, Array]:
+    scalar = weights.dtype.type
+    constants = _Constants(*map(scalar, (damping, max_error, max_weight, min_variance, max_variance)))
+    rows = contexts, tuple(inputs), targets, rates, sample_weight
+    return _learn_gaussian(weights, counts, rows, constants, normalized=normalized)
+
+
+class _Constants(NamedTuple):
+    damping: Array
+    max_error: Array
+    max_weight: Array
+    min_variance: Array
+    max_variance: Array
+
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        return self.min_variance, self.max_variance
+
+
+class _GaussianRow(NamedTuple):
+    """What is to be learned from one row; of arrays (n, ...), from all."""
+
+    chosen: Array  # (k, j): the rows of the table
+    precisions: Array  # a, (k|1, i)
+    shifts: Array  # h, (k|1, i)
+    target: Array  # (k,)
+    rate: Array  # (k|1,)
+    visits: Array | None
+
+    def predict(self, w: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        products = w @ jnp.stack([self.precisions, self.shifts], axis=2)
+        return _gaussian(products[..., 0], products[..., 1], bounds)
+
+
+@partial(jax.jit, donate_argnums=(0, 1), static_argnames="normalized")
+def _learn_gaussian(
+    weights: Array, counts: Array, rows: Any, of: _Constants, *, normalized: bool
+) -> tuple[Array, Array, Array, Array]:
+    contexts, inputs, targets, rates, visits = rows
+    precisions = _side_by_side([1 / v for _, v in inputs])
+    shifts = _side_by_side([m / v for m, v in inputs])
+
+    def learn_row(state: State, row: _GaussianRow) -> tuple[State, tuple[Array, Array]]:
+        table, all_counts = state
+        w, count = _at(table, row.chosen), barrier(_at(all_counts, row.chosen))
+        predicted = row.predict(w, of.bounds)
+
+        def visit(state: Any) -> Any:
+            left, w, count, predicted = state
+            part = jnp.clip(left, 0, 1)
+            w = jnp.where(part[..., jnp.newaxis] > 0, _step_gaussian(w, count, predicted, row, part, of, normalized), w)
+            return left - 1, w, count + part, row.predict(w, of.bounds)
+
+        if row.visits is None:
+            part = jnp.ones((), w.dtype)
+            w, count = _step_gaussian(w, count, predicted, row, part, of, normalized), count + part
+        else:
+            first = row.visits[:, jnp.newaxis], w, count, predicted
+            _, w, count, _ = lax.while_loop(lambda state: (state[0] > 0).any(), visit, first)
+        return (_put(table, row.chosen, w), _put(all_counts, row.chosen, count)), predicted
+
+    state = lax.collapse(weights, 0, 3), lax.collapse(counts, 0, 3)
+    row = _GaussianRow(_places(weights, contexts), precisions, shifts, targets, rates, visits)
+    (table, all_counts), (means, variances) = lax.scan(learn_row, state, row)
+    return table.reshape(weights.shape), all_counts.reshape(counts.shape), means, variances
+
+
+def _step_gaussian(
+    w: Array,
+    count: Array,
+    predicted: tuple[Array, Array],
+    row: _GaussianRow,
+    part: Array,
+    of: _Constants,
+    normalized: bool,
+) -> Array:
+    """The weights (k, j, i) after one visit."""
+    m, v = predicted
+    a, h = row.precisions[:, jnp.newaxis], row.shifts[:, jnp.newaxis]
+    bound = of.max_error * jnp.sqrt(v)
+    e = jnp.clip(row.target[:, jnp.newaxis] - m, -bound, bound)
+    rate = part * row.rate[:, jnp.newaxis] / (1 + of.damping * count)
+    if normalized:
+        aa, ah, hh = (a * a).sum(axis=2), (a * h).sum(axis=2), (h * h).sum(axis=2)
+        rate /= v * (v * aa / 2 + jnp.maximum(hh - 2 * m * ah + m * m * aa, 0))
+    along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
+    w = jnp.clip(w - along_a[..., jnp.newaxis] * a + along_h[..., jnp.newaxis] * h, 0, of.max_weight)
+    precision = (w @ row.precisions[..., jnp.newaxis])[..., 0]
+    within = jnp.clip(precision, 1 / of.max_variance, 1 / of.min_variance)
+    corner = jnp.where(precision > within, 0, of.max_weight)
+    way = corner * a.sum(axis=2) - precision
+    share = jnp.minimum((within - precision) / jnp.where(way == 0, 1, way), 1)[..., jnp.newaxis]
+    return w + share * (corner[..., jnp.newaxis] - w)
+
+
+def _gaussian(precision: Array, shift: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Mean and variance of a weighted product of Gaussians, from the products of its weights with their parameters."""
+    precision = jnp.maximum(precision, 1 / bounds[1])
+    return shift / precision, jnp.clip(1 / precision, *bounds)
+
+
+def _side_by_side(blocks: Sequence[Array]) -> Array:
+    return jax.vmap(_features)(tuple(blocks))

@@ -6,7 +6,7 @@ would abort under two Python threads or after a fork.
 """
 
 from collections.abc import Sequence
-from math import exp
+from math import exp, sqrt
 from typing import Any
 
 import numba
@@ -16,6 +16,9 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     ON_DEVICE,
     ROW_COUNTS,
     Array,
+    _gaussian,
+    _natural_parameters,
+    _natural_products,
     add_at_rows,
     add_second_moment,
     asarray,
@@ -27,6 +30,7 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     expand,
     extremes,
     fill_missing,
+    gaussian_base,
     logit,
     minmax_logit,
     neuron_mean,
@@ -322,3 +326,127 @@ def _learn_batches(
                     bound = max_weight if r == last - 1 else one * np.inf
                     _step(weights[k, j, c], steps[r], previous_directions[t, kp], base_directions[t, kb], bound)
                 first = last
+
+
+# Gaussian neurons: (a, h) are the precisions and shifts of one row's inputs.
+
+
+def gaussian_infer(
+    weights: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    *,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array]:
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    return _gaussian(
+        linear_infer(weights, contexts, precisions, limit=np.inf),
+        linear_infer(weights, contexts, shifts, limit=np.inf),
+        min_variance,
+        max_variance,
+    )
+
+
+def gaussian_learn(
+    weights: Array,
+    counts: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    normalized: bool,
+    damping: float,
+    max_error: float,
+    max_weight: float,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array, Array, Array]:
+    means, variances = (np.empty((len(contexts), *weights.shape[:2]), weights.dtype) for _ in range(2))
+    visits = np.ones((len(contexts), 1), weights.dtype) if sample_weight is None else sample_weight
+    precisions, shifts = _natural_parameters(inputs)
+    constants = map(weights.dtype.type, (damping, max_error, max_weight, min_variance, max_variance))
+    _learn_gaussian(
+        weights,
+        counts,
+        _neuron_major(contexts),
+        precisions,
+        shifts,
+        _natural_products(precisions, shifts),
+        np.ascontiguousarray(targets),
+        np.ascontiguousarray(rates),
+        np.ascontiguousarray(visits),
+        normalized,
+        *constants,
+        means,
+        variances,
+    )
+    return weights, counts, means, variances
+
+
+@inline
+def _mix(w, a, h, min_variance, max_variance):
+    """Mean and variance of the product of Gaussians."""
+    one = w.dtype.type(1)
+    precision = shift = w.dtype.type(0)
+    for i in range(w.size):
+        precision += w[i] * a[i]
+        shift += w[i] * h[i]
+    precision = max(precision, one / max_variance)
+    return shift / precision, min(max(one / precision, min_variance), max_variance)
+
+
+@inline
+def _step_gaussian(w, a, h, along_a, along_h, max_weight, total, min_variance, max_variance):
+    zero, one = w.dtype.type(0), w.dtype.type(1)
+    precision = zero
+    for i in range(w.size):
+        w[i] = min(max(w[i] - along_a * a[i] + along_h * h[i], zero), max_weight)
+        precision += w[i] * a[i]
+    within = min(max(precision, one / max_variance), one / min_variance)
+    corner = zero if precision > within else max_weight
+    if precision != within and corner * total != precision:
+        share = min((within - precision) / (corner * total - precision), one)
+        for i in range(w.size):
+            w[i] += share * (corner - w[i])
+
+
+@jit
+def _learn_gaussian(
+    weights, counts, contexts, precisions, shifts, products, targets, rates, visits,
+    normalized, damping, max_error, max_weight, min_variance, max_variance, means, variances,
+):  # fmt: skip
+    n_outputs, n_neurons, n_contexts, _ = weights.shape
+    zero, one, two = weights.dtype.type(0), weights.dtype.type(1), weights.dtype.type(2)
+    ends = np.empty(n_contexts, np.int64)
+    order = np.empty(len(means), np.int64)
+    for k in range(n_outputs):
+        kc, kp = min(k, len(contexts) - 1), min(k, precisions.shape[1] - 1)
+        kr, kv = min(k, rates.shape[1] - 1), min(k, visits.shape[1] - 1)
+        for j in range(n_neurons):
+            _sort_by_context(contexts[kc, j], n_contexts, ends, order)
+            for r in range(order.size):
+                t = order[r]
+                c = contexts[kc, j, t]
+                m, v = _mix(weights[k, j, c], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
+                means[t, k, j], variances[t, k, j] = m, v
+                left = visits[t, kv]
+                while left > 0:
+                    part = min(left, one)
+                    bound = max_error * sqrt(v)
+                    e = min(max(targets[t, k] - m, -bound), bound)
+                    rate = part * rates[t, kr] / (one + damping * counts[k, j, c])
+                    if normalized:
+                        aa, ah, hh = products[t, kp, 0], products[t, kp, 1], products[t, kp, 2]
+                        rate /= v * (v * aa / two + max(hh - two * m * ah + m * m * aa, zero))
+                    counts[k, j, c] += part
+                    _step_gaussian(
+                        weights[k, j, c], precisions[t, kp], shifts[t, kp],
+                        rate * ((e * e - v) / two + e * m), rate * e,
+                        max_weight, products[t, kp, 3], min_variance, max_variance,
+                    )  # fmt: skip
+                    left -= one
+                    if left > 0:
+                        m, v = _mix(weights[k, j, c], precisions[t, kp], shifts[t, kp], min_variance, max_variance)

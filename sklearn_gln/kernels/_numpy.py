@@ -108,10 +108,13 @@ def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]
     return np.full(x.shape[1], total), mean, sample_weight @ np.square(x - mean)
 
 
-def base_block(logits: Array, dtype: str, bias: bool) -> Array:
-    n_rows, n_columns = logits.shape
-    block = np.ones((n_rows, 1, n_columns + bias), dtype)
-    block[:, 0, :n_columns] = logits
+def base_block(x: Array, dtype: str, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
+    n_rows, n_columns = x.shape
+    n_given = n_columns * (2 if square_scale else 1)
+    block = np.ones((n_rows, 1, n_given + bias), dtype)
+    block[:, 0, :n_columns] = x
+    if square_scale:
+        block[:, 0, n_columns:n_given] = square_scale * np.square(np.clip(x, -square_limit, square_limit))
     return block
 
 
@@ -441,3 +444,108 @@ def _learn_by_row(
             energy[neurons, context] += gain
         for context in contexts:
             weights[neurons, context] = np.clip(weights[neurons, context], -max_weight, max_weight)
+
+
+# Gaussian neurons: their steps are not linear in what they predict, so rows are learned one by one, all neurons at a
+# time.
+
+
+def gaussian_base(
+    features: Array, dtype: str, *, scale: float, bias_means: tuple[float, ...], variance: float
+) -> tuple[Array, Array]:
+    n_rows, n_features = features.shape
+    means = np.empty((n_rows, 1, 2 * n_features + len(bias_means)), dtype)
+    means[:, 0, :n_features] = scale * features
+    means[:, 0, n_features : 2 * n_features] = -means[:, 0, :n_features]
+    means[:, 0, 2 * n_features :] = bias_means
+    return means, np.full_like(means, variance)
+
+
+def gaussian_infer(
+    weights: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    *,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array]:
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    return _gaussian(
+        linear_infer(weights, contexts, precisions, limit=np.inf),
+        linear_infer(weights, contexts, shifts, limit=np.inf),
+        min_variance,
+        max_variance,
+    )
+
+
+def gaussian_learn(
+    weights: Array,
+    counts: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    normalized: bool,
+    damping: float,
+    max_error: float,
+    max_weight: float,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array, Array, Array]:
+    n_rows, (n_outputs, n_neurons) = len(contexts), weights.shape[:2]
+    means, variances = (np.empty((n_rows, n_outputs, n_neurons), weights.dtype) for _ in range(2))
+    contexts = np.broadcast_to(contexts, means.shape)
+    outputs, neurons = np.ogrid[:n_outputs, :n_neurons]
+    precisions, shifts = _natural_parameters(inputs)
+    products = _natural_products(precisions, shifts)
+    visits = np.ones((n_rows, 1), weights.dtype) if sample_weight is None else sample_weight
+    for t in range(n_rows):
+        at = outputs, neurons, contexts[t]
+        a, h = precisions[t][:, np.newaxis], shifts[t][:, np.newaxis]
+        aa, ah, hh, total = products[t].T[..., np.newaxis]
+        w = weights[at]
+        for visit in range(max(1, int(np.ceil(visits[t].max())))):
+            m, v = _gaussian(np.vecdot(w, a), np.vecdot(w, h), min_variance, max_variance)
+            if visit == 0:
+                means[t], variances[t] = m, v
+            part = np.clip(visits[t, :, np.newaxis] - visit, 0, 1)  # (k|1, 1), of this visit
+            bound = max_error * np.sqrt(v)
+            e = np.clip(targets[t, :, np.newaxis] - m, -bound, bound)
+            rate = part * rates[t, :, np.newaxis] / (1 + damping * counts[at])
+            if normalized:
+                rate = rate / (v * (v * aa / 2 + np.maximum(hh - 2 * m * ah + m * m * aa, 0)))
+            counts[at] += part
+            along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
+            stepped = w - along_a[..., np.newaxis] * a + along_h[..., np.newaxis] * h
+            np.clip(stepped, 0, max_weight, out=stepped)
+            precision = np.vecdot(stepped, a)
+            within = np.clip(precision, 1 / max_variance, 1 / min_variance)
+            corner = np.where(precision > within, 0, max_weight).astype(w.dtype, copy=False)
+            way = corner * total - precision
+            share = np.minimum((within - precision) / np.where(way == 0, 1, way), 1)[..., np.newaxis]
+            stepped += share * (corner[..., np.newaxis] - stepped)
+            w = np.where(part[..., np.newaxis] > 0, stepped, w)
+        weights[at] = w
+    return weights, counts, means, variances
+
+
+def _natural_parameters(inputs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    """Precisions 1 / v and shifts m / v of all inputs (n, k|1, i)."""
+    n_outputs = max(means.shape[1] for means, _ in inputs)
+    precisions = [np.broadcast_to(1 / v, (len(v), n_outputs, v.shape[2])) for _, v in inputs]
+    shifts = [np.broadcast_to(m / v, (len(v), n_outputs, v.shape[2])) for m, v in inputs]
+    return np.concatenate(precisions, axis=2), np.concatenate(shifts, axis=2)
+
+
+def _natural_products(precisions: Array, shifts: Array) -> Array:
+    """For each row (n, k|1, 4): a . a, a . h and h . h of its precisions a and shifts h, and the sum of a."""
+    pairs = (precisions, precisions), (precisions, shifts), (shifts, shifts)
+    return np.stack([*(np.vecdot(x, y) for x, y in pairs), precisions.sum(axis=2)], axis=2)
+
+
+def _gaussian(precision: Array, shift: Array, min_variance: float, max_variance: float) -> tuple[Array, Array]:
+    """Mean and variance of a weighted product of Gaussians, from the products of its weights with their parameters."""
+    precision = np.maximum(precision, 1 / max_variance)
+    return shift / precision, np.clip(1 / precision, min_variance, max_variance)

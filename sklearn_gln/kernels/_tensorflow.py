@@ -109,8 +109,11 @@ def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]
     return weight, mean, tf.reduce_sum(counts * (x - mean) ** 2, axis=0)
 
 
-def base_block(logits: Array, dtype: str, bias: bool) -> Array:
-    block = tf.cast(logits, dtype)
+def base_block(x: Array, dtype: str, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
+    block = tf.cast(x, dtype)
+    if square_scale:
+        squares = square_scale * tf.square(tf.clip_by_value(block, -square_limit, square_limit))
+        block = tf.concat([block, squares], axis=1)
     return (tf.pad(block, [[0, 0], [0, 1]], constant_values=1) if bias else block)[:, None]
 
 
@@ -720,3 +723,155 @@ def _read(resource: Array, runs: _Runs, rows: _Rows, rank: int) -> Array:
 def _write(rows: _Rows, runs: _Runs, weights: Array, energy: Array) -> None:
     tf.raw_ops.ResourceScatterUpdate(resource=rows.weights, indices=runs.weight_rows, updates=weights)
     tf.raw_ops.ResourceScatterUpdate(resource=rows.energy, indices=runs.weight_rows, updates=energy)
+
+
+# Gaussian neurons: their steps are not linear in what they predict, so rows are learned one by one.
+
+
+def gaussian_base(
+    features: Array, dtype: str, *, scale: float, bias_means: tuple[float, ...], variance: float
+) -> tuple[Array, Array]:
+    scaled = tf.cast(scale * features, dtype)
+    constants = tf.broadcast_to(tf.constant(bias_means, dtype), (features.shape[0], len(bias_means)))
+    means = tf.concat([scaled, -scaled, constants], axis=1)[:, None]
+    return means, tf.fill(means.shape, tf.constant(variance, dtype))
+
+
+def gaussian_infer(
+    weights: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    *,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array]:
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    return _gaussian(
+        linear_infer(weights, contexts, precisions, limit=np.inf),
+        linear_infer(weights, contexts, shifts, limit=np.inf),
+        min_variance,
+        max_variance,
+    )
+
+
+def gaussian_learn(
+    weights: Array,
+    counts: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    normalized: bool,
+    damping: float,
+    max_error: float,
+    max_weight: float,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array, Array, Array]:
+    weights, counts = _in_place(weights), _in_place(counts)
+    dtype, (n_outputs, n_neurons, n_contexts, n_inputs) = weights.dtype, weights.shape
+    if not contexts.shape[0]:
+        nothing = tf.zeros((0, n_outputs, n_neurons), dtype)
+        return weights, counts, nothing, nothing
+    precisions, shifts = _features([1 / v for _, v in inputs]), _features([m / v for m, v in inputs])
+    n_rows = n_outputs * n_neurons * n_contexts
+    with _reshaped(weights, (n_rows, n_inputs)) as weight_rows, _reshaped(counts, (n_rows,)) as flat_counts:
+        constants = (damping, max_error, max_weight, min_variance, max_variance)
+        rows = _GaussianRows(
+            weight_rows.handle,
+            flat_counts.handle,
+            tf.cast(contexts, tf.int64) + tf.reshape(tf.range(0, n_rows, n_contexts, tf.int64), (n_outputs, n_neurons)),
+            tf.stack([precisions, shifts], axis=3),
+            targets,
+            rates,
+            () if sample_weight is None else (sample_weight,),
+            _GaussianConstants(*(tf.constant(value, dtype) for value in constants)),
+        )
+        means, variances = _run(_learn_gaussian_normalized if normalized else _learn_gaussian, rows)
+    return weights, counts, means, variances
+
+
+class _GaussianConstants(NamedTuple):
+    damping: Array
+    max_error: Array
+    max_weight: Array
+    min_variance: Array
+    max_variance: Array
+
+
+class _GaussianRows(NamedTuple):
+    """The arguments of one call; what it does without is empty, so that it has a graph of its own."""
+
+    weights: Array  # resources: (k * j * c, i), (k * j * c,)
+    counts: Array
+    chosen: Array  # (n, k, j): their rows
+    inputs: Array  # (n, k|1, i, 2): precisions and shifts
+    targets: Array
+    rates: Array
+    visits: tuple[Array, ...]
+    constants: _GaussianConstants
+
+
+def _learn_gaussian_normalized(rows: _GaussianRows) -> tuple[Array, Array]:
+    return _learn_gaussian(rows, normalized=True)
+
+
+def _learn_gaussian(rows: _GaussianRows, normalized: bool = False) -> tuple[Array, Array]:
+    """Learn all rows; their means and variances (n, k, j)."""
+    dtype, of = rows.inputs.dtype, rows.constants
+    squares = tf.matmul(rows.inputs, rows.inputs, transpose_a=True)
+    totals = tf.reduce_sum(rows.inputs[..., 0], axis=2)
+    n_rows = tf.shape(rows.chosen)[0]
+
+    def learn_row(t: Array, means: Array, variances: Array) -> tuple[Array, Array, Array]:
+        chosen = rows.chosen[t]
+        w = tf.raw_ops.ResourceGather(resource=rows.weights, indices=chosen, dtype=dtype)
+        count = tf.raw_ops.ResourceGather(resource=rows.counts, indices=chosen, dtype=dtype)
+        w, count = tf.ensure_shape(w, [None] * 3), tf.ensure_shape(count, [None] * 2)
+        inputs, target, rate = rows.inputs[t], rows.targets[t][:, None], rows.rates[t][:, None]
+        a, h = inputs[:, None, :, 0], inputs[:, None, :, 1]
+        aa, ah, hh = squares[t, :, 0, :1], squares[t, :, 0, 1:], squares[t, :, 1, 1:]
+
+        def predict(w: Array) -> tuple[Array, Array]:
+            precision, shift = tf.unstack(tf.matmul(w, inputs), num=2, axis=2)
+            return _gaussian(precision, shift, of.min_variance, of.max_variance)
+
+        def visit(left: Array, w: Array, count: Array, m: Array, v: Array) -> tuple[Array, ...]:
+            part = tf.clip_by_value(left, 0, 1)
+            bound = of.max_error * tf.sqrt(v)
+            e = tf.clip_by_value(target - m, -bound, bound)
+            length = part * rate / (1 + of.damping * count)
+            if normalized:
+                length /= v * (v * aa / 2 + tf.maximum(hh - 2 * m * ah + m * m * aa, 0))
+            along_a, along_h = length * ((e * e - v) / 2 + e * m), length * e
+            stepped = tf.clip_by_value(w - along_a[..., None] * a + along_h[..., None] * h, 0, of.max_weight)
+            precision = tf.matmul(stepped, inputs[..., :1])[..., 0]
+            within = tf.clip_by_value(precision, 1 / of.max_variance, 1 / of.min_variance)
+            corner = tf.where(precision > within, tf.zeros_like(precision), of.max_weight)
+            share = tf.minimum(tf.math.divide_no_nan(within - precision, corner * totals[t][:, None] - precision), 1)
+            stepped += share[..., None] * (corner[..., None] - stepped)
+            w = tf.where(part[..., None] > 0, stepped, w)
+            return left - 1, w, count + part, *predict(w)
+
+        m, v = predict(w)
+        if rows.visits:
+            first = (rows.visits[0][t][:, None], w, count, m, v)
+            _, w, count, *_ = tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), visit, first)
+        else:
+            _, w, count, *_ = visit(tf.ones((1, 1), dtype), w, count, m, v)
+        tf.raw_ops.ResourceScatterUpdate(resource=rows.weights, indices=chosen, updates=w)
+        tf.raw_ops.ResourceScatterUpdate(resource=rows.counts, indices=chosen, updates=count)
+        return t + 1, means.write(t, m), variances.write(t, v)
+
+    tables = (tf.TensorArray(dtype, n_rows, infer_shape=False, element_shape=(None, None)) for _ in range(2))
+    start = (tf.constant(0), *tables)
+    _, means, variances = tf.while_loop(lambda t, *_: t < n_rows, learn_row, start, parallel_iterations=1)
+    return means.stack(), variances.stack()
+
+
+def _gaussian(precision: Array, shift: Array, min_variance: Any, max_variance: Any) -> tuple[Array, Array]:
+    """Mean and variance of a weighted product of Gaussians, from the products of its weights with their parameters."""
+    precision = tf.maximum(precision, 1 / max_variance)
+    return shift / precision, tf.clip_by_value(1 / precision, min_variance, max_variance)

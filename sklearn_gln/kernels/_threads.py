@@ -96,19 +96,63 @@ class ThreadedKernels:
 
         return weights, energy, self._over_neurons(learn, len(contexts), weights)
 
+    def gaussian_infer(
+        self, weights: Array, contexts: Array, inputs: Sequence[tuple[Array, Array]], **bounds: float
+    ) -> tuple[Array, Array]:
+        def infer(outputs: slice, neurons: slice) -> Array:
+            predicted = self._kernels.gaussian_infer(
+                weights[outputs, neurons],
+                _of_outputs(contexts, outputs)[:, :, neurons],
+                _pairs_of_outputs(inputs, outputs),
+                **bounds,
+            )
+            return np.stack(predicted)
+
+        means, variances = self._over_neurons(infer, len(contexts), weights, (2,))
+        return means, variances
+
+    def gaussian_learn(
+        self,
+        weights: Array,
+        counts: Array,
+        contexts: Array,
+        inputs: Sequence[tuple[Array, Array]],
+        targets: Array,
+        rates: Array,
+        sample_weight: Array | None = None,
+        **constants: float,
+    ) -> tuple[Array, Array, Array, Array]:
+        def learn(outputs: slice, neurons: slice) -> Array:
+            *_, means, variances = self._kernels.gaussian_learn(
+                weights[outputs, neurons],
+                counts[outputs, neurons],
+                _of_outputs(contexts, outputs)[:, :, neurons],
+                _pairs_of_outputs(inputs, outputs),
+                targets[:, outputs],
+                _of_outputs(rates, outputs),
+                None if sample_weight is None else _of_outputs(sample_weight, outputs),
+                **constants,
+            )
+            return np.stack([means, variances])
+
+        means, variances = self._over_neurons(learn, len(contexts), weights, (2,))
+        return weights, counts, means, variances
+
     def _map(self, function: Callable[..., Any], *tasks: Sequence[Any]) -> Iterator[Any]:
         return map(function, *tasks) if self._executor is None else self._executor.map(function, *tasks)
 
-    def _over_neurons(self, function: Callable[[slice, slice], Array], n_rows: int, weights: Array) -> Array:
-        """The logits (n, n_outputs, n_neurons) of a layer, from `function` of some outputs and neurons."""
+    def _over_neurons(
+        self, function: Callable[[slice, slice], Array], n_rows: int, weights: Array, stacked: tuple[int, ...] = ()
+    ) -> Array:
+        """The results (*stacked, n, n_outputs, n_neurons) of a layer, from `function` of some outputs and neurons."""
         n_outputs, n_neurons = weights.shape[:2]
         tasks = layer_tasks(n_rows, n_outputs, n_neurons, self._kernels.TASK_SIZE)
         if len(tasks) == 1:
             return function(*tasks[0])
-        logits = np.empty((n_rows, n_outputs, n_neurons), weights.dtype)
+        results = np.empty((*stacked, n_rows, n_outputs, n_neurons), weights.dtype)
         for (outputs, neurons), part in zip(tasks, self._map(function, *zip(*tasks, strict=True)), strict=True):
-            logits[:, outputs, neurons] = part
-        return logits
+            results[..., outputs, neurons] = part
+        return results
 
 
 def layer_tasks(n_rows: int, n_outputs: int, n_neurons: int, task_size: int) -> list[tuple[slice, slice]]:
@@ -129,6 +173,10 @@ def _slices(length: int, step: int) -> list[slice]:
 
 def _of_outputs(array: Array, outputs: slice) -> Array:
     return array if array.shape[1] == 1 else array[:, outputs]
+
+
+def _pairs_of_outputs(blocks: Sequence[tuple[Array, Array]], outputs: slice) -> tuple[tuple[Array, Array], ...]:
+    return tuple((_of_outputs(means, outputs), _of_outputs(variances, outputs)) for means, variances in blocks)
 
 
 def _concatenate(parts: Iterable[Array]) -> Array:

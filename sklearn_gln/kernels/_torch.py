@@ -128,8 +128,10 @@ def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]
     return weight, mean, (weights * (values - mean).square_()).sum(0)
 
 
-def base_block(logits: Array, dtype: Any, bias: bool) -> Array:
-    block = logits.to(_dtype(dtype)).unsqueeze(1)
+def base_block(x: Array, dtype: Any, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
+    block = x.to(_dtype(dtype)).unsqueeze(1)
+    if square_scale:
+        block = torch.cat([block, block.clamp(-square_limit, square_limit).square_().mul_(square_scale)], dim=2)
     return torch.nn.functional.pad(block, (0, 1), value=1.0) if bias else block
 
 
@@ -553,3 +555,96 @@ def _learn_by_row(
         for t in batch:
             weights[chains[t]] = weights[chains[t]].clamp_(-max_weight, max_weight)
     return logits.squeeze(2)
+
+
+# Gaussian neurons: their steps are not linear in what they predict, so rows are learned one by one.
+
+
+def gaussian_base(
+    features: Array, dtype: Any, *, scale: float, bias_means: tuple[float, ...], variance: float
+) -> tuple[Array, Array]:
+    scaled = scale * features
+    constants = scaled.new_tensor(bias_means).expand(len(features), -1)
+    means = torch.cat([scaled, -scaled, constants], dim=1).to(_dtype(dtype)).unsqueeze(1)
+    return means, torch.full_like(means, variance)
+
+
+def gaussian_infer(
+    weights: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    *,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array]:
+    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
+    return _gaussian(
+        linear_infer(weights, contexts, precisions, limit=np.inf),
+        linear_infer(weights, contexts, shifts, limit=np.inf),
+        min_variance,
+        max_variance,
+    )
+
+
+def gaussian_learn(
+    weights: Array,
+    counts: Array,
+    contexts: Array,
+    inputs: Sequence[tuple[Array, Array]],
+    targets: Array,
+    rates: Array,
+    sample_weight: Array | None = None,
+    *,
+    normalized: bool,
+    damping: float,
+    max_error: float,
+    max_weight: float,
+    min_variance: float,
+    max_variance: float,
+) -> tuple[Array, Array, Array, Array]:
+    weights, counts = weights.contiguous(), counts.contiguous()
+    weight_rows, flat_counts = weights.flatten(0, 2), counts.view(-1)  # (chains, i), (chains,)
+    means, variances = weights.new_empty(2, len(contexts), *weights.shape[:2])
+    n_groups = _n_groups([m for m, _ in inputs])
+    precisions = _features([1 / v for _, v in inputs], slice(None), n_groups).transpose(0, 1)
+    shifts = _features([m / v for m, v in inputs], slice(None), n_groups).transpose(0, 1)
+    pairs = torch.stack([precisions, shifts], dim=3)  # (n, groups, i, 2)
+    squares = pairs.mT @ pairs
+    totals = precisions.sum(2, keepdim=True)
+    all_chains = _chains(contexts, weights).expand(-1, len(weights), -1)
+    targets, rates = targets.unsqueeze(2), rates.unsqueeze(2)
+    visits = torch.ones_like(rates) if sample_weight is None else sample_weight.unsqueeze(2)
+    times = [1] * len(contexts) if sample_weight is None else sample_weight.amax(1).ceil().int().tolist()
+    for t, chains in enumerate(all_chains):
+        a, h = precisions[t].unsqueeze(1), shifts[t].unsqueeze(1)
+        aa, ah, hh = squares[t, :, 0, :1], squares[t, :, 0, 1:], squares[t, :, 1, 1:]
+        w, count = weight_rows[chains], flat_counts[chains]
+        for visit in range(max(1, times[t])):
+            precision, shift = (w @ pairs[t]).unbind(2)
+            m, v = _gaussian(precision, shift, min_variance, max_variance)
+            if visit == 0:
+                means[t], variances[t] = m, v
+            part = (visits[t] - visit).clamp(0, 1)
+            bound = max_error * v.sqrt()
+            e = (targets[t] - m).clamp(-bound, bound)
+            rate = part * rates[t] / (1 + damping * count)
+            if normalized:
+                rate = rate / (v * (v * aa / 2 + (hh - 2 * m * ah + m * m * aa).clamp(min=0)))
+            count = count + part
+            along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
+            stepped = (w - along_a.unsqueeze(2) * a + along_h.unsqueeze(2) * h).clamp_(0, max_weight)
+            precision = (stepped @ pairs[t, :, :, :1]).squeeze(2)
+            within = precision.clamp(1 / max_variance, 1 / min_variance)
+            corner = torch.where(precision > within, torch.zeros_like(v), max_weight)
+            way = corner * totals[t] - precision
+            share = ((within - precision) / way.where(way != 0, 1)).clamp(max=1)
+            stepped.lerp_(corner.unsqueeze(2).expand_as(stepped), share.unsqueeze(2))
+            w = stepped if sample_weight is None else stepped.where(part.unsqueeze(2) > 0, w)
+        weight_rows[chains], flat_counts[chains] = w, count
+    return weights, counts, means, variances
+
+
+def _gaussian(precision: Array, shift: Array, min_variance: float, max_variance: float) -> tuple[Array, Array]:
+    """Mean and variance of a weighted product of Gaussians, from the products of its weights with their parameters."""
+    precision = precision.clamp(min=1 / max_variance)
+    return shift / precision, (1 / precision).clamp(min_variance, max_variance)

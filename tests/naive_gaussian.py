@@ -1,0 +1,108 @@
+"""The textbook oracle of Gaussian neurons: one scalar at a time, in means and variances, as formulas are printed."""
+
+import math
+
+import numpy as np
+
+from tests.naive import clip, join, seen_by
+
+
+def mix(w, gaussians):
+    """1 / v = sum_i w_i / v_i, m = v sum_i w_i m_i / v_i, before any bound on v; None where every weight is 0."""
+    precision = sum(weight / v for weight, (_, v) in zip(w, gaussians, strict=True))
+    if precision == 0.0:
+        return None
+    return sum(weight * m / v for weight, (m, v) in zip(w, gaussians, strict=True)) / precision, 1.0 / precision
+
+
+def predict(w, gaussians, min_variance, max_variance):
+    """What a variance above the bound lacks in precision comes from a Gaussian of mean 0."""
+    mixed = mix(w, gaussians)
+    if mixed is None:
+        return 0.0, max_variance
+    m, v = mixed
+    return (m * max_variance / v, max_variance) if v > max_variance else (m, max(v, min_variance))
+
+
+def loss(w, gaussians, y):
+    m, v = mix(w, gaussians)
+    return 0.5 * math.log(2.0 * math.pi * v) + (y - m) ** 2 / (2.0 * v)
+
+
+def gradient(m, v, y, gaussians):
+    return [((y - m_i) ** 2 - (m - m_i) ** 2 - v) / (2.0 * v_i) for m_i, v_i in gaussians]
+
+
+def curvature(m, v, gaussians):
+    """The expectation of the gradient's squared length over targets from N(m, v)."""
+    return sum((v / v_i) ** 2 / 2.0 + v * ((m_i - m) / v_i) ** 2 for m_i, v_i in gaussians)
+
+
+def project(w, gaussians, min_variance, max_variance, max_weight):
+    w = [clip(weight, 0.0, max_weight) for weight in w]
+    precision = sum(weight / v for weight, (_, v) in zip(w, gaussians, strict=True))
+    if precision > 1.0 / min_variance:
+        return [weight / (min_variance * precision) for weight in w]
+    if precision < 1.0 / max_variance:
+        highest = sum(max_weight / v for _, v in gaussians)
+        if highest <= 1.0 / max_variance:
+            return [max_weight] * len(w)
+        share = (1.0 / max_variance - precision) / (highest - precision)
+        return [(1.0 - share) * weight + share * max_weight for weight in w]
+    return w
+
+
+def join_gaussians(inputs, t, output):
+    return list(zip(join([m for m, _ in inputs], t, output), join([v for _, v in inputs], t, output), strict=True))
+
+
+def gaussian_infer(weights, contexts, inputs, *, min_variance, max_variance):
+    n, (k, j) = len(contexts), weights.shape[:2]
+    means, variances = np.zeros((n, k, j)), np.zeros((n, k, j))
+    for t, output, neuron in np.ndindex(n, k, j):
+        w = weights[output, neuron, seen_by(contexts, t, output)[neuron]].tolist()
+        gaussians = join_gaussians(inputs, t, output)
+        means[t, output, neuron], variances[t, output, neuron] = predict(w, gaussians, min_variance, max_variance)
+    return means, variances
+
+
+def gaussian_learn(
+    weights,
+    counts,
+    contexts,
+    inputs,
+    targets,
+    rates,
+    sample_weight=None,
+    *,
+    normalized,
+    damping,
+    max_error,
+    max_weight,
+    min_variance,
+    max_variance,
+):
+    n, (k, j) = len(contexts), weights.shape[:2]
+    weights, counts = weights.astype(float), counts.astype(float)
+    means, variances = gaussian_infer(
+        weights, contexts, inputs, min_variance=min_variance, max_variance=max_variance
+    )  # overwritten as rows come
+    for t, output, neuron in np.ndindex(n, k, j):
+        row = output, neuron, seen_by(contexts, t, output)[neuron]
+        gaussians = join_gaussians(inputs, t, output)
+        w = weights[row].tolist()
+        means[t, output, neuron], variances[t, output, neuron] = predict(w, gaussians, min_variance, max_variance)
+        weight = 1.0 if sample_weight is None else seen_by(sample_weight, t, output)
+        whole = math.floor(weight)
+        for part in [1.0] * whole + [weight - whole] * (weight > whole):
+            m, v = predict(w, gaussians, min_variance, max_variance)
+            bound = max_error * math.sqrt(v)
+            y = m + clip(float(targets[t, output]) - m, -bound, bound)
+            rate = part * seen_by(rates, t, output) / (1.0 + damping * float(counts[row]))
+            if normalized:
+                rate /= curvature(m, v, gaussians)
+            w = [weight - rate * slope for weight, slope in zip(w, gradient(m, v, y, gaussians), strict=True)]
+            w = project(w, gaussians, min_variance, max_variance, max_weight)
+            counts[row] += part
+        weights[row] = w
+    return weights, counts, means, variances
