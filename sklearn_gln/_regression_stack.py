@@ -34,7 +34,7 @@ CONVERGED = 1e-10
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 SMALLEST_LIMIT = 1.5  # deviations of the target
-HEADROOM = 1.2  # of what neurons may predict, over the largest target seen
+HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
 
 
 @dataclass
