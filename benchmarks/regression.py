@@ -303,7 +303,7 @@ def print_group(group, frame, options):
     columns |= {"median RMSE": scores["rmse"].median()}
     columns |= {f"mean {SCORES[name]}": scores[name].mean() for name in ("log_loss", "coverage")}
     columns |= {"off 90 %": losses(frame, "coverage").mean(), "mean s": by_set(frame, "seconds").mean()}
-    print(f"\n{group}, {frame['set'].nunique()} sets, seeds {', '.join(map(str, options.seeds))}")
+    print(f"\n{group}, {frame['data'].nunique()} sets, seeds {', '.join(map(str, options.seeds))}")
     print(show(pd.DataFrame(columns).sort_values("rank: RMSE").T))
     for name in SCORES if options.verbose else ():
         print(f"\n{group}, {SCORES[name]}\n{show(scores[name])}")
