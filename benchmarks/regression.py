@@ -109,8 +109,9 @@ def build_parser():
         command.add_argument("--verbose", action="store_true", help="print the scores on every set as well")
         command.add_argument("--json", type=Path, metavar="FILE", help="records, versions and cores")
     command = subparsers.add_parser("picture", help="intervals of a function of one feature")
-    command.set_defaults(run=run_picture)
+    command.set_defaults(run=draw_picture)
     command.add_argument("--out", type=Path, default=RESULTS / "regression.png", metavar="FILE", help="(%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of rows and models (%(default)s)")
     add_param_option(command)
     return parser
 
@@ -132,6 +133,12 @@ def run_all(options, function, sets, gln_models):
 
 def in_group(group):
     return [name for name, table in TABLES.items() if group in (table.group, "all")]
+
+
+def draw_picture(options):
+    from regression_picture import draw
+
+    draw(partial(make_gln, options.seed), dict(options.param), options.seed, options.out)
 
 
 def make_gln(seed, params):
@@ -324,10 +331,6 @@ def print_drifts(frame, options):
 
 def show(table):
     return table.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format, na_rep="")
-
-
-def run_picture(options):
-    raise NotImplementedError
 
 
 if __name__ == "__main__":

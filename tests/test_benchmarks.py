@@ -74,6 +74,8 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script, load, capsys):
+    if script == "regression":
+        pytest.importorskip("pandas")
     if script in ("streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
@@ -397,8 +399,13 @@ def test_contexts_are_the_nearest_points(name, backend, load, small_data):
 # Regression
 
 
-def test_gaussian_scores_of_known_numbers(load):
-    regression = load("regression")
+@pytest.fixture
+def regression(load):
+    pytest.importorskip("pandas")
+    return load("regression")
+
+
+def test_gaussian_scores_of_known_numbers(regression):
     half_log_two_pi = np.log(2 * np.pi) / 2
     log_loss = regression.gaussian_log_loss
     assert log_loss(np.array([0.0]), np.array([1.0])) == pytest.approx(half_log_two_pi)
@@ -410,22 +417,23 @@ def test_gaussian_scores_of_known_numbers(load):
     np.testing.assert_allclose(regression.gaussian_interval(np.zeros(1), np.ones(1)), [[-1.645, 1.645]], atol=1e-3)
 
 
-def test_regression_scores_have_the_unit_of_the_target(load):
+def test_regression_scores_have_the_unit_of_the_target(regression):
     rng = np.random.default_rng(0)
     y, error, std = rng.normal(size=1000), rng.normal(size=1000), rng.uniform(0.5, 2, 1000)
-    scores = [load("regression").score(unit * y, unit * (y + error), unit * std) for unit in (1e-3, 1, 1e3)]
+    scores = [regression.score(unit * y, unit * (y + error), unit * std) for unit in (1e-3, 1, 1e3)]
     assert scores[0] == pytest.approx(scores[1])
     assert scores[2] == pytest.approx(scores[1])
     assert scores[1]["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)) / y.std())
 
 
-def test_ranks_of_regressors(load):
-    pd = pytest.importorskip("pandas")
+def test_ranks_of_regressors(regression):
+    import pandas as pd
+
     scores = pd.DataFrame({"a": [0.1, 0.5], "b": [0.1, 0.2], "c": [0.3, 0.4]}, index=["one", "two"])
-    assert load("regression").ranks(scores).to_dict() == {"a": 2.25, "b": 1.25, "c": 2.5}
+    assert regression.ranks(scores).to_dict() == {"a": 2.25, "b": 1.25, "c": 2.5}
     runs = [("one", "a", 0.8), ("one", "b", 0.9), ("two", "a", 0.95), ("two", "b", 0.9), ("two", "b", 0.8)]
     frame = pd.DataFrame(runs, columns=["data", "model", "coverage"])
-    misses = load("regression").losses(frame, "coverage")
+    misses = regression.losses(frame, "coverage")
     np.testing.assert_allclose(misses, [[0.1, 0], [0.05, 0.05]])  # of the mean over seeds
 
 
@@ -454,6 +462,7 @@ def test_running_mean_of_known_numbers(load, monkeypatch):
 
 def test_data_of_regression(load):
     pytest.importorskip("river", reason="some tables come with river")
+    pytest.importorskip("pandas")
     sets = load("regression_sets")
     shapes = {"diabetes": (442, 10), "linear_wide": (200, 100), "chick_weights": (578, 55), "trump_approval": (1001, 6)}
     for name, table in sets.TABLES.items():
@@ -474,6 +483,7 @@ def test_data_of_regression(load):
 
 
 def test_changing_targets(load):
+    pytest.importorskip("pandas")
     for make in load("regression_sets").DRIFTS.values():
         X, y, scale = make(400, 1)
         assert X.shape == (400, 10)
@@ -482,10 +492,10 @@ def test_changing_targets(load):
         assert 0.3 < np.mean([np.std(part) for part in np.split(y / scale, 40)]) < 1.5
 
 
-def test_regression_tables(load, tmp_path, capsys):
+def test_regression_tables(regression, tmp_path, capsys):
     path = tmp_path / "tables.json"
     options = ["--quick", "--sets", "wave", "steps", "--models", "Ridge", "BayesianRidge", "KNN", "RandomForest"]
-    records = load("regression").main(["tables", *options, "--verbose", "--json", str(path)])
+    records = regression.main(["tables", *options, "--verbose", "--json", str(path)])
     assert len(records) == len(json.loads(path.read_text())["records"]) == 8
     assert (records["n_rows"] == 200).all()
     rmse = records.set_index(["data", "model"])["rmse"]
@@ -495,11 +505,11 @@ def test_regression_tables(load, tmp_path, capsys):
     assert "without trees: RMSE" in printed
 
 
-def test_regression_streams(load, capsys):
-    options = ["--quick", "--models", "RunningMean", "SGD"]
-    records = load("regression").main(["stream", *options, "--sets", "linear", "--seeds", "0", "1"])
+def test_regression_streams(regression, capsys):
+    options = ["--rows", "2000", "--models", "RunningMean", "SGD"]
+    records = regression.main(["stream", *options, "--sets", "linear", "--seeds", "0", "1"])
     assert records.groupby("model")["rmse"].mean()["SGD"] < 0.9
-    records = load("regression").main(["drift", *options, "--sets", "scale_grows", "slopes_turn", "--verbose"])
+    records = regression.main(["drift", *options, "--sets", "scale_grows", "slopes_turn", "--verbose"])
     assert records["coverage"].between(0.8, 0.97).all()
     assert records["rmse_of_windows"].map(len).eq(10).all()
     assert "coverage of the worst tenth" in capsys.readouterr().out
