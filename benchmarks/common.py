@@ -79,14 +79,14 @@ def scale_online(X):
 # Options of the command line
 
 
-def add_param_option(parser):
+def add_param_option(parser, text="a parameter of GLNClassifier, over a preset's"):
     parser.add_argument(
         "--param",
         type=parse_param,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter of GLNClassifier, over a preset's; may be given several times",
+        help=f"{text}; may be given several times",
     )
 
 

@@ -35,11 +35,11 @@ to both sides. Folds are random for ordered tables, too.
 Streams: ordered tables in their order, others in an order for each seed. Features and targets are scaled by running
 moments for all models but GLN, ARF's features apart, and predictions kept near the targets seen
 (`regression_peers.learn_in_turn`). Their standard deviation is the root mean square of their last 100 errors, with
-which each has a lower log-loss than with all its errors; the interval is 1.645 of it, as for GLN. The first two rows do
-not count.
+which each has a lower mean log-loss on "development" than with that of all its errors; the interval is 1.645 of it to
+both sides, as for GLN. The first two rows do not count. GLN gets all rows in one call, in which it learns row by row.
 
-Changing streams: RMSE is relative to the target's deviation at the time, and coverage is that of tenths of the stream,
-printed for the tenth with the worst.
+Changing streams: errors are relative to the target's deviation at the time; coverage is printed for the tenth of each
+stream that has the worst as well.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def build_parser():
         rows.add_argument("--rows", type=positive_int, metavar="N", help="at most")
         rows.add_argument("--quick", action="store_const", dest="rows", const=QUICK_ROWS, help=f"--rows {QUICK_ROWS}")
         command.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each")
-        add_param_option(command)
+        add_param_option(command, "a parameter of GLNRegressor")
         command.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="processes (%(default)s)")
         command.add_argument("--verbose", action="store_true", help="print the scores on every set as well")
         command.add_argument("--json", type=Path, metavar="FILE", help="records, versions and cores")
@@ -112,7 +112,7 @@ def build_parser():
     command.set_defaults(run=draw_picture)
     command.add_argument("--out", type=Path, default=RESULTS / "regression.png", metavar="FILE", help="(%(default)s)")
     command.add_argument("--seed", type=int, default=0, help="of rows and models (%(default)s)")
-    add_param_option(command)
+    add_param_option(command, "a parameter of GLNRegressor")
     return parser
 
 
@@ -263,7 +263,7 @@ def learn_drift(data, model, seed, rows, params=None):
     """Scores of one pass, all in the scale of the time and over windows as well, and its seconds."""
     X, y, scale = DRIFTS[data](rows or DRIFT_ROWS, seed)
     mean, std, seconds = learn_timed(X, y, model, seed, params)
-    errors, std, scale = ((values / scale)[UNSCORED_ROWS:] for values in (y - mean, std, scale))
+    errors, std = ((values / scale)[UNSCORED_ROWS:] for values in (y - mean, std))
     within = np.abs(errors) <= HALF_WIDTH * std
     return {
         "rmse": float(np.sqrt(np.mean(np.square(errors)))),
@@ -308,7 +308,7 @@ def print_group(group, frame, options):
     if len(others) < len(frame):
         columns |= {f"without trees: {text}": ranks(losses(others, name)) for name, text in SCORES.items()}
     columns |= {"median RMSE": scores["rmse"].median()}
-    columns |= {f"mean {SCORES[name]}": scores[name].mean() for name in ("log_loss", "coverage")}
+    columns |= {f"mean {text}": scores[name].mean() for name, text in SCORES.items()}
     columns |= {"off 90 %": losses(frame, "coverage").mean(), "mean s": by_set(frame, "seconds").mean()}
     print(f"\n{group}, {frame['data'].nunique()} sets, seeds {', '.join(map(str, options.seeds))}")
     print(show(pd.DataFrame(columns).sort_values("rank: RMSE").T))
