@@ -63,6 +63,8 @@ from sklearn.pipeline import Pipeline
 from tables import seeded
 from threadpoolctl import threadpool_limits
 
+from sklearn_gln import GLNRegressor
+
 N_FOLDS = 5
 COVERAGE = 0.9
 HALF_WIDTH = norm.ppf((1 + COVERAGE) / 2)  # of an interval, in standard deviations
@@ -142,8 +144,6 @@ def draw_picture(options):
 
 
 def make_gln(seed, params):
-    from sklearn_gln import GLNRegressor
-
     return GLNRegressor(**{"random_state": seed, **params})
 
 

@@ -37,19 +37,19 @@ def draw(make_model, params, seed, path):
     X, y = make_rows(N_ROWS, seed)
     axes = above.subplots(1, 2, sharex=True, sharey=True)
     for ax, likelihood in zip(axes, ("squared", "gaussian"), strict=True):
-        model = make_model({"likelihood": likelihood, **params})
-        draw_panel(ax, model.fit(X, y), X, y, f'fit, {N_ROWS} rows, likelihood="{likelihood}"')
+        model = make_model({"likelihood": likelihood, **params}).fit(X, y)
+        draw_panel(ax, model, X, y, f'fit to {N_ROWS} rows, likelihood="{model.likelihood}"')
     axes = below.subplots(1, len(STREAMED), sharex=True, sharey=True)
     X, y = make_rows(max(STREAMED), seed + 1)
     model, learned = make_model(params), 0
     for ax, n_rows in zip(axes, STREAMED, strict=True):
         model.partial_fit(X[learned:n_rows], y[learned:n_rows])
         learned = n_rows
-        draw_panel(ax, model, X[:n_rows], y[:n_rows], f"one pass, after {n_rows:,} rows")
+        draw_panel(ax, model, X[:n_rows], y[:n_rows], f"one pass, {n_rows:,} rows so far")
     handles, labels = above.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, markerscale=3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=92)
 
 
 def draw_panel(ax, model, X, y, title):
@@ -67,5 +67,5 @@ def draw_panel(ax, model, X, y, title):
         quantile = mean_of(GRID) + sign * norm.ppf(0.95) * deviation_of(GRID)
         ax.plot(GRID, quantile, color=truth, linewidth=1.2, linestyle=":", label=label)
     ax.set_title(title, fontsize="small")
-    ax.set(xlabel="feature", xticks=(-4, -2, 0, 2, 4), xlim=GRID[[0, -1]], ylim=(-3.2, 3.6))
+    ax.set(xlabel="feature", ylabel="target", xticks=(-4, -2, 0, 2, 4), xlim=GRID[[0, -1]], ylim=(-3.2, 3.6))
     ax.label_outer()

@@ -494,22 +494,30 @@ def test_changing_targets(load):
 
 def test_regression_tables(regression, tmp_path, capsys):
     path = tmp_path / "tables.json"
-    options = ["--quick", "--sets", "wave", "steps", "--models", "Ridge", "BayesianRidge", "KNN", "RandomForest"]
+    options = ["--quick", "--sets", "wave", "steps", "--models", "GLN", "Ridge", "KNN", "RandomForest"]
     records = regression.main(["tables", *options, "--verbose", "--json", str(path)])
     assert len(records) == len(json.loads(path.read_text())["records"]) == 8
     assert (records["n_rows"] == 200).all()
     rmse = records.set_index(["data", "model"])["rmse"]
-    assert rmse["wave", "KNN"] < 0.4 < 0.9 < rmse["wave", "Ridge"]
+    assert max(rmse["wave", "KNN"], rmse["wave", "GLN"]) < 0.5 < 0.9 < rmse["wave", "Ridge"]
     printed = capsys.readouterr().out
     assert "development, 2 sets, seeds 0" in printed
     assert "without trees: RMSE" in printed
 
 
 def test_regression_streams(regression, capsys):
-    options = ["--rows", "2000", "--models", "RunningMean", "SGD"]
+    options = ["--rows", "2000", "--models", "GLN", "RunningMean", "SGD"]
     records = regression.main(["stream", *options, "--sets", "linear", "--seeds", "0", "1"])
-    assert records.groupby("model")["rmse"].mean()["SGD"] < 0.9
+    rmse = records.groupby("model")["rmse"].mean()
+    assert rmse["GLN"] < rmse["SGD"] < 0.9 < rmse["RunningMean"]
     records = regression.main(["drift", *options, "--sets", "scale_grows", "slopes_turn", "--verbose"])
     assert records["coverage"].between(0.8, 0.97).all()
     assert records["rmse_of_windows"].map(len).eq(10).all()
     assert "coverage of the worst tenth" in capsys.readouterr().out
+
+
+def test_picture_of_intervals(regression, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "pictures" / "regression.png"
+    regression.main(["picture", "--param", "likelihood=squared", "--param", "max_iter=1", "--out", str(path)])
+    assert path.stat().st_size > 1000
