@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -437,14 +438,14 @@ def test_ranks_of_regressors(regression):
     np.testing.assert_allclose(misses, [[0.1, 0], [0.05, 0.05]])  # of the mean over seeds
 
 
-@pytest.mark.parametrize("model", ["RunningMean", "Linear", "BayesianLinear", "KNN", "ARF", "SGD", "MLP"])
-def test_peers_predict_before_they_learn(model, load):
-    if model not in ("RunningMean", "SGD", "MLP"):
+@pytest.mark.parametrize("model", ["GLN", "RunningMean", "Linear", "BayesianLinear", "KNN", "ARF", "SGD", "MLP"])
+def test_regressors_predict_before_they_learn(model, regression):
+    if model in ("Linear", "BayesianLinear", "KNN", "ARF"):
         pytest.importorskip("river", reason="the model is river's")
     rng, changed = np.random.default_rng(0), 40
     X, y = rng.normal(size=(60, 3)), 100 + rng.normal(size=60)
     other = np.where(np.arange(60) < changed, y, 200 - y)
-    learn = load("regression_peers").STREAM_PEERS[model]
+    learn = partial(regression.learn_gln, params={}) if model == "GLN" else regression.STREAM_PEERS[model]
     (mean, std), (other_mean, other_std) = learn(X, y, 0), learn(X, other, 0)
     np.testing.assert_array_equal(mean[: changed + 1], other_mean[: changed + 1])
     np.testing.assert_array_equal(std[: changed + 1], other_std[: changed + 1])
