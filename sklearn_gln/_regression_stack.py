@@ -20,6 +20,7 @@ from scipy.optimize import nnls
 from scipy.special import ndtri
 
 from sklearn_gln._base_predictor import RunningMoments
+from sklearn_gln._spread import SMALLEST
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -196,6 +197,7 @@ def calibrate(
     Newton's method; what is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre.
     """
     inputs = np.stack([np.ones_like(log_variance), log_variance], axis=1)
+    squares = np.maximum(squares, SMALLEST)  # of errors that are all 0 the likelihood has no maximum
     precision = known + np.diag(PRECISION)
 
     def derivatives(at: Array) -> tuple[float, Array, Array]:
@@ -207,7 +209,9 @@ def calibrate(
         curvature = (inputs.T * (sample_weight * ratio)) @ inputs / 2 + precision
         return float(loss), gradient, curvature
 
-    fitted = centre
+    # Where errors are far above what was predicted, a first rises: the worst row alone would make up the curvature.
+    surprise = np.average(squares * np.exp(-np.clip(inputs @ centre, -MAX_LOG, MAX_LOG)), weights=sample_weight)
+    fitted = centre + [np.log(max(surprise, 1.0)), 0.0]
     loss, gradient, curvature = derivatives(fitted)
     for _ in range(MAX_STEPS):
         step, old, old_loss = -np.linalg.solve(curvature, gradient), fitted, loss
