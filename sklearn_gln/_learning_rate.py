@@ -58,25 +58,26 @@ def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate:
 
 @dataclass
 class Preconditioner:
-    """P = (M + m I)^-1 of one block of inputs: M its running second moment, m the mean eigenvalue of M.
+    """P = (M + r m I)^-1 of one block of inputs: M its running second moment, m the mean eigenvalue of M, r the ridge.
 
     Base logits may be in groups of random columns, each with its own M, m and P.
     """
 
     moment: Array  # (n_outputs | n_groups, b, b): weighted sum of u u^T
     floor: float  # of m
+    ridge: float = 1.0
     weight: float = 0.0
     matrix: Array | None = None  # (n_outputs | n_groups, b, b): P of the last refresh; None stands for the identity
     groups: tuple[Array, Array] | None = None  # as in the kernel contract
 
     @classmethod
-    def empty(cls, n_outputs: int, size: int, floor: float) -> "Preconditioner":
-        return cls(np.zeros((n_outputs, size, size)), floor)
+    def empty(cls, n_outputs: int, size: int, floor: float, ridge: float = 1.0) -> "Preconditioner":
+        return cls(np.zeros((n_outputs, size, size)), floor, ridge)
 
     @classmethod
-    def of_base(cls, n_base: int, kind: str) -> "Preconditioner":
+    def of_base(cls, n_base: int, kind: str, ridge: float = 1.0) -> "Preconditioner":
         n_groups, size = group_shape(n_base, kind)
-        preconditioner = cls.empty(n_groups, size, floor=0.0)
+        preconditioner = cls.empty(n_groups, size, floor=0.0, ridge=ridge)
         if n_groups > 1:
             preconditioner.groups = random_groups(n_base, n_groups, size)
         return preconditioner
@@ -97,7 +98,7 @@ class Preconditioner:
         self.weight *= factor
 
     def refresh(self, kernels: Kernels, dtype: str) -> None:
-        self.matrix = kernels.damped_inverse(self.moment, self.weight, self.floor, dtype)
+        self.matrix = kernels.damped_inverse(self.moment, self.weight, self.floor, dtype, self.ridge)
 
 
 def group_shape(n_base: int, kind: str) -> tuple[int, int]:

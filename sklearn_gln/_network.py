@@ -70,6 +70,11 @@ class Settings:
         """The bound of neurons' outputs, as the kernels have it."""
         return float(np.log((1 - self.eps) / self.eps)) if self.likelihood == "bernoulli" else np.inf
 
+    @property
+    def ridge(self) -> float:
+        """That of preconditioners; errors of real targets say more than those of labels, so theirs may be bolder."""
+        return 1.0 if self.likelihood == "bernoulli" else 0.3
+
     def damping(self, n_inputs: int) -> float:
         """How fast the steps of a neuron's weight row become smaller."""
         if not self.normalized:
@@ -277,7 +282,7 @@ def init_network(
         row_of = np.zeros((*n_rows.shape, 2**settings.context_dim), np.int32)
         preconditioner = None
         if settings.preconditioner and n_previous:  # early logits, all near 0, would blow it up without a floor
-            preconditioner = Preconditioner.empty(len(outputs), n_previous, floor=1.0)
+            preconditioner = Preconditioner.empty(len(outputs), n_previous, floor=1.0, ridge=settings.ridge)
         layers.append(Layer(weights, energy, row_of, n_rows, preconditioner))
         n_previous = n_neurons
     if settings.likelihood == "squared":
@@ -287,7 +292,9 @@ def init_network(
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, outputs, settings, seed))
-    base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner) if settings.preconditioner else None
+    base_preconditioner = None
+    if settings.preconditioner:
+        base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner, settings.ridge)
     return Network(hyperplanes, offsets, layers, base_preconditioner)
 
 

@@ -251,7 +251,7 @@ class OnlineNetwork:
         preconditioned = len(X) >= FIRST_PRECONDITIONED
         if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
             # P_x is known before the replay, but it is the replay that counts these rows for later refreshes.
-            so_far = Preconditioner.of_base(n_base, self.settings.preconditioner)
+            so_far = Preconditioner.of_base(n_base, self.settings.preconditioner, self.settings.ridge)
             base, _ = base_and_constant(host, base_logits, replace(self.settings, dtype="float64"))
             so_far.update(host, base, sample_weight[:, np.newaxis], sample_weight.sum())
             so_far.refresh(host, self.settings.dtype)

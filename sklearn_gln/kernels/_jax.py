@@ -411,11 +411,11 @@ def _split(block: Array, places: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames="dtype")
-def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any) -> Array:
+def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any, ridge: float = 1.0) -> Array:
     size = moment.shape[1]
     mean = moment / weight
     damping = jnp.maximum(jnp.trace(mean, axis1=1, axis2=2) / max(1, size), floor)
-    damping = jnp.where(damping > 0, damping, 1)
+    damping = ridge * jnp.where(damping > 0, damping, 1)
     return jnp.linalg.inv(mean + damping[:, jnp.newaxis, jnp.newaxis] * jnp.eye(size)).astype(dtype)
 
 

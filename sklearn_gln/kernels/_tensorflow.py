@@ -188,10 +188,10 @@ def _split(block: Array, places: Array) -> Array:
     return tf.gather(tf.pad(block[:, 0], [[0, 0], [0, 1]]), places, axis=1)
 
 
-def damped_inverse(moment: Array, weight: float, floor: float, dtype: str) -> Array:
+def damped_inverse(moment: Array, weight: float, floor: float, dtype: str, ridge: float = 1.0) -> Array:
     moment = tf.cast(moment, tf.float64) / weight
     damping = tf.maximum(tf.reduce_mean(tf.linalg.diag_part(moment), axis=1), floor)
-    damping = tf.where(damping == 0, tf.ones_like(damping), damping)
+    damping = ridge * tf.where(damping == 0, tf.ones_like(damping), damping)
     eye = tf.eye(moment.shape[-1], batch_shape=moment.shape[:1], dtype=tf.float64)
     return tf.cast(tf.linalg.inv(moment + damping[:, None, None] * eye), dtype)
 

@@ -203,11 +203,11 @@ def _split(block: Array, places: Array) -> Array:
     return torch.nn.functional.pad(block[:, 0], (0, 1))[:, places]
 
 
-def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any) -> Array:
+def damped_inverse(moment: Array, weight: float, floor: float, dtype: Any, ridge: float = 1.0) -> Array:
     mean = moment / weight
-    ridge = (mean.diagonal(dim1=1, dim2=2).sum(1) / max(1, mean.shape[1])).clamp_(min=floor)
-    ridge = ridge.where(ridge != 0, 1)  # a block that is always 0 never steps
-    mean.diagonal(dim1=1, dim2=2).add_(ridge.unsqueeze(1))
+    damping = (mean.diagonal(dim1=1, dim2=2).sum(1) / max(1, mean.shape[1])).clamp_(min=floor)
+    damping = ridge * damping.where(damping != 0, 1)  # a block that is always 0 never steps
+    mean.diagonal(dim1=1, dim2=2).add_(damping.unsqueeze(1))
     root, _ = torch.linalg.cholesky_ex(mean)
     return torch.cholesky_inverse(root).to(_dtype(dtype))
 
