@@ -6,11 +6,13 @@ last rebuild. In these units, for each output by itself,
     mean         = sum_l w_l m_l,                    w >= 0, sum of w 1;  m_l: the mean of layer l
     ln variance  = a + b ln(raw variance),           raw variance: as the last layer knows it, see `Spread`
 
-At each event of the clock w minimises the squared error, and a and b the Gaussian log-loss, of what was predicted for
-rows before they were learned; what earlier rows said counts half as much at each event, because the network that
-predicted them knew less. Intervals follow how large the errors of such rows were beside their predicted deviation.
+with b >= 0. At each event of the clock w minimises the squared error, and a and b the Gaussian log-loss, of what was
+predicted for rows before they were learned; what earlier rows said counts half as much at each event, because the
+network that predicted them knew less. Before the target has varied it has no unit, and predictions say nothing.
+Intervals follow how large the errors of such rows were beside their predicted deviation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +22,11 @@ from scipy.optimize import nnls
 from scipy.special import ndtri
 
 from sklearn_gln._base_predictor import RunningMoments
+from sklearn_gln._spread import SMALLEST
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
+Derivatives = Callable[[Array], tuple[float, Array, Array]]
 
 FORGETTING = 0.5  # of what is known of w, a and b, at each event
 RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weights
@@ -33,6 +37,8 @@ MAX_HALVINGS = 40  # of a step
 CONVERGED = 1e-10
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
+MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
+ROUNDING = 1e-14  # a deviation below this fraction of the mean's magnitude is none
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
 
@@ -44,10 +50,11 @@ class RegressionStack:
     is_calibrated: bool  # whether a and b are, or the raw variance stays as it is
     moments: RunningMoments  # of the targets (n_outputs,) up to the last rebuild
     largest: Array  # (n_outputs,): of |target|, in the network's units
+    varied: Array  # (n_outputs,) bool: whether the target had by the last event
     products: Array  # (n_outputs, n_layers, n_layers): sums of products of the layers' residuals
     calibration: Array  # (n_outputs, 2): a and b
     information: Array  # (n_outputs, 2, 2): the log-loss's curvature in a and b
-    scores: Array  # (n_outputs, up to MAX_SCORES): |error| / predicted deviation of the last rows
+    scores: list[Array]  # of each output, up to MAX_SCORES: |error| / predicted deviation of the last rows
     pending: list[tuple[Array, Array, Array]] = field(default_factory=list)  # rows since the last event
 
     @classmethod
@@ -61,10 +68,11 @@ class RegressionStack:
             is_calibrated,
             RunningMoments.empty(n_outputs),
             np.zeros(n_outputs),
+            np.zeros(n_outputs, bool),
             np.zeros((n_outputs, n_layers, n_layers)),
             np.tile([0.0, 1.0], (n_outputs, 1)),
             np.zeros((n_outputs, 2, 2)),
-            np.zeros((n_outputs, 0)),
+            [np.zeros(0)] * n_outputs,
         )
 
     @property
@@ -72,8 +80,8 @@ class RegressionStack:
         """The network's unit (n_outputs,): the targets' deviation, or their size where they are all the same."""
         deviation = np.sqrt(self.moments.variance)
         size = np.abs(self.moments.mean)
-        constant = deviation <= np.finfo(float).eps * size
-        return np.where(constant, np.where(size > 0, size, 1), deviation)
+        constant = deviation <= np.maximum(ROUNDING * size, 1 / MAX_TARGET)
+        return np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
 
     @property
     def limits(self) -> Array:
@@ -90,7 +98,7 @@ class RegressionStack:
         self.moments = RunningMoments.empty(len(before))
         self.moments.update(y, sample_weight, kernels)
         self.largest = np.abs(self.standardize(y)).max(axis=0)
-        factor = before / self.scale
+        factor = np.where(self.varied, before / self.scale, 1)
         self.products = self.products * (factor**2)[:, np.newaxis, np.newaxis]
         self.pending = [
             (residuals * factor[:, np.newaxis], log_variance + 2 * np.log(factor), sample_weight)
@@ -114,32 +122,36 @@ class RegressionStack:
 
     def update(self) -> None:
         """Fit w, a and b to the rows since the last event."""
-        if not self.pending:
-            return
-        residuals, log_variance, sample_weight = map(np.concatenate, zip(*self.pending, strict=True))
-        self.pending = []
+        if self.pending:
+            rows = zip(*self.pending, strict=True)
+            self.pending = []
+            self._fit(*map(np.concatenate, rows))
+        self.varied = self.largest > ROUNDING
+
+    def _fit(self, residuals: Array, log_variance: Array, sample_weight: Array) -> None:
+        weights = np.outer(sample_weight, self.varied)
         self.products = FORGETTING * self.products + np.einsum(
-            "nkl,nkm,n->klm", residuals, residuals, sample_weight, optimize=True
+            "nkl,nkm,nk->klm", residuals, residuals, weights, optimize=True
         )
         if self.is_fitted:
             self.weights = np.stack(list(map(fit_weights, self.products, self.weights)))
         squares = np.square(np.vecdot(residuals, self.weights))
         if self.is_calibrated:
             known = FORGETTING * self.information
-            fitted = [
-                calibrate(log_variance[:, k], squares[:, k], sample_weight, self.calibration[k], known[k])
-                for k in range(len(known))
-            ]
-            self.calibration = np.stack([coefficients for coefficients, _ in fitted])
-            self.information = known + np.stack([information for _, information in fitted])
+            fitted = map(calibrate, log_variance.T, squares.T, weights.T, self.calibration, known)
+            coefficients, information = zip(*fitted, strict=True)
+            self.calibration, self.information = np.stack(coefficients), known + np.stack(information)
         scores = np.sqrt(squares / self._variance(log_variance)).T
-        self.scores = np.concatenate([self.scores, scores], axis=1)[:, -MAX_SCORES:]
+        self.scores = [
+            np.append(earlier, new)[-MAX_SCORES:] if varied else earlier
+            for earlier, new, varied in zip(self.scores, scores, self.varied, strict=True)
+        ]
 
     def restart(self) -> None:
         """Forget how good predictions were: those to come are another network's."""
         self.update()
         self.products, self.information = 0 * self.products, 0 * self.information
-        self.scores = self.scores[:, :0]
+        self.scores = [np.zeros(0)] * len(self.scores)
 
     def forget(self, factor: float) -> None:
         """Nothing: what is known of w, a and b is forgotten at each event anyway."""
@@ -154,12 +166,15 @@ class RegressionStack:
     def quantile(self, coverage: float) -> Array:
         """How many predicted deviations about the mean hold this share of the targets: (n_outputs,)."""
         gaussian = ndtri((1 + coverage) / 2)
-        n_scores = self.scores.shape[1]
-        if not n_scores:
-            return np.full(len(self.weights), gaussian)
-        share = min(1, coverage * (n_scores + 1) / n_scores)  # as in conformal prediction
-        quantiles: Array = n_scores * np.quantile(self.scores, share, axis=1) + GAUSSIAN_SCORES * gaussian
-        return quantiles / (n_scores + GAUSSIAN_SCORES)
+
+        def of(scores: Array) -> float:
+            n_scores = len(scores)
+            if not n_scores:
+                return gaussian
+            share = min(1, coverage * (n_scores + 1) / n_scores)  # as in conformal prediction
+            return (n_scores * np.quantile(scores, share) + GAUSSIAN_SCORES * gaussian) / (n_scores + GAUSSIAN_SCORES)
+
+        return np.array(list(map(of, self.scores)))
 
     def _variance(self, log_variance: Array) -> Array:
         """Calibrated variances (n, n_outputs), in the network's units."""
@@ -193,9 +208,10 @@ def calibrate(
 ) -> tuple[Array, Array]:
     """The (a, b) of least Gaussian log-loss of squared errors with ln variance a + b ln(raw variance), and curvature.
 
-    Newton's method; what is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre.
+    What is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre; b is not negative.
     """
     inputs = np.stack([np.ones_like(log_variance), log_variance], axis=1)
+    squares = np.maximum(squares, SMALLEST)  # of errors that are all 0 the likelihood has no maximum
     precision = known + np.diag(PRECISION)
 
     def derivatives(at: Array) -> tuple[float, Array, Array]:
@@ -207,10 +223,22 @@ def calibrate(
         curvature = (inputs.T * (sample_weight * ratio)) @ inputs / 2 + precision
         return float(loss), gradient, curvature
 
-    fitted = centre
+    # Where errors are far above what was predicted, a first rises: the worst row alone would make up the curvature.
+    ratio = squares * np.exp(-np.clip(inputs @ centre, -MAX_LOG, MAX_LOG))
+    surprise = sample_weight @ ratio / max(sample_weight.sum(), np.finfo(float).tiny)
+    fitted = minimize_convex(derivatives, centre + np.array([np.log(max(surprise, 1.0)), 0.0]))
+    if fitted[1] < 0:  # the loss is convex: the least one for b >= 0 lies at 0
+        fitted = minimize_convex(derivatives, np.array([fitted[0], 0.0]), slice(1))
+    return fitted, derivatives(fitted)[2] - precision
+
+
+def minimize_convex(derivatives: Derivatives, start: Array, free: slice = slice(None)) -> Array:
+    """Newton's method over some of the elements, from what gives the loss, its gradient and its curvature."""
+    fitted = start
     loss, gradient, curvature = derivatives(fitted)
     for _ in range(MAX_STEPS):
-        step, old, old_loss = -np.linalg.solve(curvature, gradient), fitted, loss
+        step, old, old_loss = np.zeros_like(start), fitted, loss
+        step[free] = -np.linalg.solve(curvature[free, free], gradient[free])
         for _ in range(MAX_HALVINGS):
             fitted = old + step
             loss, gradient, curvature = derivatives(fitted)
@@ -219,4 +247,4 @@ def calibrate(
             step = step / 2
         if np.abs(fitted - old).max() < CONVERGED:
             break
-    return fitted, curvature - precision
+    return fitted

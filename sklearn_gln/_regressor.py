@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
-from sklearn_gln._regression_stack import RegressionStack, gaussian_losses
+from sklearn_gln._network import MAX_VISITS
+from sklearn_gln._regression_stack import MAX_TARGET, RegressionStack, gaussian_losses
 
 MAX_SQUARES = 64  # features; of more, squares cost more than they tell
 HELD_OUT = 6  # of so many rows one is, from a fit of several passes
@@ -494,7 +495,11 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _encode_all(self, y, sample_weight, begun):
         if not begun:
             self._set_targets(y)
-        return self._encode(y), sample_weight
+        targets = self._encode(y)
+        return targets, self._weights_in_stream(targets, sample_weight)
+
+    def _weights_in_stream(self, targets, sample_weight):  # noqa: ARG002
+        return np.minimum(sample_weight, MAX_VISITS)  # what one row says of the target's unit has bounds too
 
     def _set_targets(self, y):
         self._is_matrix = y.ndim == 2
@@ -514,8 +519,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             raise ValueError(
                 f"y holds values that are no real numbers ({error}); for labels use GLNClassifier."
             ) from error
-        if not np.isfinite(y).all():
-            raise ValueError("y contains NaN or infinity; leave such rows out.")
+        if not np.all(np.abs(y) <= MAX_TARGET):
+            raise ValueError(
+                f"y contains NaN, infinity or a value beyond {MAX_TARGET:g}; leave such rows out, or scale y."
+            )
         return y.reshape(len(y), self.n_outputs_)
 
     def _begin(self, X, random_state):
