@@ -20,6 +20,7 @@ from scipy.optimize import nnls
 from scipy.special import ndtri
 
 from sklearn_gln._base_predictor import RunningMoments
+from sklearn_gln._stack import CONVERGED, MAX_HALVINGS, MAX_STEPS, ROUNDING
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -28,9 +29,6 @@ FORGETTING = 0.5  # of what is known of w, a and b, at each event
 RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weights
 PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, beside what is known
 MAX_LOG = 60.0  # of variances: nothing overflows
-MAX_STEPS = 50  # of Newton's method, which needs about 6
-MAX_HALVINGS = 40  # of a step
-CONVERGED = 1e-10
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 SMALLEST_LIMIT = 1.5  # deviations of the target
@@ -214,7 +212,7 @@ def calibrate(
         for _ in range(MAX_HALVINGS):
             fitted = old + step
             loss, gradient, curvature = derivatives(fitted)
-            if loss <= old_loss:
+            if loss <= old_loss + ROUNDING * abs(old_loss):
                 break
             step = step / 2
         if np.abs(fitted - old).max() < CONVERGED:
