@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
@@ -15,8 +15,9 @@ def backend_name(backend):  # noqa: F811
 
 
 def make_settings(n_features=4, **params):
-    """The resolved settings of a classifier with these parameters."""
-    return GLNClassifier(**{"aggregation": "layers"} | params)._settings(n_features)  # the network without the stack
+    """The resolved settings of a classifier with these parameters, or of a regressor if they name a likelihood."""
+    estimator = GLNRegressor if "likelihood" in params else GLNClassifier
+    return estimator(**{"aggregation": "layers"} | params)._settings(n_features)  # without the stack, or its fit
 
 
 def by_context(layer, array):
@@ -26,6 +27,14 @@ def by_context(layer, array):
         return array
     outputs, neurons, _ = np.ogrid[: len(array), : array.shape[1], :1]
     return array[outputs, neurons, layer.row_of]
+
+
+def make_targets(X, seed=0):
+    """Real targets (n, 3) of rows X, each in a unit of its own: bent planes and noise, some of it far off."""
+    a, b, c, d = np.nan_to_num(X[:, :4]).T
+    planes = np.stack([np.abs(a) + b, np.where(d > 0, c, -b), np.maximum(a, c - d)], axis=1)
+    noise = np.random.default_rng(seed).standard_t(3, size=planes.shape)
+    return np.array([5.0, -200.0, 0.1]) + np.array([1.0, 40.0, 0.5]) * (planes + 0.3 * noise)
 
 
 def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):
