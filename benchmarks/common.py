@@ -61,17 +61,32 @@ def load_mnist(folder=None, *, deskew=True, validate=None):
     return X, X_test, y, y_test
 
 
+def running_moments(X):
+    """Means and deviations (n, n_features) of the rows up to each; a deviation of 0 counts as 1."""
+    counts = np.arange(1, len(X) + 1)[:, np.newaxis]
+    shifted = X - X[0]
+    means = np.cumsum(shifted, axis=0) / counts
+    variances = np.maximum(np.cumsum(np.square(shifted), axis=0) / counts - np.square(means), 0)
+    return X[0] + means, np.where(variances > 1e-12, np.sqrt(variances), 1)
+
+
+def scale_online(X):
+    """Each row scaled by the mean and deviation of the rows up to it."""
+    means, deviations = running_moments(X)
+    return (X - means) / deviations
+
+
 # Options of the command line
 
 
-def add_param_option(parser):
+def add_param_option(parser, text="a parameter of GLNClassifier, over a preset's"):
     parser.add_argument(
         "--param",
         type=parse_param,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter of GLNClassifier, over a preset's; may be given several times",
+        help=f"{text}; may be given several times",
     )
 
 

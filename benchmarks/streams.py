@@ -37,7 +37,7 @@ from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from common import add_param_option, positive_int, run_tasks
+from common import add_param_option, positive_int, run_tasks, scale_online
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
@@ -229,15 +229,6 @@ def learn_vw(stream, seed):
         model.learn(f"{label + 1} {text}")
     model.finish()
     return normalised(probabilities)
-
-
-def scale_online(X):
-    """Each row scaled by the mean and deviation of the rows up to it."""
-    counts = np.arange(1, len(X) + 1)[:, np.newaxis]
-    shifted = X - X[0]
-    mean = np.cumsum(shifted, axis=0) / counts
-    variance = np.maximum(np.cumsum(np.square(shifted), axis=0) / counts - np.square(mean), 0)
-    return (shifted - mean) / np.where(variance > 1e-12, np.sqrt(variance), 1)
 
 
 def normalised(probabilities):

@@ -470,7 +470,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         before = max(self.n_iter_, 1) if online.n_rows_seen else 0  # epochs
         for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
-            n_blocks = len(blocks(online.n_rows_seen, online.n_rows_seen + np.arange(1, len(order) + 1), online.period))
+            numbers = online.n_rows_seen + np.arange(1, len(order) + 1)
+            n_blocks = len(blocks(online.n_rows_seen, numbers, online.periods))
             task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums, scored = 0.0, self._counted(online, order, sample_weight, counted)

@@ -69,14 +69,20 @@ class BasePredictor:
         if self.has_statistics:
             self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels)
 
-    def refresh(self) -> None:
+    def refresh(self, new_only: bool = False) -> None:
+        """Scale by the statistics so far; with `new_only` only features that were constant until now."""
         variance = self.moments.variance
         if self.kind == "global":
             variance = np.full_like(variance, variance.mean())
         deviation = np.sqrt(variance)
-        self.mean = self.moments.mean
-        informative = deviation > NEGLIGIBLE * np.abs(self.mean)
-        self.inverse_deviation = np.divide(1, deviation, out=np.zeros_like(deviation), where=informative)
+        mean = self.moments.mean
+        informative = deviation > NEGLIGIBLE * np.abs(mean)
+        inverse_deviation = np.divide(1, deviation, out=np.zeros_like(deviation), where=informative)
+        if new_only:
+            scaled = self.inverse_deviation > 0
+            mean = np.where(scaled, self.mean, mean)
+            inverse_deviation = np.where(scaled, self.inverse_deviation, inverse_deviation)
+        self.mean, self.inverse_deviation = mean, inverse_deviation
 
     def transform(self, rows: Array, kernels: Kernels) -> tuple[Array, Array]:
         """Rows -> x (n, n_base), without the constant; z (n, n_side)."""

@@ -6,9 +6,11 @@ Everything is tied to row numbers, never to calls, so that any split of a stream
 after row                      what happens
 =============================  =======================================================================================
 1, 2, 4, ..., 256              the network is built anew from all rows so far, which it then replays
-512, 1024, 2048, 4096, 6144..  scaling and preconditioners are refreshed from all rows so far
+512, 1024, 2048, 4096, 6144..  scaling (of classifiers) and preconditioners are refreshed from all rows so far
 512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less ("auto": only
                                where rows since the last event were predicted worse than those before)
+320, 384, ..., 1024, 1280, ..  in regression: variances and limits are refreshed
+each of these                  the stack is fitted to the rows since the last event
 =============================  =======================================================================================
 """
 
@@ -35,23 +37,25 @@ Array = NDArray[Any]
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
 SHORT_PERIOD = LAST_REBUILD  # with a half-life, and in regression
+EARLY_PERIOD, LATE = 64, 1024  # in regression, and from which row on it is the short one
 AFTER_CHANGE = 0.02  # of the rows before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
 MAX_BLOCK_ROWS = 2048
 
 
-def next_event(n_rows_seen: int, period: int = REFRESH_PERIOD) -> int:
-    """The row number of the first event after n_rows_seen rows; `period` is that between late events."""
-    if n_rows_seen < period:
+def next_event(n_rows_seen: int, periods: tuple[int, ...] = (REFRESH_PERIOD,)) -> int:
+    """The row number of the first event after n_rows_seen rows; the last of `periods` is that from LATE on."""
+    period = periods[0] if n_rows_seen < LATE else periods[-1]
+    if n_rows_seen < max(period, LAST_REBUILD):
         return 1 << n_rows_seen.bit_length()
     return (n_rows_seen // period + 1) * period
 
 
-def blocks(n_rows_seen: int, row_numbers: Array, period: int = REFRESH_PERIOD) -> list[slice]:
+def blocks(n_rows_seen: int, row_numbers: Array, periods: tuple[int, ...] = (REFRESH_PERIOD,)) -> list[slice]:
     """Cut rows of these numbers, which follow n_rows_seen others, where events come or a block is full."""
     cuts, start = [], 0
     while start < len(row_numbers):
-        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen, period))) + 1)
+        stop = min(start + MAX_BLOCK_ROWS, int(np.searchsorted(row_numbers, next_event(n_rows_seen, periods))) + 1)
         cuts.append(slice(start, min(stop, len(row_numbers))))
         start, n_rows_seen = cuts[-1].stop, int(row_numbers[cuts[-1].stop - 1])
     return cuts
@@ -85,10 +89,11 @@ class OnlineNetwork:
         return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
 
     @property
-    def period(self) -> int:
-        """Rows between late events."""
-        long = self.settings.half_life is None and self.settings.likelihood == "bernoulli"
-        return REFRESH_PERIOD if long else SHORT_PERIOD
+    def periods(self) -> tuple[int, ...]:
+        """Rows between events, as `next_event` takes them."""
+        if self.settings.likelihood != "bernoulli":
+            return EARLY_PERIOD, SHORT_PERIOD
+        return (REFRESH_PERIOD if self.settings.half_life is None else SHORT_PERIOD,)
 
     def learn(
         self,
@@ -120,9 +125,9 @@ class OnlineNetwork:
             self.stack.update()
         if held_out and isinstance(self.stack, RegressionStack):
             self.stack.restart()
-        for block in blocks(self.n_rows_seen, row_numbers, self.period):
+        for block in blocks(self.n_rows_seen, row_numbers, self.periods):
             self.epoch, self.held_out = epoch, held_out
-            rows, event = order[block], next_event(self.n_rows_seen, self.period)
+            rows, event = order[block], next_event(self.n_rows_seen, self.periods)
             outputs = self._learn_block(X, rows, y[rows], sample_weight[rows], row_numbers[block], kernels)
             at_event, honest = int(row_numbers[block][-1]) == event, epoch == 1
             predictions = outputs
@@ -135,7 +140,7 @@ class OnlineNetwork:
                     self.stack.update()
             if self.drift is not None and honest and self.n_rows_seen > LAST_REBUILD:
                 self.drift.add(self._losses(predictions, y[rows]), sample_weight[rows])
-            if at_event and event > LAST_REBUILD:
+            if at_event and event > LAST_REBUILD and event % SHORT_PERIOD == 0:
                 self._forget(self._share_kept(), honest)
             yield rows, predictions
         if held_out and self.stack is not None:
@@ -265,7 +270,10 @@ class OnlineNetwork:
             self.buffer.clear()
 
     def _refresh(self, kernels: Kernels) -> None:
-        self.predictor.refresh()
+        # Learned weights are in units of the scaling: where it moves, what they predict for real targets jumps.
+        new_only = self.settings.likelihood != "bernoulli" and self.settings.half_life is None
+        if new_only or self.n_rows_seen % SHORT_PERIOD == 0:
+            self.predictor.refresh(new_only)
         if self.network is not None:
             self._set_limits(self.network)
             self.network.place(kernels)

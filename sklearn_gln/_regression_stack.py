@@ -40,7 +40,7 @@ GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
 ROUNDING = 1e-14  # a deviation below this fraction of the mean's magnitude is none
 SMALLEST_LIMIT = 1.5  # deviations of the target
-HEADROOM = 1.2  # of what neurons may predict, over the largest target seen
+HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
 
 
 @dataclass

@@ -185,10 +185,11 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     Notes
     -----
     The network is built anew from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
-    the target; the stack, variances and scaling are refreshed every 256 rows, preconditioners at 512, 1024, 2048 and
-    then every 2048 rows. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A
-    missing value (NaN) is no evidence: its input is 0. Parameters are read when learning begins; only `backend`,
-    `device` and `n_jobs` may change later.
+    the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
+    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life`. A row of
+    weight q is learned q times in succession, also in part, and at most 1,000 times. A missing value (NaN) is no
+    evidence: its input is 0. Parameters are read when learning begins; only `backend`, `device` and `n_jobs` may change
+    later.
 
     References
     ----------

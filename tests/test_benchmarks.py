@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,7 +16,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "backends", "features", "forgetting", "speed", "streams", "tables")
+SCRIPTS = ("accuracy", "backends", "features", "forgetting", "regression", "speed", "streams", "tables")
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
 STAND_IN = """
@@ -74,6 +75,8 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script, load, capsys):
+    if script == "regression":
+        pytest.importorskip("pandas")
     if script in ("streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
@@ -392,3 +395,130 @@ def test_contexts_are_the_nearest_points(name, backend, load, small_data):
     for rows in np.array_split(np.arange(len(X)), 7):
         in_chunks.partial_fit(X[rows], y[rows], classes=np.arange(10))
     np.testing.assert_allclose(in_chunks.predict_proba(X_test), model.predict_proba(X_test), rtol=1e-9)
+
+
+# Regression
+
+
+@pytest.fixture
+def regression(load):
+    pytest.importorskip("pandas")
+    return load("regression")
+
+
+def test_gaussian_scores_of_known_numbers(regression):
+    half_log_two_pi = np.log(2 * np.pi) / 2
+    log_loss = regression.gaussian_log_loss
+    assert log_loss(np.array([0.0]), np.array([1.0])) == pytest.approx(half_log_two_pi)
+    assert log_loss(np.array([2.0, 0.0]), np.array([1.0, 2.0])) == pytest.approx(half_log_two_pi + 1 + np.log(2) / 2)
+    assert log_loss(np.array([0.0]), np.array([0.0])) == log_loss(np.array([0.0]), np.array([regression.SMALLEST_STD]))
+    assert log_loss(np.array([0.0, 1e9]), np.ones(2)) == pytest.approx((half_log_two_pi + regression.LARGEST_LOSS) / 2)
+    intervals = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [2.0, 1.0]])
+    assert regression.coverage(np.array([0.5, 1.0, 1.1, 1.5]), intervals) == 0.5
+    np.testing.assert_allclose(regression.gaussian_interval(np.zeros(1), np.ones(1)), [[-1.645, 1.645]], atol=1e-3)
+
+
+def test_regression_scores_have_the_unit_of_the_target(regression):
+    rng = np.random.default_rng(0)
+    y, error, std = rng.normal(size=1000), rng.normal(size=1000), rng.uniform(0.5, 2, 1000)
+    scores = [regression.score(unit * y, unit * (y + error), unit * std) for unit in (1e-3, 1, 1e3)]
+    assert scores[0] == pytest.approx(scores[1])
+    assert scores[2] == pytest.approx(scores[1])
+    assert scores[1]["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)) / y.std())
+
+
+def test_ranks_of_regressors(regression):
+    import pandas as pd
+
+    scores = pd.DataFrame({"a": [0.1, 0.5], "b": [0.1, 0.2], "c": [0.3, 0.4]}, index=["one", "two"])
+    assert regression.ranks(scores).to_dict() == {"a": 2.25, "b": 1.25, "c": 2.5}
+    runs = [("one", "a", 0.8), ("one", "b", 0.9), ("two", "a", 0.95), ("two", "b", 0.9), ("two", "b", 0.8)]
+    frame = pd.DataFrame(runs, columns=["data", "model", "coverage"])
+    misses = regression.losses(frame, "coverage")
+    np.testing.assert_allclose(misses, [[0.1, 0], [0.05, 0.05]])  # of the mean over seeds
+
+
+@pytest.mark.parametrize("model", ["GLN", "RunningMean", "Linear", "BayesianLinear", "KNN", "ARF", "SGD", "MLP"])
+def test_regressors_predict_before_they_learn(model, regression):
+    if model in ("Linear", "BayesianLinear", "KNN", "ARF"):
+        pytest.importorskip("river", reason="the model is river's")
+    rng, changed = np.random.default_rng(0), 40
+    X, y = rng.normal(size=(60, 3)), 100 + rng.normal(size=60)
+    other = np.where(np.arange(60) < changed, y, 200 - y)
+    learn = partial(regression.learn_gln, params={}) if model == "GLN" else regression.STREAM_PEERS[model]
+    (mean, std), (other_mean, other_std) = learn(X, y, 0), learn(X, other, 0)
+    np.testing.assert_array_equal(mean[: changed + 1], other_mean[: changed + 1])
+    np.testing.assert_array_equal(std[: changed + 1], other_std[: changed + 1])
+    assert (mean[changed + 1 :] != other_mean[changed + 1 :]).any()
+    assert np.isfinite([mean[2:], std[2:]]).all()
+
+
+def test_running_mean_of_known_numbers(load, monkeypatch):
+    peers = load("regression_peers")
+    monkeypatch.setattr(peers, "RECENT_ERRORS", 2)
+    mean, std = peers.STREAM_PEERS["RunningMean"](np.zeros((5, 1)), np.array([5.0, 1.0, 3.0, 7.0, 0.0]), 0)
+    np.testing.assert_allclose(mean[1:], [5, 3, 3, 4])
+    np.testing.assert_allclose(std[2:], np.sqrt([16, 8, 8]))  # of the errors -4, 0 and 4
+
+
+def test_data_of_regression(load):
+    pytest.importorskip("river", reason="some tables come with river")
+    pytest.importorskip("pandas")
+    sets = load("regression_sets")
+    shapes = {"diabetes": (442, 10), "linear_wide": (200, 100), "chick_weights": (578, 55), "trump_approval": (1001, 6)}
+    for name, table in sets.TABLES.items():
+        X, y = sets.load_table(name)
+        assert X.shape == shapes.get(name, X.shape)
+        assert y.shape == (len(X),)
+        assert 100 <= len(X) <= 2000
+        assert X.dtype == y.dtype == float
+        assert np.isfinite(X).all()
+        assert np.isfinite(y).all()
+        assert y.std() > 0
+        X_rows, y_rows = sets.rows_of_table(name, 1, 50)
+        assert np.array_equal(y_rows, y[:50]) == table.ordered
+        assert np.array_equal(X_rows, X[:50]) == table.ordered
+    groups = [table.group for table in sets.TABLES.values()]
+    assert groups.count("development") >= 16
+    assert groups.count("holdout") >= 8
+
+
+def test_changing_targets(load):
+    pytest.importorskip("pandas")
+    for make in load("regression_sets").DRIFTS.values():
+        X, y, scale = make(400, 1)
+        assert X.shape == (400, 10)
+        assert y.shape == scale.shape == (400,)
+        assert not np.array_equal(y, make(400, 2)[1])
+        assert 0.3 < np.mean([np.std(part) for part in np.split(y / scale, 40)]) < 1.5
+
+
+def test_regression_tables(regression, tmp_path, capsys):
+    path = tmp_path / "tables.json"
+    options = ["--quick", "--sets", "wave", "steps", "--models", "GLN", "Ridge", "KNN", "RandomForest"]
+    records = regression.main(["tables", *options, "--verbose", "--json", str(path)])
+    assert len(records) == len(json.loads(path.read_text())["records"]) == 8
+    assert (records["n_rows"] == 200).all()
+    rmse = records.set_index(["data", "model"])["rmse"]
+    assert max(rmse["wave", "KNN"], rmse["wave", "GLN"]) < 0.5 < 0.9 < rmse["wave", "Ridge"]
+    printed = capsys.readouterr().out
+    assert "development, 2 sets, seeds 0" in printed
+    assert "without trees: RMSE" in printed
+
+
+def test_regression_streams(regression, capsys):
+    options = ["--rows", "2000", "--models", "GLN", "RunningMean", "SGD"]
+    records = regression.main(["stream", *options, "--sets", "linear", "--seeds", "0", "1"])
+    rmse = records.groupby("model")["rmse"].mean()
+    assert rmse["GLN"] < rmse["SGD"] < 0.9 < rmse["RunningMean"]
+    records = regression.main(["drift", *options, "--sets", "scale_grows", "slopes_turn", "--verbose"])
+    assert records["coverage"].between(0.8, 0.97).all()
+    assert records["rmse_of_windows"].map(len).eq(10).all()
+    assert "coverage of the worst tenth" in capsys.readouterr().out
+
+
+def test_picture_of_intervals(regression, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "pictures" / "regression.png"
+    regression.main(["picture", "--param", "likelihood=squared", "--param", "max_iter=1", "--out", str(path)])
+    assert path.stat().st_size > 1000

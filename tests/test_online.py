@@ -412,7 +412,7 @@ def test_events_of_the_clock():
         assert next_event(t) == min(event for event in events if event > t)
     with_half_life = [*EVENTS[:9], *range(512, 10_001, 256)]
     for t in range(9000):
-        assert next_event(t, 256) == min(event for event in with_half_life if event > t)
+        assert next_event(t, (256,)) == min(event for event in with_half_life if event > t)
 
 
 @pytest.mark.parametrize("learner", ["pairs", "plain"])

@@ -60,7 +60,7 @@ where all outputs share the array.
     add_second_moment(moment, block, sample_weight=None, groups=None) -> moment
         # float64 (k|1, b, b) += sum over rows of weight * outer(u, u); weight (n, 1)
     damped_inverse(moment, weight, floor, dtype, ridge=1.0) -> (k|1, b, b)
-        # (M + ridge m I)^-1 of M = moment / weight, in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
+        # (M + ridge m I)^-1 of M = moment / weight in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
 
     ON_DEVICE: bool                         # has arrays of its own, and a weight row for every context from the start
     TASK_SIZE: int | None                   # the neurons that one call serves best; see below
