@@ -24,6 +24,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import sklearn_gln
 from sklearn_gln import GLNClassifier
+from sklearn_gln._base import BaseGLN
 from sklearn_gln.kernels import as_numpy
 from tests.conftest import make_stream
 from tests.test_kernels import INTERPRETED
@@ -79,21 +80,22 @@ def assert_same_object(got, expected, path="estimator"):
         assert len(got) == len(expected), path
         for number, pair in enumerate(zip(got, expected, strict=True)):
             assert_same_object(*pair, f"{path}[{number}]")
-    elif is_dataclass(expected) or isinstance(expected, GLNClassifier):
+    elif is_dataclass(expected) or isinstance(expected, BaseGLN):
         assert_same_object(vars(got), vars(expected), path)
     else:
         assert got == expected, path
 
 
-def assert_refused(classifier, call, error, message):
-    """The call raises, and leaves the classifier as it was."""
-    before = deepcopy(classifier)
+def assert_refused(estimator, call, error, message):
+    """The call raises, and leaves the estimator as it was."""
+    before = deepcopy(estimator)
     with pytest.raises(error, match=message):
-        call(classifier)
-    assert_same_object(classifier, before)
-    if hasattr(before, "classes_"):
+        call(estimator)
+    assert_same_object(estimator, before)
+    if hasattr(before, "n_features_in_"):
         rows = expit(X[:, : before.n_features_in_])
-        assert_array_equal(classifier.predict_proba(rows), before.predict_proba(rows))
+        method = "predict_proba" if is_classifier(before) else "predict_interval"
+        assert_array_equal(getattr(estimator, method)(rows), getattr(before, method)(rows))
 
 
 # Predictions

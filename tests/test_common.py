@@ -1,4 +1,4 @@
-"""scikit-learn's contract, and GLNClassifier inside the tools and with the inputs that its users have."""
+"""scikit-learn's contract of both estimators, and GLNClassifier inside the tools and with the inputs that its users have."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ from sklearn.utils.estimator_checks import (
 from sklearn.utils.validation import _get_feature_names
 
 import sklearn_gln
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
 from tests.test_classifier import assert_refused
 from tests.test_kernels import INTERPRETED, NAMES
 
@@ -96,6 +96,18 @@ CHECKED = [
         for backend in NAMES
         if backend != "numba"
     ),
+    *([] if INTERPRETED else [GLNRegressor(), GLNRegressor(likelihood="gaussian")]),
+    GLNRegressor(layer_sizes=(8, 4), early_stopping=True, half_life="auto", backend=BACKEND),
+    *(
+        GLNRegressor(**PLAIN | {"learning_rate_init": 0.01}, likelihood=likelihood, backend=BACKEND)
+        for likelihood in ("squared", "gaussian")
+    ),
+    *(
+        GLNRegressor(layer_sizes=(4,), context_dim=2, max_iter=2, tol=0.05, backend=backend, likelihood=likelihood)
+        for backend in NAMES
+        for likelihood in (["squared", "gaussian"] if backend == "numpy" else ["squared"])
+        if backend != "numba"
+    ),
 ]
 
 
@@ -113,10 +125,11 @@ def test_scikit_learn_checks(estimator, check):
 @pytest.mark.parametrize(
     "check", [check_param_validation, check_dataframe_column_names_consistency, check_n_features_in_after_fitting]
 )
-def test_checks_that_scikit_learn_keeps_for_its_own_estimators(check):
+@pytest.mark.parametrize("estimator", [new(), GLNRegressor(**SMALL)], ids=["classifier", "regressor"])
+def test_checks_that_scikit_learn_keeps_for_its_own_estimators(estimator, check):
     if check is check_dataframe_column_names_consistency:
         pytest.importorskip("pandas")
-    check("GLNClassifier", new())
+    check(type(estimator).__name__, clone(estimator))
 
 
 @pytest.mark.parametrize("backend", NAMES)
