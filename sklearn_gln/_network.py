@@ -199,17 +199,17 @@ class Network:
         for preconditioner in self.preconditioners:
             preconditioner.place(kernels)
 
-    def solve_first(self, n_constants: int, kernels: Kernels) -> None:
+    def solve_first(self, settings: Settings, kernels: Kernels) -> None:
         """Have the linear first neuron be the ridge regression of all rows so far, from which it then goes on."""
         if self.cross_moment is None or self.base_preconditioner is None:
             return
         moment, cross = map(kernels.to_numpy, (self.base_preconditioner.moment[0], self.cross_moment))
         ridge = np.full(len(moment), LINEAR_RIDGE)
-        ridge[len(ridge) - n_constants :] = LINEAR_RIDGE * CONSTANT_RIDGE
+        ridge[len(ridge) - settings.n_constants :] = LINEAR_RIDGE * CONSTANT_RIDGE
         solution = np.linalg.solve(moment + np.diag(ridge), cross.T).T
-        first = self.layers[0]
-        solved = np.broadcast_to(solution[:, np.newaxis, np.newaxis], tuple(first.weights.shape))
-        first.weights = kernels.asarray(solved.astype(kernels.to_numpy(first.energy).dtype))
+        weights = np.empty(tuple(self.layers[0].weights.shape), settings.dtype)
+        weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
+        self.layers[0].weights = kernels.asarray(weights)
 
     def refresh_spread(self, kernels: Kernels) -> None:
         for layer in self.layers:

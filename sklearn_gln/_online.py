@@ -294,7 +294,7 @@ class OnlineNetwork:
     def _refresh_preconditioners(self, network: Network, kernels: Kernels) -> None:
         for preconditioner in network.preconditioners:
             preconditioner.refresh(kernels, self.settings.dtype)
-        network.solve_first(self.settings.n_constants, kernels)
+        network.solve_first(self.settings, kernels)
 
     def _share_kept(self) -> float:
         """How much less the rows so far are to count from this event on."""

@@ -232,12 +232,12 @@ def is_event(t):
 
 
 def is_short_event(t):
-    """With a half-life, and in regression: 512, 768, 1024, ..."""
+    """With a half-life: 512, 768, 1024, ..."""
     return t > 256 and t % 256 == 0
 
 
-def regularised_inverse(vectors, weights, floor=0.0):
-    """P = (M + m I)^-1, with M the weighted mean of u u^T and m the mean of its diagonal; None is the identity."""
+def regularised_inverse(vectors, weights, floor=0.0, ridge=1.0):
+    """P = (M + ridge m I)^-1, M the weighted mean of u u^T, m the mean of its diagonal; None is the identity."""
     size, total = len(vectors[0]), sum(weights)
     mean = [
         [sum(q * u[row] * u[column] for u, q in zip(vectors, weights, strict=True)) / total for column in range(size)]
@@ -246,7 +246,7 @@ def regularised_inverse(vectors, weights, floor=0.0):
     m = max(sum(mean[row][row] for row in range(size)) / size, floor)
     if m == 0.0:
         return None
-    return np.linalg.inv(np.array(mean) + m * np.eye(size)).tolist()
+    return np.linalg.inv(np.array(mean) + ridge * m * np.eye(size)).tolist()
 
 
 def multiply(matrix, u):
@@ -296,6 +296,7 @@ class NaiveGLN:
 
     loss = "log"
     linear_first = False  # whether the first layer has no halfspaces
+    ridge = 1.0
 
     def __init__(
         self,
@@ -318,7 +319,7 @@ class NaiveGLN:
         batch_size=1,
         half_life=None,
     ):
-        self.half_life, self.short_period = half_life, half_life is not None
+        self.half_life = half_life
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
         self.layer_sizes = list(layer_sizes)
         if aggregation == "neuron" or not self.layer_sizes:
@@ -357,7 +358,7 @@ class NaiveGLN:
                 continue
             self.rows.append(Row(self.t + 1, features, target, weight, aggregated))
             batch.append((self.rows[-1], computed))
-            at_event = is_event(self.t) or (self.short_period and is_short_event(self.t))
+            at_event = self.is_event(self.t)
             if len(batch) == self.batch_size or at_event:
                 self.update(batch)
                 batch = []
@@ -476,6 +477,9 @@ class NaiveGLN:
         forgotten = [256 * sum(is_short_event(t) for t in range(row.number, self.t)) for row in self.rows]
         return [row.weight * 0.5 ** (n / self.half_life) for row, n in zip(self.rows, forgotten, strict=True)]
 
+    def is_event(self, t):
+        return is_event(t) or (self.half_life is not None and is_short_event(t))
+
     def event(self):
         self.rebuild() if self.t <= 256 else self.refresh()
         if self.half_life is not None and is_short_event(self.t):
@@ -492,13 +496,13 @@ class NaiveGLN:
 
     def set_base_matrix(self, base):
         if self.full and self.t >= 64:
-            self.base_matrix = regularised_inverse(base, self.counts())
+            self.base_matrix = regularised_inverse(base, self.counts(), ridge=self.ridge)
 
     def set_layer_matrices(self):
         if self.full and self.t >= 64:
             for layers in self.outputs:
                 for layer in layers[1:]:
-                    layer.matrix = regularised_inverse(layer.below, self.counts(), floor=1.0)
+                    layer.matrix = regularised_inverse(layer.below, self.counts(), 1.0, self.ridge)
 
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""

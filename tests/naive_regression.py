@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from tests import naive_gaussian
-from tests.naive import NaiveGLN, clip, dot, weighted_moments
+from tests.naive import NaiveGLN, clip, dot, is_event, is_short_event, weighted_moments
 
 
 class NaiveRegressor(NaiveGLN):
@@ -20,11 +20,12 @@ class NaiveRegressor(NaiveGLN):
 
     loss = "squared"
     linear_first = True
+    ridge = 0.3
     min_mean_square = 1e-12
 
     def __init__(self, n_outputs, draw, *, layer_sizes, squares=False, aggregation="stacked", **options):
         super().__init__(n_outputs, draw, layer_sizes=[1, *layer_sizes], aggregation=aggregation, **options)
-        self.short_period, self.squares, self.eps, self.max_logit = True, squares, None, math.inf
+        self.squares, self.eps, self.max_logit = squares, None, math.inf
         self.units = [(0.0, 1.0)] * n_outputs  # what is 0 and what is 1 to the neurons
         self.limits = None  # of neurons' outputs
         self.seen = None  # seen[output]: contexts, outputs and target of the last layer, for all rows learned
@@ -38,6 +39,7 @@ class NaiveRegressor(NaiveGLN):
         self.information = [np.zeros((2, 2)) for _ in range(n_outputs)]
         self.scores = [[] for _ in range(n_outputs)]
         self.fitted = 0  # rows that the stack knows
+        self.varied = [False] * n_outputs  # whether the target had by the last event
 
     # Prediction
 
@@ -96,10 +98,16 @@ class NaiveRegressor(NaiveGLN):
 
     # The clock
 
+    def is_event(self, t):
+        """From 256 to 1024 every 64 rows, then every 256."""
+        return is_event(t) or (t > 256 and t % (64 if t <= 1024 else 256) == 0)
+
     def event(self):
         super().event()
         for output in range(self.n_outputs):
-            self.fit_stack(output, self.rows[self.fitted :])
+            if self.varied[output]:
+                self.fit_stack(output, self.rows[self.fitted :])
+            self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
         self.fitted = self.t
 
     def rebuild(self):
@@ -121,10 +129,27 @@ class NaiveRegressor(NaiveGLN):
         super().refresh()
         self.refresh_spread()
 
+    def fit_scaler(self):
+        """Only with a half-life does it move after the last rebuild."""
+        if self.t <= 256 or (self.half_life is not None and is_short_event(self.t)):
+            super().fit_scaler()
+
+    def set_layer_matrices(self):
+        """With them the first neuron becomes the ridge regression of all rows so far."""
+        super().set_layer_matrices()
+        if self.full and self.t >= 64:
+            u, q = np.array(self.base), np.array(self.counts())
+            pull = [5.0] * (u.shape[1] - len(self.constants)) + [5e-6] * len(self.constants)
+            for output, layers in enumerate(self.outputs):
+                y = np.array([self.target(row, output) for row in self.rows])
+                solution = np.linalg.solve((u.T * q) @ u + np.diag(pull), (u.T * q) @ y)
+                solution = np.clip(solution, -self.max_weight, self.max_weight)
+                layers[0].weights = [[solution.tolist() for _ in neuron] for neuron in layers[0].weights]
+
     def set_limits(self):
-        """A fifth more than the largest target so far, and at least for 1.5 deviations."""
+        """Three times the largest target so far, and at least for 1.5 deviations."""
         largest = [max(abs(self.target(row, output)) for row in self.rows) for output in range(self.n_outputs)]
-        self.limits = [1.2 * max(1.5, value) for value in largest]
+        self.limits = [3.0 * max(1.5, value) for value in largest]
 
     def refresh_spread(self):
         """How far off each weight row of the last layer was: r / v, with two visits that were off as all were."""
@@ -187,7 +212,7 @@ def least_on_simplex(products, before):
 def calibrate(logs, errors, weights, centre, known):
     """(a, b) of least sum of q (l + e / exp(l)) / 2 with l = a + b log, by Newton's method, and the sum's curvature.
 
-    What is known, and a small constant, hold (a, b) to the centre.
+    What is known, and a small constant, hold (a, b) to the centre; b is not negative.
     """
     precision = known + np.diag([1.0, 20.0])
 
@@ -202,15 +227,18 @@ def calibrate(logs, errors, weights, centre, known):
             curvature += q * ratio / 2.0 * np.outer(u, u)
         return loss, gradient, curvature
 
-    at = centre
+    at, free = centre, [0, 1]
     for _ in range(200):
         loss, gradient, curvature = derivatives(at)
-        step = -np.linalg.solve(curvature + precision, gradient)
+        step = np.zeros(2)
+        step[free] = -np.linalg.solve((curvature + precision)[np.ix_(free, free)], gradient[free])
         while derivatives(at + step)[0] > loss + 1e-12 * abs(loss):  # within rounding
             step = step / 2.0
         at = at + step
         if np.abs(step).max() < 1e-13:
-            break
+            if at[1] >= 0.0:
+                break
+            at, free = np.array([at[0], 0.0]), [0]
     return at, derivatives(at)[2]
 
 
