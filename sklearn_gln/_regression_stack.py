@@ -23,6 +23,7 @@ from scipy.special import ndtri
 
 from sklearn_gln._base_predictor import RunningMoments
 from sklearn_gln._spread import SMALLEST
+from sklearn_gln._stack import CONVERGED, MAX_HALVINGS, MAX_STEPS, ROUNDING
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -32,13 +33,10 @@ FORGETTING = 0.5  # of what is known of w, a and b, at each event
 RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weights
 PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, beside what is known
 MAX_LOG = 60.0  # of variances: nothing overflows
-MAX_STEPS = 50  # of Newton's method, which needs about 6
-MAX_HALVINGS = 40  # of a step
-CONVERGED = 1e-10
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
-ROUNDING = 1e-14  # a deviation below this fraction of the mean's magnitude is none
+CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
 
@@ -80,7 +78,7 @@ class RegressionStack:
         """The network's unit (n_outputs,): the targets' deviation, or their size where they are all the same."""
         deviation = np.sqrt(self.moments.variance)
         size = np.abs(self.moments.mean)
-        constant = deviation <= np.maximum(ROUNDING * size, 1 / MAX_TARGET)
+        constant = deviation <= np.maximum(CONSTANT * size, 1 / MAX_TARGET)
         return np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
 
     @property
@@ -126,7 +124,7 @@ class RegressionStack:
             rows = zip(*self.pending, strict=True)
             self.pending = []
             self._fit(*map(np.concatenate, rows))
-        self.varied = self.largest > ROUNDING
+        self.varied = self.largest > CONSTANT
 
     def _fit(self, residuals: Array, log_variance: Array, sample_weight: Array) -> None:
         weights = np.outer(sample_weight, self.varied)
@@ -242,7 +240,7 @@ def minimize_convex(derivatives: Derivatives, start: Array, free: slice = slice(
         for _ in range(MAX_HALVINGS):
             fitted = old + step
             loss, gradient, curvature = derivatives(fitted)
-            if loss <= old_loss:
+            if loss <= old_loss + ROUNDING * abs(old_loss):
                 break
             step = step / 2
         if np.abs(fitted - old).max() < CONVERGED:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
@@ -15,8 +15,9 @@ def backend_name(backend):  # noqa: F811
 
 
 def make_settings(n_features=4, **params):
-    """The resolved settings of a classifier with these parameters."""
-    return GLNClassifier(**{"aggregation": "layers"} | params)._settings(n_features)  # the network without the stack
+    """The resolved settings of a classifier with these parameters, or of a regressor if they name a likelihood."""
+    estimator = GLNRegressor if "likelihood" in params else GLNClassifier
+    return estimator(**{"aggregation": "layers"} | params)._settings(n_features)  # without the stack, or its fit
 
 
 def by_context(layer, array):

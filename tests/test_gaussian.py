@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gln import _gaussian
 from sklearn_gln import kernels as registry
-from sklearn_gln._network import init_network
+from sklearn_gln._network import Outputs, init_network
 from tests import naive_gaussian as naive
 from tests.conftest import by_context, make_settings
 from tests.test_kernels import TOLERANCE, call, on_examples
@@ -375,21 +375,12 @@ def test_tasks_give_the_same_results_in_threads(backend, weighted):
 
 
 def settings_with(**params):
-    params = {"layer_sizes": (5, 4), "context_dim": 2, "learning_rate_init": 1.0, "max_weight": 10.0} | params
-    return make_settings(**params)
+    return make_settings(3, **{"likelihood": "gaussian", "layer_sizes": (5, 4), "context_dim": 2} | params)
 
 
 def make_network(features, n_outputs, settings):
     """As it is built before it has learned anything, on features (n, d) that are scaled already."""
-    n_base = _gaussian.n_base_inputs(features.shape[1], settings.bias)
-    network = init_network(n_base, features[:256], np.arange(n_outputs), settings, 0)
-    n_previous = 0
-    for layer in network.layers:
-        of_layer = n_base if not n_previous or settings.skip else _gaussian.n_base_inputs(0, settings.bias)
-        weights = _gaussian.initial_weights(n_previous, of_layer, settings.initial_weights)
-        layer.weights = np.tile(weights.astype(settings.dtype), (*layer.weights.shape[:3], 1))
-        n_previous = layer.weights.shape[1]
-    return network
+    return init_network(settings.n_base(features.shape[1]), features[:256], np.arange(n_outputs), settings, 0)
 
 
 def make_rows(seed, n, n_outputs=1):
@@ -406,12 +397,13 @@ def run(network, kernels, rows, settings, *, features, targets, sample_weight=No
         features = kernels.asarray(features[rows])
         numbers = 1 + np.arange(len(targets))[rows]
         weights = None if sample_weight is None else sample_weight[rows]
-        predicted = _gaussian.learn(network, kernels, features, features, targets[rows], weights, numbers, settings)
-        return [tuple(map(kernels.to_numpy, gaussians)) for gaussians in predicted]
+        given = targets[rows], weights, numbers, settings, np.ones(len(numbers), bool)
+        predicted = _gaussian.learn(network, kernels, features, features, *given)
+        return Outputs(list(map(kernels.to_numpy, predicted.layers)), predicted.variance)
 
 
 def naive_network(network, settings, features, targets, sample_weight, rates):
-    """All rows through all layers, one after the other: the layers' means and variances."""
+    """All rows through all layers, one after the other: the weights, the layers' means, and the mixture's variance."""
     d = features.shape[1]
     stretch = 1.5 * math.sqrt(d)
     weights = [by_context(layer, layer.weights).astype(float) for layer in network.layers]
@@ -419,7 +411,7 @@ def naive_network(network, settings, features, targets, sample_weight, rates):
     contexts = call(
         registry.get_kernels("numpy"), "select_contexts", features, network.hyperplanes, network.offsets, "float64"
     )
-    predicted = [[] for _ in weights]
+    predicted, mixtures = [[] for _ in weights], []
     for t, x in enumerate(features):
         bias = [-4.0, 4.0] if settings.bias else []
         base = np.array([*(stretch * x), *(-stretch * x), *bias])[np.newaxis, np.newaxis]
@@ -446,8 +438,9 @@ def naive_network(network, settings, features, targets, sample_weight, rates):
                 max_variance=10.0,
             )
             below, first = (means, variances), last
-            predicted[number].append(below)
-    return weights, [tuple(map(np.concatenate, zip(*of_layer, strict=True))) for of_layer in predicted]
+            predicted[number].append(means)
+        mixtures.append(variances.mean(axis=2) + means.var(axis=2))
+    return weights, Outputs(list(map(np.concatenate, predicted)), np.concatenate(mixtures))
 
 
 @pytest.mark.parametrize(
@@ -474,8 +467,9 @@ def test_network_equals_naive(params):
     predicted = run(network, kernels, slice(None), settings, **given)
     for layer, weights in zip(network.layers, expected, strict=True):
         assert_allclose(by_context(layer, layer.weights), weights, **TOLERANCE)
-    for got, right in zip(predicted, wanted, strict=True):
+    for got, right in zip(predicted.layers, wanted.layers, strict=True):
         assert_allclose(got, right, **TOLERANCE)
+    assert_allclose(predicted.variance, wanted.variance, **TOLERANCE)
 
 
 def test_row_by_row_equals_a_block_on_all_backends(backend):
@@ -485,8 +479,9 @@ def test_row_by_row_equals_a_block_on_all_backends(backend):
     whole, pieces = make_network(features, 1, settings), make_network(features, 1, settings)
     at_once = run(whole, backend, slice(None), settings, **given)
     parts = [run(pieces, backend, slice(t, t + 1), settings, **given) for t in range(40)]
-    for number, got in enumerate(at_once):
-        assert_allclose(got, np.concatenate([part[number] for part in parts], axis=1), **TOLERANCE)
+    for number, got in enumerate(at_once.layers):
+        assert_allclose(got, np.concatenate([part.layers[number] for part in parts]), **TOLERANCE)
+    assert_allclose(at_once.variance, np.concatenate([part.variance for part in parts]), **TOLERANCE)
     reference = make_network(features, 1, settings)
     run(reference, registry.get_kernels("numpy"), slice(None), settings, **given)
     for layer, other, same in zip(whole.layers, pieces.layers, reference.layers, strict=True):
@@ -504,9 +499,11 @@ def test_rows_that_fill_up_change_nothing(backend):
     with backend.scope("cpu"):
         filled.place(backend)
         more = backend.asarray(np.concatenate([features, features[:5]]))
-        predicted = _gaussian.learn(filled, backend, more, more, targets, None, np.arange(1, 31), settings)
-    for got, wanted in zip(predicted, expected, strict=True):
-        assert_allclose(np.stack(list(map(backend.to_numpy, got)))[:, :30], np.stack(wanted), rtol=1e-5, atol=1e-6)
+        numbers, first_visit = np.arange(1, 31), np.ones(30, bool)
+        predicted = _gaussian.learn(filled, backend, more, more, targets, None, numbers, settings, first_visit)
+    for got, wanted in zip(predicted.layers, expected.layers, strict=True):
+        assert_allclose(backend.to_numpy(got)[:30], wanted, rtol=1e-5, atol=1e-6)
+    assert_allclose(predicted.variance[:30], expected.variance, rtol=1e-5)
     for layer, other in zip(network.layers, filled.layers, strict=True):
         assert_allclose(by_context(layer, layer.weights), by_context(other, other.weights), rtol=1e-5, atol=1e-6)
 
@@ -515,10 +512,10 @@ def test_untrained_network_predicts_about_a_standard_normal():
     settings, kernels = settings_with(layer_sizes=(5, 5, 5)), registry.get_kernels("numpy")
     features, _ = make_rows(3, 100)
     network = make_network(features, 1, settings)
-    for gaussians in _gaussian.infer(network, kernels, features, features, settings):
-        mean, variance = _gaussian.mixture(gaussians, kernels)
-        assert_allclose(mean, 0, atol=1e-5)
-        assert_allclose(variance, 1, rtol=1e-5)
+    means, variance = _gaussian.infer(network, kernels, features, features, settings)
+    for of_layer in means:
+        assert_allclose(of_layer, 0, atol=1e-5)
+    assert_allclose(variance, 1, rtol=1e-5)
 
 
 def test_learns_a_gated_linear_function():
@@ -527,13 +524,13 @@ def test_learns_a_gated_linear_function():
     network = make_network(features, 1, settings)
     kept = {"features": features, "targets": targets}
     progressive = run(network, kernels, slice(0, 2000), settings, **kept)
-    predicted = _gaussian.infer(network, kernels, features[2000:], features[2000:], settings)
-    mean, variance = _gaussian.mixture(predicted[-1], kernels)
+    means, variance = _gaussian.infer(network, kernels, features[2000:], features[2000:], settings)
+    mean = means[-1].mean(axis=2)
     residuals = (mean - targets[2000:]) / targets.std()
     assert np.sqrt(np.mean(residuals**2)) < 0.4  # a linear function: 0.9
     assert np.mean(((mean - targets[2000:]) ** 2 / variance) < 1.645**2) == pytest.approx(0.9, abs=0.08)
     first, last = (
-        np.mean((progressive[-1][0][rows] - targets[rows][..., np.newaxis]) ** 2)
+        np.mean((progressive.layers[-1][rows] - targets[rows][..., np.newaxis]) ** 2)
         for rows in (slice(100), slice(1900, 2000))
     )
     assert last < first / 2

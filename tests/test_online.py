@@ -13,9 +13,9 @@ from scipy.special import expit, logit, softmax
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
-from sklearn_gln import GLNClassifier, _learning_rate, _online
+from sklearn_gln import GLNClassifier, _learning_rate
 from sklearn_gln._base_predictor import make_rows
-from sklearn_gln._network import draw_halfspaces, infer, learn
+from sklearn_gln._network import Outputs, draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
 from tests import naive
 from tests.conftest import by_context, make_settings, make_stream
@@ -66,6 +66,9 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         contexts = kernels.to_numpy(kernels.select_contexts(side_info, hyperplanes, offsets, "float64"))[:n_rows]
         seen.append(np.broadcast_to(contexts, (n_rows, len(outputs), contexts.shape[2])))
 
+    layers = online._layers
+    learn, infer = layers.learn, layers.infer
+
     def learn_and_see(network, kernels, base_logits, side_info, targets, *args):
         see(network, kernels, side_info, len(targets))
         return learn(network, kernels, base_logits, side_info, targets, *args)
@@ -75,7 +78,7 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         return infer(network, kernels, base_logits, side_info, *args)
 
     logits = np.full((len(X), len(outputs)), np.nan)
-    patches = patch.object(_online, "learn", learn_and_see), patch.object(_online, "infer", infer_and_see)
+    patches = patch.object(layers, "learn", learn_and_see), patch.object(layers, "infer", infer_and_see)
     with kernels.scope("cpu"), patches[0], patches[1]:
         for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
             for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], kernels):
@@ -299,20 +302,25 @@ def random_cuts(seed, n):
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkeypatch):
-    learn = _online.learn
+    expected = reference(backend, learner)
+    layers = expected.online._layers
+    learn = layers.learn
 
-    def learn_by_row(network, kernels, base_logits, side_info, targets, sample_weight, row_numbers, settings):
+    def learn_by_row(network, kernels, base_inputs, side_info, targets, sample_weight, row_numbers, settings, first):
         rows = []
         for t in range(len(row_numbers)):
             row = slice(t, t + 1)
             visits = None if sample_weight is None else sample_weight[row]
-            arrays = (base_logits[row], side_info[row], targets[row], visits, row_numbers[row])
-            rows.append(learn(network, kernels, *arrays, settings))
-        layers = zip(*rows, strict=True)
-        return [kernels.asarray(np.concatenate([kernels.to_numpy(row) for row in layer])) for layer in layers]
+            arrays = (base_inputs[row], side_info[row], targets[row], visits, row_numbers[row])
+            rows.append(learn(network, kernels, *arrays, settings, first[row]))
+        means = [
+            np.concatenate(list(map(kernels.to_numpy, of_layer)))
+            for of_layer in zip(*(r.layers for r in rows), strict=True)
+        ]
+        variance = None if rows[0].variance is None else np.concatenate([r.variance for r in rows])
+        return Outputs(list(map(kernels.asarray, means)), variance)
 
-    expected = reference(backend, learner)
-    monkeypatch.setattr(_online, "learn", learn_by_row)
+    monkeypatch.setattr(layers, "learn", learn_by_row)
     assert_same(learn_stream(backend, LEARNERS[learner], STREAM), expected)
 
 
