@@ -1,4 +1,4 @@
-"""GLNRegressor as its users see it: shapes and refusals, the laws of streams, honest spread, and scikit-learn's tools."""
+"""GLNRegressor as its users see it: shapes, refusals, the laws of streams, honest spread, and scikit-learn's tools."""
 
 from copy import deepcopy
 
