@@ -36,7 +36,7 @@ MAX_LOG = 60.0  # of variances: nothing overflows
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
-NEGLIGIBLE = 1e-14  # a deviation below this fraction of the mean's magnitude is none
+CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
 
@@ -78,7 +78,7 @@ class RegressionStack:
         """The network's unit (n_outputs,): the targets' deviation, or their size where they are all the same."""
         deviation = np.sqrt(self.moments.variance)
         size = np.abs(self.moments.mean)
-        constant = deviation <= np.maximum(NEGLIGIBLE * size, 1 / MAX_TARGET)
+        constant = deviation <= np.maximum(CONSTANT * size, 1 / MAX_TARGET)
         return np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
 
     @property
@@ -124,7 +124,7 @@ class RegressionStack:
             rows = zip(*self.pending, strict=True)
             self.pending = []
             self._fit(*map(np.concatenate, rows))
-        self.varied = self.largest > NEGLIGIBLE
+        self.varied = self.largest > CONSTANT
 
     def _fit(self, residuals: Array, log_variance: Array, sample_weight: Array) -> None:
         weights = np.outer(sample_weight, self.varied)

@@ -1,4 +1,4 @@
-"""scikit-learn's contract of both estimators, and GLNClassifier inside the tools and with the inputs that its users have."""
+"""scikit-learn's contract of both estimators, and GLNClassifier inside the tools and with the inputs of its users."""
 
 import os
 import subprocess
