@@ -21,8 +21,10 @@ MAX_VISITS = (
 BASE_VARIANCE = 2.0  # of the base Gaussians of likelihood="gaussian"; 4 and 0.5 were worse
 OFF_THE_ROWS = 1e-5  # of the projections: a median is a row's own projection, and rounding must not decide its side
 GROWTH = 4  # of the room for weight rows: what is outgrown takes memory while it is copied
+LINEAR_RIDGE = 5.0  # rows' worth of a linear first neuron's pull to 0
 SQUARE_SCALE = 0.2  # of squared inputs beside the inputs themselves, which come first where they do as well
 SQUARE_LIMIT = 4.0  # deviations
+CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all rows have weight 0
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -183,6 +185,7 @@ class Network:
     layers: list[Layer]
     base_preconditioner: Preconditioner | None  # of the base logits and the constant
     limits: Array | None = None  # (n_outputs,): what neurons' outputs are kept within, in regression
+    cross_moment: Array | None = None  # (n_outputs, n_base): weighted sum of y u, where the first neuron is solved for
 
     def place(self, kernels: Kernels) -> None:
         """Have the arrays be those of a backend, on the device of its scope, and such that learning can write them."""
@@ -190,10 +193,23 @@ class Network:
             return
         self.hyperplanes, self.offsets = map(kernels.asarray, (self.hyperplanes, self.offsets))
         self.limits = None if self.limits is None else kernels.asarray(self.limits)
+        self.cross_moment = None if self.cross_moment is None else kernels.asarray(self.cross_moment)
         for layer in self.layers:
             layer.place(kernels)
         for preconditioner in self.preconditioners:
             preconditioner.place(kernels)
+
+    def solve_first(self, settings: Settings, kernels: Kernels) -> None:
+        """Have the linear first neuron be the ridge regression of all rows so far, from which it then goes on."""
+        if self.cross_moment is None or self.base_preconditioner is None:
+            return
+        moment, cross = map(kernels.to_numpy, (self.base_preconditioner.moment[0], self.cross_moment))
+        ridge = np.full(len(moment), LINEAR_RIDGE)
+        ridge[len(ridge) - settings.n_constants :] = LINEAR_RIDGE * CONSTANT_RIDGE
+        solution = np.linalg.solve(moment + np.diag(ridge), cross.T).T
+        weights = np.empty(tuple(self.layers[0].weights.shape), settings.dtype)
+        weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
+        self.layers[0].weights = kernels.asarray(weights)
 
     def refresh_spread(self, kernels: Kernels) -> None:
         for layer in self.layers:
@@ -297,7 +313,10 @@ def init_network(
     base_preconditioner = None
     if settings.preconditioner:
         base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner, settings.ridge)
-    return Network(hyperplanes, offsets, layers, base_preconditioner)
+    network = Network(hyperplanes, offsets, layers, base_preconditioner)
+    if settings.likelihood == "squared" and settings.preconditioner == "full":
+        network.cross_moment = np.zeros((len(outputs), n_base))
+    return network
 
 
 def initial_weights(n_previous: int, n_inputs: int, settings: Settings) -> Array:
@@ -401,6 +420,9 @@ def learn(
         layers.append(outputs)
     if network.base_preconditioner is not None:
         network.base_preconditioner.update(kernels, base, moment_weight, total_weight)
+    if network.cross_moment is not None:
+        weights = given(np.ones((n_rows, 1))) if moment_weight is None else moment_weight
+        network.cross_moment = kernels.add_cross_moment(network.cross_moment, base, filled_targets, weights)
     return Outputs(layers, variance)
 
 

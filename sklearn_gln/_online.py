@@ -294,6 +294,7 @@ class OnlineNetwork:
     def _refresh_preconditioners(self, network: Network, kernels: Kernels) -> None:
         for preconditioner in network.preconditioners:
             preconditioner.refresh(kernels, self.settings.dtype)
+        network.solve_first(self.settings, kernels)
 
     def _share_kept(self) -> float:
         """How much less the rows so far are to count from this event on."""
@@ -317,6 +318,8 @@ class OnlineNetwork:
                     layer.spread.forget(factor)
             for preconditioner in self.network.preconditioners:
                 preconditioner.forget(factor)
+            if self.network.cross_moment is not None:
+                self.network.cross_moment = self.network.cross_moment * factor
         if self.stack is not None and honest:
             self.stack.forget(factor)
 

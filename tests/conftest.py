@@ -29,6 +29,14 @@ def by_context(layer, array):
     return array[outputs, neurons, layer.row_of]
 
 
+def make_targets(X, seed=0):
+    """Real targets (n, 3) of rows X, each in a unit of its own: bent planes and noise, some of it far off."""
+    a, b, c, d = np.nan_to_num(X[:, :4]).T
+    planes = np.stack([np.abs(a) + b, np.where(d > 0, c, -b), np.maximum(a, c - d)], axis=1)
+    noise = np.random.default_rng(seed).standard_t(3, size=planes.shape)
+    return np.array([5.0, -200.0, 0.1]) + np.array([1.0, 40.0, 0.5]) * (planes + 0.3 * noise)
+
+
 def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):
     """Rows X with missing values, noisy classes y that no hyperplane separates, weights among them 0 and fractions."""
     rng = np.random.default_rng(seed)

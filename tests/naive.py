@@ -1,7 +1,8 @@
 """The textbook oracle: every formula of the network again, one scalar at a time, written for reading and not for speed.
 
-The first part has the signatures of the kernel contract; ``NaiveGLN`` is the whole network with its clock. Nothing here
-is shared with the package: what the two have in common is the mathematics.
+The first part has the signatures of the kernel contract; ``NaiveGLN`` is the whole network with its clock, and
+``naive_regression`` what regression does differently. Nothing here is shared with the package: what the two have in
+common is the mathematics.
 """
 
 import math
@@ -177,21 +178,21 @@ def weighted_moments(values, weights):
     return mean, sum(q * (value - mean) ** 2 for value, q in seen) / total
 
 
-def standardise(value, mean, deviation):
+def standardise(value, mean, deviation, limit):
     if math.isnan(value) or deviation <= 1e-9 * abs(mean):
         return 0.0
-    return clip((value - mean) / deviation, -4.0, 4.0)
+    return clip((value - mean) / deviation, -limit, limit)
 
 
 def standard_features(rows, weights, *, common=False):
-    """Standardise by each feature's own deviation, or by one that is common to all."""
+    """Standardise by each feature's own deviation, or by one that is common to all, within a limit."""
     means, variances = zip(*(weighted_moments(column, weights) for column in zip(*rows, strict=True)), strict=True)
     if common:
         variances = [sum(variances) / len(variances)] * len(variances)
     deviations = [math.sqrt(variance) for variance in variances]
 
-    def scale(row):
-        return [standardise(*feature) for feature in zip(row, means, deviations, strict=True)]
+    def scale(row, limit=4.0):
+        return [standardise(*feature, limit) for feature in zip(row, means, deviations, strict=True)]
 
     return scale
 
@@ -206,15 +207,20 @@ def minmax(row):
 
 
 def fit_scaler(base_predictor, rows, weights, eps):
+    """Without eps x are means, not logits, and reach further than z."""
+
+    def given(values):
+        return zero_missing(values) if eps is None else base_logits(values, eps)
+
     if base_predictor in ("standard", "global"):
         features = standard_features(rows, weights, common=base_predictor == "global")
-        return lambda row: (features(row), features(row))
+        return lambda row: (features(row, 10.0 if eps is None else 4.0), features(row))
     if base_predictor == "minmax":
-        return lambda row: (base_logits(minmax(row), eps), zero_missing(row))
+        return lambda row: (given(minmax(row)), zero_missing(row))
     if base_predictor == "identity":
-        return lambda row: (base_logits(row, eps), zero_missing(row))
+        return lambda row: (given(row), zero_missing(row))
     features = standard_features(rows, weights)
-    return lambda row: (base_logits(np.asarray(base_predictor(np.array([row])))[0].tolist(), eps), features(row))
+    return lambda row: (given(np.asarray(base_predictor(np.array([row])))[0].tolist()), features(row))
 
 
 # The network
@@ -225,13 +231,13 @@ def is_event(t):
     return t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) or (t > 0 and t % 2048 == 0)
 
 
-def forgets(t):
-    """With a half-life: at 512, 768, 1024, ..., in each case after a refresh of the scaler."""
+def is_short_event(t):
+    """With a half-life: 512, 768, 1024, ..."""
     return t > 256 and t % 256 == 0
 
 
-def regularised_inverse(vectors, weights, floor=0.0):
-    """P = (M + m I)^-1, with M the weighted mean of u u^T and m the mean of its diagonal; None is the identity."""
+def regularised_inverse(vectors, weights, floor=0.0, ridge=1.0):
+    """P = (M + ridge m I)^-1, M the weighted mean of u u^T, m the mean of its diagonal; None is the identity."""
     size, total = len(vectors[0]), sum(weights)
     mean = [
         [sum(q * u[row] * u[column] for u, q in zip(vectors, weights, strict=True)) / total for column in range(size)]
@@ -240,7 +246,7 @@ def regularised_inverse(vectors, weights, floor=0.0):
     m = max(sum(mean[row][row] for row in range(size)) / size, floor)
     if m == 0.0:
         return None
-    return np.linalg.inv(np.array(mean) + m * np.eye(size)).tolist()
+    return np.linalg.inv(np.array(mean) + ridge * m * np.eye(size)).tolist()
 
 
 def multiply(matrix, u):
@@ -255,6 +261,7 @@ class Row:
     features: list
     targets: list
     weight: float
+    predicted: list  # what `aggregate` gave before it was learned
 
 
 @dataclass
@@ -287,6 +294,10 @@ class NaiveGLN:
     ``learning_rate`` is "normalized" or a function of the row number, which counts from 1.
     """
 
+    loss = "log"
+    linear_first = False  # whether the first layer has no halfspaces
+    ridge = 1.0
+
     def __init__(
         self,
         n_outputs,
@@ -313,7 +324,7 @@ class NaiveGLN:
         self.layer_sizes = list(layer_sizes)
         if aggregation == "neuron" or not self.layer_sizes:
             self.layer_sizes.append(1)
-        self.base_predictor, self.bias, self.skip = base_predictor, bias, skip
+        self.base_predictor, self.constants, self.skip = base_predictor, [1.0] * bias, skip
         self.learning_rate, self.learning_rate_init = learning_rate, learning_rate_init
         self.normalized = learning_rate == "normalized"
         self.smoothing = label_smoothing
@@ -332,7 +343,7 @@ class NaiveGLN:
 
     def logits(self, X):
         """The logits (n_outputs,) of each row, learning nothing."""
-        return [self.aggregate(self.forward(features)) for features in np.asarray(X, dtype=float).tolist()]
+        return [self.predict(self.aggregate(self.forward(features))) for features in np.asarray(X, float).tolist()]
 
     def learn(self, X, targets, weights=None):
         """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned."""
@@ -341,20 +352,18 @@ class NaiveGLN:
         logits, batch = [], []
         for features, target, weight in zip(X, targets, weights, strict=True):
             computed = self.forward(features)
-            logits.append(self.aggregate(computed))
+            aggregated = self.aggregate(computed)
+            logits.append(self.predict(aggregated))
             if weight == 0.0:
                 continue
-            self.rows.append(Row(self.t + 1, features, target, weight))
+            self.rows.append(Row(self.t + 1, features, target, weight, aggregated))
             batch.append((self.rows[-1], computed))
-            forgets_now = self.half_life is not None and forgets(self.t)
-            if len(batch) == self.batch_size or is_event(self.t) or forgets_now:
+            at_event = self.is_event(self.t)
+            if len(batch) == self.batch_size or at_event:
                 self.update(batch)
                 batch = []
-            if is_event(self.t):
-                self.rebuild() if self.t <= 256 else self.refresh()
-            if forgets_now:
-                self.fit_scaler()
-                self.forget()
+            if at_event:
+                self.event()
         self.update(batch)
         return logits
 
@@ -363,11 +372,17 @@ class NaiveGLN:
     def scale(self, features):
         """The base logits x, with the constant 1, and the side information z of a row."""
         x, z = self.scaler(features)
-        return x + [1.0] * self.bias, z
+        return x + self.constants, z
 
     def beside(self, level, x):
         """What a layer sees beside p: the base logits, or (without skip, above the first layer) the constant alone."""
-        return x if level == 0 or self.skip else [1.0] * self.bias
+        return x if level == 0 or self.skip else self.constants
+
+    def output_of(self, w, u):
+        return dot(w, u)
+
+    def bound(self, output, s):
+        return clip(s, -self.max_logit, self.max_logit)
 
     def forward(self, features):
         """The base logits of a row, and the Traces of all outputs and layers; None before row 1."""
@@ -375,7 +390,7 @@ class NaiveGLN:
             return None
         x, z = self.scale(features)
         traces = []
-        for layers in self.outputs:
+        for output, layers in enumerate(self.outputs):
             traces.append([])
             p = []
             for level, layer in enumerate(layers):
@@ -383,8 +398,8 @@ class NaiveGLN:
                 contexts = [
                     find_context(z, *halfspaces) for halfspaces in zip(layer.normals, layer.offsets, strict=True)
                 ]
-                s = [dot(w[c], u) for w, c in zip(layer.weights, contexts, strict=True)]
-                logits = [clip(value, -self.max_logit, self.max_logit) for value in s]
+                s = [self.output_of(w[c], u) for w, c in zip(layer.weights, contexts, strict=True)]
+                logits = [self.bound(output, value) for value in s]
                 traces[-1].append(Trace(p, contexts, s, logits))
                 p = logits
         return x, traces
@@ -397,7 +412,16 @@ class NaiveGLN:
             return [sum(layers) / len(layers) for layers in means]
         return [layers[-1] for layers in means]
 
+    def predict(self, aggregated):
+        return aggregated
+
     # Learning
+
+    def target(self, row, output):
+        return self.smoothing + (1.0 - 2.0 * self.smoothing) * row.targets[output]
+
+    def damping(self, n_inputs):
+        return 1.0 / math.sqrt(n_inputs)
 
     def update(self, batch):
         """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once."""
@@ -415,11 +439,11 @@ class NaiveGLN:
                         g, e2 = visit(
                             s,
                             dot(v, u),
-                            self.smoothing + (1.0 - 2.0 * self.smoothing) * row.targets[output],
+                            self.target(row, output),
                             rate=rate,
                             weight=row.weight,
                             energy=layer.energy[neuron][c],
-                            loss="log",
+                            loss=self.loss,
                             damping=damping,
                             limit=self.max_logit,
                         )
@@ -442,7 +466,7 @@ class NaiveGLN:
         v = multiply(layer.matrix, p) + multiply(base_matrix, beside)
         square = dot(u, v)
         rate = self.learning_rate_init / square if square > 0.0 else 0.0
-        return u, v, rate, 1.0 / math.sqrt(len(u))
+        return u, v, rate, self.damping(len(u))
 
     # The clock
 
@@ -450,8 +474,16 @@ class NaiveGLN:
         """How much each row counts now: half as much for each half-life that it was forgotten by."""
         if self.half_life is None:
             return [row.weight for row in self.rows]
-        forgotten = [256 * sum(forgets(t) for t in range(row.number, self.t)) for row in self.rows]
+        forgotten = [256 * sum(is_short_event(t) for t in range(row.number, self.t)) for row in self.rows]
         return [row.weight * 0.5 ** (n / self.half_life) for row, n in zip(self.rows, forgotten, strict=True)]
+
+    def is_event(self, t):
+        return is_event(t) or (self.half_life is not None and is_short_event(t))
+
+    def event(self):
+        self.rebuild() if self.t <= 256 else self.refresh()
+        if self.half_life is not None and is_short_event(self.t):
+            self.forget()
 
     def forget(self):
         """Energies count less; `counts` has the rows' count less in all else."""
@@ -464,13 +496,13 @@ class NaiveGLN:
 
     def set_base_matrix(self, base):
         if self.full and self.t >= 64:
-            self.base_matrix = regularised_inverse(base, self.counts())
+            self.base_matrix = regularised_inverse(base, self.counts(), ridge=self.ridge)
 
     def set_layer_matrices(self):
         if self.full and self.t >= 64:
             for layers in self.outputs:
                 for layer in layers[1:]:
-                    layer.matrix = regularised_inverse(layer.below, self.counts(), floor=1.0)
+                    layer.matrix = regularised_inverse(layer.below, self.counts(), 1.0, self.ridge)
 
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""
@@ -488,23 +520,21 @@ class NaiveGLN:
         self.set_layer_matrices()
 
     def refresh(self):
-        """A new scaler, P_x and P_p from all rows so far; halfspaces and weights stay."""
+        """A new scaler from all rows so far, and at some events P_x and P_p; halfspaces and weights stay."""
         self.fit_scaler()
-        self.set_base_matrix(self.base)
-        self.set_layer_matrices()
+        if is_event(self.t):
+            self.set_base_matrix(self.base)
+            self.set_layer_matrices()
 
     def new_layer(self, pool, level, output, n_base):
         n_neurons = self.layer_sizes[level]
         normals, offsets = (np.asarray(array, dtype=float) for array in self.draw(pool, level, output, n_neurons))
+        if self.linear_first and level == 0:  # no row is on the positive side
+            normals, offsets = 0.0 * normals, 0.0 * offsets
         n_contexts = 2 ** offsets.shape[1]
         n_below = self.layer_sizes[level - 1] if level > 0 else 0
         n_beside = len(self.beside(level, [0.0] * n_base))
-        if self.initial_weights == "mean":
-            w = [1.0 / max(n_below, 1)] * n_below + [0.0] * n_beside
-        elif self.initial_weights == "uniform":
-            w = [1.0 / (n_below + n_beside)] * (n_below + n_beside)
-        else:
-            w = [0.0] * (n_below + n_beside)
+        w = self.initial(n_below, n_beside)
         return Layer(
             normals=normals.tolist(),
             offsets=offsets.tolist(),
@@ -512,3 +542,9 @@ class NaiveGLN:
             energy=[[0.0] * n_contexts for _ in range(n_neurons)],
             below=[],
         )
+
+    def initial(self, n_below, n_beside):
+        """The weights that a neuron begins with, in all contexts."""
+        if self.initial_weights == "mean":
+            return [1.0 / max(n_below, 1)] * n_below + [0.0] * n_beside
+        return [1.0 / (n_below + n_beside) if self.initial_weights == "uniform" else 0.0] * (n_below + n_beside)

@@ -52,6 +52,22 @@ def project(w, gaussians, min_variance, max_variance, max_weight):
     return w
 
 
+def visit(w, gaussians, target, *, rate, weight, count, normalized, damping, max_error, max_weight, **bounds):
+    """What all visits of one row make of its weights; `count` of those before."""
+    whole = math.floor(weight)
+    for part in [1.0] * whole + [weight - whole] * (weight > whole):
+        m, v = predict(w, gaussians, **bounds)
+        bound = max_error * math.sqrt(v)
+        y = m + clip(target - m, -bound, bound)
+        step = part * rate / (1.0 + damping * count)
+        if normalized:
+            step /= curvature(m, v, gaussians)
+        w = [value - step * slope for value, slope in zip(w, gradient(m, v, y, gaussians), strict=True)]
+        w = project(w, gaussians, max_weight=max_weight, **bounds)
+        count += part
+    return w
+
+
 def join_gaussians(inputs, t, output):
     return list(zip(join([m for m, _ in inputs], t, output), join([v for _, v in inputs], t, output), strict=True))
 
@@ -93,16 +109,19 @@ def gaussian_learn(
         w = weights[row].tolist()
         means[t, output, neuron], variances[t, output, neuron] = predict(w, gaussians, min_variance, max_variance)
         weight = 1.0 if sample_weight is None else seen_by(sample_weight, t, output)
-        whole = math.floor(weight)
-        for part in [1.0] * whole + [weight - whole] * (weight > whole):
-            m, v = predict(w, gaussians, min_variance, max_variance)
-            bound = max_error * math.sqrt(v)
-            y = m + clip(float(targets[t, output]) - m, -bound, bound)
-            rate = part * seen_by(rates, t, output) / (1.0 + damping * float(counts[row]))
-            if normalized:
-                rate /= curvature(m, v, gaussians)
-            w = [weight - rate * slope for weight, slope in zip(w, gradient(m, v, y, gaussians), strict=True)]
-            w = project(w, gaussians, min_variance, max_variance, max_weight)
-            counts[row] += part
-        weights[row] = w
+        weights[row] = visit(
+            w,
+            gaussians,
+            float(targets[t, output]),
+            rate=seen_by(rates, t, output),
+            weight=weight,
+            count=float(counts[row]),
+            normalized=normalized,
+            damping=damping,
+            max_error=max_error,
+            max_weight=max_weight,
+            min_variance=min_variance,
+            max_variance=max_variance,
+        )
+        counts[row] += weight
     return weights, counts, means, variances

@@ -17,8 +17,10 @@ from sklearn_gln import GLNClassifier, _learning_rate
 from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import Outputs, draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
-from tests import naive
-from tests.conftest import by_context, make_settings, make_stream
+from sklearn_gln._regression_stack import RegressionStack
+from tests.conftest import by_context, make_settings, make_stream, make_targets
+from tests.naive import NaiveGLN
+from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
 from tests.test_kernels import INTERPRETED, make_case
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -27,9 +29,9 @@ EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
 
 @dataclass
 class Learned:
-    """A stream that was learned: the logits before each row, the network, and the contexts of all rows, in order."""
+    """A stream that was learned: what was predicted before each row, the network, and all rows' contexts, in order."""
 
-    logits: np.ndarray
+    logits: np.ndarray  # or means and variances
     online: OnlineNetwork
     contexts: np.ndarray
 
@@ -39,26 +41,43 @@ class Learned:
         state = {"n_rows_seen": online.n_rows_seen, "hyperplanes": network.hyperplanes, "offsets": network.offsets}
         state |= {f"moments.{name}": array for name, array in vars(online.predictor.moments).items()}
         state |= {name: getattr(online.predictor, name) for name in ("mean", "inverse_deviation")}
+        state["limits"] = network.limits
         preconditioners = {"base": network.base_preconditioner}
         for number, layer in enumerate(network.layers):
             state |= {f"{name} {number}": by_context(layer, getattr(layer, name)) for name in ("weights", "energy")}
             state |= {f"{name} {number}": getattr(layer, name) for name in ("row_of", "n_rows")}
             preconditioners[f"layer {number}"] = layer.preconditioner
+            if layer.spread is not None:
+                state |= {
+                    f"spread.{name}": by_context(layer, getattr(layer.spread, name)) for name in layer.spread.by_row
+                }
+                state["spread.mean_square"] = layer.spread.mean_square
         for name, preconditioner in preconditioners.items():
             if preconditioner is not None:
                 for part in ("moment", "weight", "matrix"):
                     state[f"{part} of {name}"] = getattr(preconditioner, part)
+        if isinstance(online.stack, RegressionStack):
+            state |= {f"stack.moments.{name}": array for name, array in vars(online.stack.moments).items()}
+            names = "weights", "largest", "products", "calibration", "information", "scores"
+            state |= {f"stack.{name}": getattr(online.stack, name) for name in names}
+            for number, parts in enumerate(list(zip(*online.stack.pending, strict=True))[:2]):
+                state[f"stack.pending.{number}"] = np.concatenate(parts).swapaxes(0, 1)
         return state
 
 
 def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
-    """Learn a stream in the pieces that `cuts` make of it."""
+    """Learn a stream in the pieces that `cuts` make of it; of real targets the columns `outputs`."""
     X, y, weights = stream
     params = {"dtype": "float64"} | params
     settings = make_settings(X.shape[1], **params)
     base_predictor = params.get("base_predictor", "standard")
-    n_features, X = X.shape[1], make_rows(base_predictor, X)
+    classifies = settings.likelihood == "bernoulli"
+    n_features, X = X.shape[1], make_rows(base_predictor, X, classifies)
     online = OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, X.shape[1] - n_features)
+    if not classifies:
+        y, aggregation, n_layers = y[:, outputs], settings.aggregation, len(settings.layer_sizes)
+        calibrated = settings.likelihood == "squared" or aggregation == "stacked"
+        online.stack = RegressionStack.empty(len(outputs), n_layers, aggregation, calibrated)
     seen = []
 
     def see(network, kernels, side_info, n_rows):
@@ -77,14 +96,14 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         see(network, kernels, side_info, len(unseen))
         return infer(network, kernels, base_logits, side_info, *args)
 
-    logits = np.full((len(X), len(outputs)), np.nan)
+    logits = np.full((len(X), *online.before_row_1(0).shape[1:]), np.nan)
     patches = patch.object(layers, "learn", learn_and_see), patch.object(layers, "infer", infer_and_see)
     with kernels.scope("cpu"), patches[0], patches[1]:
         for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
             for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], kernels):
                 logits[first:last][rows] = before
         if unseen is not None:
-            logits = np.concatenate([logits, online.infer(make_rows(base_predictor, unseen), kernels)])
+            logits = np.concatenate([logits, online.infer(make_rows(base_predictor, unseen, classifies), kernels)])
     return Learned(logits, from_plain(to_plain(online)), np.concatenate(seen))
 
 
@@ -101,8 +120,10 @@ def assert_same(got, wanted):
 
 
 def clipped(online, max_weight):
-    """The fraction of weights that lie at the bound."""
-    weights = np.concatenate([by_context(layer, layer.weights).ravel() for layer in online.network.layers])
+    """The fraction of weights that lie at the bound, in contexts that rows have visited."""
+    layers = online.network.layers
+    weights = [by_context(layer, layer.weights)[by_context(layer, layer.energy) > 0].ravel() for layer in layers]
+    weights = np.concatenate(weights)
     assert np.abs(weights).max() <= max_weight
     return np.mean(np.abs(weights) == max_weight)
 
@@ -163,6 +184,58 @@ ORACLE_CASES = {
     "half-life, PyGLN, global, batches of 5": {**PYGLN, "base_predictor": "global", "batch_size": 5, "half_life": 50},
     "own schedule, pairs, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
 }
+ORACLE_CASES |= {
+    f"{likelihood}: {name}": {"likelihood": likelihood, "aggregation": "stacked", **params}
+    for likelihood, cases in {
+        "squared": {
+            "default": {},
+            "identity matrix, global, no bias": {"preconditioner": None, "base_predictor": "global", "bias": False},
+            "no squares, no skip, last layer, gaussian": {
+                "squares": False,
+                "skip": False,
+                "aggregation": "last_layer",
+                "halfspaces": "gaussian",
+                "offset_scale": 0.5,
+            },
+            "no hidden layer": {"layer_sizes": (), "share_halfspaces": False},
+            "no contexts, lower rate, layers": {"context_dim": 0, "learning_rate_init": 0.2, "aggregation": "layers"},
+            "neuron, normalised steps and clipping": {"aggregation": "neuron", "max_weight": 0.3},
+            "callable": {"base_predictor": halves, "initial_weights": "uniform"},
+            "identity, squares": {"base_predictor": "identity", "squares": True, "share_halfspaces": False},
+            "plain steps, active clipping": {
+                "learning_rate": "inverse",
+                "learning_rate_init": 0.02,
+                "max_weight": 0.3,
+                "half_life": 300,
+            },
+            "own schedule, batches of 5": {"learning_rate": lambda t: 0.05 / np.sqrt(t), "batch_size": 5},
+            "half-life": {"half_life": 200.5},
+        },
+        "gaussian": {
+            "default": {},
+            "no skip, no bias, global, layers": {
+                "skip": False,
+                "bias": False,
+                "base_predictor": "global",
+                "aggregation": "layers",
+            },
+            "neuron, gaussian halfspaces, active clipping": {
+                "aggregation": "neuron",
+                "halfspaces": "gaussian",
+                "offset_scale": 0.5,
+                "max_weight": 0.2,
+            },
+            "plain steps, uniform": {
+                "learning_rate": "hyperbolic",
+                "learning_rate_init": 0.01,
+                "initial_weights": "uniform",
+                "share_halfspaces": False,
+            },
+            "half-life, identity": {"half_life": 200.5, "base_predictor": "identity"},
+        },
+    }.items()
+    for name, params in cases.items()
+}
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -171,7 +244,7 @@ SCHEDULES = {
 }
 
 
-class RecordingGLN(naive.NaiveGLN):
+class Recording(NaiveGLN):
     """The oracle, with the contexts of all rows that it computed."""
 
     def __init__(self, *args, **options):
@@ -186,6 +259,17 @@ class RecordingGLN(naive.NaiveGLN):
         return computed
 
 
+class RecordingRegressor(Recording, NaiveRegressor):
+    pass
+
+
+class RecordingGaussianRegressor(Recording, NaiveGaussianRegressor):
+    pass
+
+
+ORACLES = {"bernoulli": Recording, "squared": RecordingRegressor, "gaussian": RecordingGaussianRegressor}
+
+
 def make_oracle(params, settings, outputs, seed):
     def draw(pool, layer, output, n_neurons):
         key = (layer,) if settings.share_halfspaces else (layer, int(outputs[output]))
@@ -194,33 +278,37 @@ def make_oracle(params, settings, outputs, seed):
 
     same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size", "half_life")
     rate = settings.learning_rate
-    return RecordingGLN(
+    own = ("label_smoothing", "eps") if settings.likelihood == "bernoulli" else ("squares",)
+    return ORACLES[settings.likelihood](
         len(outputs),
         draw,
         layer_sizes=params["layer_sizes"],
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),
-        label_smoothing=settings.label_smoothing,
-        eps=settings.eps,
         max_weight=settings.max_weight,
         **{name: params[name] for name in same if name in params},
+        **{name: getattr(settings, name) for name in own},
     )
 
 
 @cache
 def oracle_run(name, n):
-    """What the oracle makes of a case: the stream, rows to predict at the end, and the Learned of the oracle."""
+    """What the oracle makes of a case: the stream, rows to predict at the end, the oracle, and what it predicted."""
     params = SMALL | ORACLE_CASES[name]
     X, y, weights = make_stream([n, 1], n + 20)
     if params.get("base_predictor") == "identity":
         X = expit(X)
         X[np.flatnonzero(weights)[0]] = np.nan  # alone in the first pool, on all its hyperplanes: exactly if it is 0
-    stream, unseen = (X[:n], y[:n], weights[:n]), X[n:]
     outputs = (0, 2)
+    targets = (y[:, np.newaxis] == outputs).astype(float)
+    if "likelihood" in params:
+        X[5::41] *= 5.0  # predictions out there meet their limits
+        y = make_targets(X)
+        targets = y[:, outputs]
+    stream, unseen = (X[:n], y[:n], weights[:n]), X[n:]
     oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, seed=7)
-    targets = stream[1][:, np.newaxis] == np.array(outputs)
-    logits = oracle.learn(stream[0], targets.astype(float), stream[2]) + oracle.logits(unseen)
+    logits = oracle.learn(stream[0], targets[:n], stream[2]) + oracle.logits(unseen)
     return params, stream, unseen, oracle, np.array(logits)
 
 
@@ -239,6 +327,22 @@ def test_learning_equals_the_oracle(backend, name, n):
         assert_allclose(by_context(layer, layer.energy), [of_output.energy for of_output in layers], **TOLERANCE)
     if params.get("max_weight", 9.0) < 1.0:
         assert 0.02 < clipped(got.online, params["max_weight"]) < 0.9
+    if "likelihood" in params:
+        assert_equal_beside_the_neurons(got.online, oracle)
+
+
+def assert_equal_beside_the_neurons(online, oracle):
+    """What regression knows beside weights and energies."""
+    stack, layer = online.stack, online.network.layers[-1]
+    units = np.stack([stack.moments.mean, stack.scale], axis=1)
+    assert_allclose(units, oracle.units, **TOLERANCE)
+    assert_allclose(online.network.limits, oracle.limits, **TOLERANCE)
+    assert_allclose(stack.weights, oracle.stack, **TOLERANCE)
+    assert_allclose(stack.calibration, oracle.calibration, **TOLERANCE)
+    assert_allclose(stack.scores, oracle.scores, **TOLERANCE)
+    if layer.spread is not None:
+        assert_allclose(layer.spread.mean_square, oracle.mean_square, **TOLERANCE)
+        assert_allclose(by_context(layer, layer.spread.log_ratio), oracle.log_ratio, **TOLERANCE)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -59,6 +59,8 @@ where all outputs share the array.
         # places[g] are the columns of group g, filled up with d; columns are where the groups, side by side, have them
     add_second_moment(moment, block, sample_weight=None, groups=None) -> moment
         # float64 (k|1, b, b) += sum over rows of weight * outer(u, u); weight (n, 1)
+    add_cross_moment(moment, block, targets, sample_weight) -> moment
+        # float64 (k, b) += sum over rows of weight * y * u; block (n, 1, b), targets (n, k), weight (n, 1)
     damped_inverse(moment, weight, floor, dtype, ridge=1.0) -> (k|1, b, b)
         # (M + ridge m I)^-1 of M = moment / weight in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
 

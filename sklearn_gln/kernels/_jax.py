@@ -405,6 +405,11 @@ def add_second_moment(
     return moment + jnp.einsum("nkb,nkc->kbc", weighted, block)
 
 
+@jax.jit
+def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
+    return moment + (targets * sample_weight).T @ block[:, 0]
+
+
 def _split(block: Array, places: Array) -> Array:
     """Columns of a block (n, 1, d) in groups (n, g, b)."""
     return jnp.pad(block[:, 0], ((0, 0), (0, 1)))[:, places]

@@ -20,6 +20,7 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     _natural_parameters,
     _natural_products,
     add_at_rows,
+    add_cross_moment,
     add_second_moment,
     asarray,
     at_rows,

@@ -183,6 +183,10 @@ def add_second_moment(
     return moment + block.transpose(1, 2, 0) @ weighted.transpose(1, 0, 2)
 
 
+def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
+    return moment + (targets * sample_weight).T @ block[:, 0]
+
+
 def _split(block: Array, places: Array) -> Array:
     """Columns of a block (n, 1, d) in groups (n, g, b)."""
     filled = np.pad(block[:, 0], ((0, 0), (0, 1))) if places.size > block.shape[2] else block[:, 0]

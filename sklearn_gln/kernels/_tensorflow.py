@@ -183,6 +183,11 @@ def add_second_moment(
     return moment + tf.cast(product, tf.float64)
 
 
+def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
+    products = tf.linalg.matmul(targets * sample_weight, block[:, 0], transpose_a=True)
+    return tf.cast(moment, tf.float64) + tf.cast(products, tf.float64)
+
+
 def _split(block: Array, places: Array) -> Array:
     """Columns of a block (n, 1, d) in groups (n, g, b)."""
     return tf.gather(tf.pad(block[:, 0], [[0, 0], [0, 1]]), places, axis=1)

@@ -198,6 +198,10 @@ def add_second_moment(
     return moment + block.permute(1, 2, 0) @ weighted.transpose(0, 1)
 
 
+def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
+    return moment + (targets * sample_weight).T @ block[:, 0]
+
+
 def _split(block: Array, places: Array) -> Array:
     """Columns of a block (n, 1, d) in groups (n, g, b)."""
     return torch.nn.functional.pad(block[:, 0], (0, 1))[:, places]

@@ -1,0 +1,301 @@
+"""The textbook oracle of regression: what it does that `NaiveGLN` does not, again in scalars.
+
+Neurons learn targets in units of their own; what is predicted for rows is kept in those of the targets throughout.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+from tests import naive_gaussian
+from tests.naive import NaiveGLN, clip, dot, is_event, is_short_event, weighted_moments
+
+
+class NaiveRegressor(NaiveGLN):
+    """Squared error. Predictions are (mean, variance) of each output, and `aggregate` gives (layers' means, variance).
+
+    ``squares`` says whether neurons are given the squares of the inputs too.
+    """
+
+    loss = "squared"
+    linear_first = True
+    ridge = 0.3
+    min_mean_square = 1e-12
+
+    def __init__(self, n_outputs, draw, *, layer_sizes, squares=False, aggregation="stacked", **options):
+        super().__init__(n_outputs, draw, layer_sizes=[1, *layer_sizes], aggregation=aggregation, **options)
+        self.squares, self.eps, self.max_logit = squares, None, math.inf
+        self.units = [(0.0, 1.0)] * n_outputs  # what is 0 and what is 1 to the neurons
+        self.limits = None  # of neurons' outputs
+        self.seen = None  # seen[output]: contexts, outputs and target of the last layer, for all rows learned
+        self.mean_square, self.log_ratio = None, None  # [output] and [output][neuron][context]
+        n_layers = len(self.layer_sizes)
+        counted = [aggregation in ("stacked", "layers") or level == n_layers - 1 for level in range(n_layers)]
+        self.stack = [[float(counts) / sum(counted) for counts in counted] for _ in range(n_outputs)]
+        self.products = [np.zeros((n_layers, n_layers)) for _ in range(n_outputs)]
+        self.calibrated = True
+        self.calibration = [np.array([0.0, 1.0]) for _ in range(n_outputs)]
+        self.information = [np.zeros((2, 2)) for _ in range(n_outputs)]
+        self.scores = [[] for _ in range(n_outputs)]
+        self.fitted = 0  # rows that the stack knows
+        self.varied = [False] * n_outputs  # whether the target had by the last event
+
+    # Prediction
+
+    def scale(self, features):
+        x, z = self.scaler(features)
+        return x + [0.2 * clip(value, -4.0, 4.0) ** 2 for value in x] * self.squares + self.constants, z
+
+    def bound(self, output, s):
+        return clip(s, -self.limits[output], self.limits[output])
+
+    def aggregate(self, computed):
+        """As (means of the layers, variance) of each output, in the units of the targets."""
+        aggregated = []
+        for output, (centre, unit) in enumerate(self.units):
+            means, variance = [0.0] * len(self.layer_sizes), 1.0
+            if computed is not None:
+                layers = computed[1][output]
+                means, variance = [self.layer_mean(trace) for trace in layers], self.variance(output, layers[-1])
+            aggregated.append(([centre + unit * mean for mean in means], unit**2 * variance))
+        return aggregated
+
+    def layer_mean(self, trace):
+        return sum(trace.logits) / len(trace.logits)
+
+    def variance(self, output, trace):
+        mean, n = self.layer_mean(trace), len(trace.logits)
+        noise = sum(ratios[c] for ratios, c in zip(self.log_ratio[output], trace.contexts, strict=True)) / n
+        disagreement = sum((value - mean) ** 2 for value in trace.logits) / n
+        return self.mean_square[output] * math.exp(noise) + disagreement
+
+    def predict(self, aggregated):
+        """The stack of the layers, and the variance calibrated."""
+        return [
+            (dot(self.stack[output], means), math.exp(self.log_variance(output, variance)) * self.units[output][1] ** 2)
+            for output, (means, variance) in enumerate(aggregated)
+        ]
+
+    def log_variance(self, output, variance):
+        """The calibrated ln variance, in the network's unit, of a variance in the target's."""
+        return self.calibration[output] @ [1.0, math.log(variance / self.units[output][1] ** 2)]
+
+    # Learning
+
+    def target(self, row, output):
+        centre, unit = self.units[output]
+        return (row.targets[output] - centre) / unit
+
+    def damping(self, n_inputs):
+        return self.learning_rate_init / n_inputs
+
+    def update(self, batch):
+        super().update(batch)
+        for row, computed in batch if self.outputs is not None else []:
+            for output, layers in enumerate(computed[1]):
+                self.seen[output].append((layers[-1].contexts, layers[-1].logits, self.target(row, output)))
+
+    # The clock
+
+    def is_event(self, t):
+        """From 256 to 1024 every 64 rows, then every 256."""
+        return is_event(t) or (t > 256 and t % (64 if t <= 1024 else 256) == 0)
+
+    def event(self):
+        super().event()
+        for output in range(self.n_outputs):
+            if self.varied[output]:
+                self.fit_stack(output, self.rows[self.fitted :])
+            self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
+        self.fitted = self.t
+
+    def rebuild(self):
+        for output in range(self.n_outputs):
+            targets, weights = zip(*((row.targets[output], row.weight) for row in self.rows), strict=True)
+            mean, variance = weighted_moments(targets, weights)
+            unit = math.sqrt(variance)
+            if unit <= 1e-15 * abs(mean):  # all the same
+                unit = abs(mean) or 1.0
+            self.units[output] = mean, unit
+        self.seen = [[] for _ in range(self.n_outputs)]
+        self.mean_square, self.log_ratio = [None] * self.n_outputs, [None] * self.n_outputs
+        self.set_limits()
+        super().rebuild()
+        self.refresh_spread()
+
+    def refresh(self):
+        self.set_limits()
+        super().refresh()
+        self.refresh_spread()
+
+    def fit_scaler(self):
+        """Only with a half-life does it move after the last rebuild."""
+        if self.t <= 256 or (self.half_life is not None and is_short_event(self.t)):
+            super().fit_scaler()
+
+    def set_layer_matrices(self):
+        """With them the first neuron becomes the ridge regression of all rows so far."""
+        super().set_layer_matrices()
+        if self.full and self.t >= 64:
+            u, q = np.array(self.base), np.array(self.counts())
+            pull = [5.0] * (u.shape[1] - len(self.constants)) + [5e-6] * len(self.constants)
+            for output, layers in enumerate(self.outputs):
+                y = np.array([self.target(row, output) for row in self.rows])
+                solution = np.linalg.solve((u.T * q) @ u + np.diag(pull), (u.T * q) @ y)
+                solution = np.clip(solution, -self.max_weight, self.max_weight)
+                layers[0].weights = [[solution.tolist() for _ in neuron] for neuron in layers[0].weights]
+
+    def set_limits(self):
+        """Three times the largest target so far, and at least for 1.5 deviations."""
+        largest = [max(abs(self.target(row, output)) for row in self.rows) for output in range(self.n_outputs)]
+        self.limits = [3.0 * max(1.5, value) for value in largest]
+
+    def refresh_spread(self):
+        """How far off each weight row of the last layer was: r / v, with two visits that were off as all were."""
+        counts = self.counts()
+        for output, layers in enumerate(self.outputs):
+            errors, visits = ([[0.0] * len(neuron) for neuron in layers[-1].weights] for _ in range(2))
+            for (contexts, predicted, target), q in zip(self.seen[output], counts, strict=True):
+                for neuron, (c, value) in enumerate(zip(contexts, predicted, strict=True)):
+                    errors[neuron][c] += q * (value - target) ** 2
+                    visits[neuron][c] += q
+            v = max(sum(map(sum, errors)) / sum(map(sum, visits)), self.min_mean_square)
+            self.mean_square[output] = v
+            self.log_ratio[output] = [
+                [math.log((e + 2.0 * v) / (n + 2.0) / v) for e, n in zip(*neuron, strict=True)]
+                for neuron in zip(errors, visits, strict=True)
+            ]
+
+    def fit_stack(self, output, rows):
+        """The stack's weights from the rows since the last event; what earlier ones said counts half as much."""
+        unit, weights = self.units[output][1], [row.weight for row in rows]
+        residuals = [[mean - row.targets[output] for mean in row.predicted[output][0]] for row in rows]
+        products = self.products[output] / 2.0
+        for q, r in zip(weights, residuals, strict=True):
+            products += [[q * left * right for right in r] for left in r]
+        self.products[output] = products
+        if self.aggregation == "stacked":
+            self.stack[output] = least_on_simplex(products, self.stack[output])
+        errors = [(dot(self.stack[output], r) / unit) ** 2 for r in residuals]
+        logs = [math.log(row.predicted[output][1] / unit**2) for row in rows]
+        if self.calibrated:
+            known = self.information[output] / 2.0
+            fitted, information = calibrate(logs, errors, weights, self.calibration[output], known)
+            self.calibration[output], self.information[output] = fitted, known + information
+        deviations = [math.exp(self.log_variance(output, row.predicted[output][1]) / 2.0) for row in rows]
+        self.scores[output] += [math.sqrt(e) / deviation for e, deviation in zip(errors, deviations, strict=True)]
+        self.scores[output] = self.scores[output][-1024:]
+
+
+def least_on_simplex(products, before):
+    """The w >= 0 of sum 1 with the least w' C w, where C are the products and a ridge of 0.05 of their mean square.
+
+    Of each subset of weights that the others leave above 0 the least is known; the least of all is the solution.
+    """
+    n = len(products)
+    mean_square = float(np.trace(products)) / n
+    if mean_square == 0.0:
+        return before
+    matrix = products / mean_square + 0.05 * np.eye(n)
+    candidates = []
+    for size in range(1, n + 1):
+        for chosen in map(list, itertools.combinations(range(n), size)):
+            inner = np.linalg.solve(matrix[np.ix_(chosen, chosen)], np.ones(size))
+            if inner.min() > 0.0:
+                w = np.zeros(n)
+                w[chosen] = inner / inner.sum()
+                candidates.append((float(w @ matrix @ w), w.tolist()))
+    return min(candidates)[1]
+
+
+def calibrate(logs, errors, weights, centre, known):
+    """(a, b) of least sum of q (l + e / exp(l)) / 2 with l = a + b log, by Newton's method, and the sum's curvature.
+
+    What is known, and a small constant, hold (a, b) to the centre; b is not negative.
+    """
+    precision = known + np.diag([1.0, 20.0])
+
+    def derivatives(at):
+        pull = at - centre
+        loss, gradient, curvature = pull @ precision @ pull / 2.0, precision @ pull, np.zeros((2, 2))
+        for log, e, q in zip(logs, errors, weights, strict=True):
+            u, value = np.array([1.0, log]), at[0] + at[1] * log
+            ratio = e / math.exp(value)
+            loss += q * (value + ratio) / 2.0
+            gradient = gradient + q * (1.0 - ratio) / 2.0 * u
+            curvature += q * ratio / 2.0 * np.outer(u, u)
+        return loss, gradient, curvature
+
+    at, free = centre, [0, 1]
+    for _ in range(200):
+        loss, gradient, curvature = derivatives(at)
+        step = np.zeros(2)
+        step[free] = -np.linalg.solve((curvature + precision)[np.ix_(free, free)], gradient[free])
+        while derivatives(at + step)[0] > loss + 1e-12 * abs(loss):  # within rounding
+            step = step / 2.0
+        at = at + step
+        if np.abs(step).max() < 1e-13:
+            if at[1] >= 0.0:
+                break
+            at, free = np.array([at[0], 0.0]), [0]
+    return at, derivatives(at)[2]
+
+
+class NaiveGaussianRegressor(NaiveRegressor):
+    """Gaussian neurons: inputs and outputs are pairs (mean, variance), energies are visits."""
+
+    bounds = {"min_variance": 1e-4, "max_variance": 10.0}
+
+    def __init__(self, n_outputs, draw, *, bias=True, max_weight=10.0, **options):
+        super().__init__(n_outputs, draw, max_weight=max_weight, **options)
+        self.full, self.calibrated = False, self.aggregation == "stacked"
+        self.constants = [(-4.0, 2.0), (4.0, 2.0)] * bias
+
+    def scale(self, features):
+        x, z = self.scaler(features)
+        stretch = 1.5 * math.sqrt(len(x))
+        return [(sign * stretch * value, 2.0) for sign in (1.0, -1.0) for value in x] + self.constants, z
+
+    def output_of(self, w, u):
+        return naive_gaussian.predict(w, u, **self.bounds)
+
+    def bound(self, output, s):
+        return s
+
+    def layer_mean(self, trace):
+        return sum(m for m, _ in trace.logits) / len(trace.logits)
+
+    def variance(self, output, trace):
+        """That of the neurons' equal mixture."""
+        mean = self.layer_mean(trace)
+        return sum(v + (m - mean) ** 2 for m, v in trace.logits) / len(trace.logits)
+
+    def initial(self, n_below, n_beside):
+        if self.initial_weights == "mean" and not n_below:
+            return [2.0 / n_beside] * n_beside
+        return super().initial(n_below, n_beside)
+
+    def update(self, batch):
+        for row, (x, traces) in batch if self.outputs is not None else []:
+            for output, layers in enumerate(traces):
+                for level, trace in enumerate(layers):
+                    layer, u = self.outputs[output][level], trace.p + self.beside(level, x)
+                    for neuron, c in enumerate(trace.contexts):
+                        layer.weights[neuron][c] = naive_gaussian.visit(
+                            layer.weights[neuron][c],
+                            u,
+                            self.target(row, output),
+                            rate=self.learning_rate_init if self.normalized else self.learning_rate(row.number),
+                            weight=row.weight,
+                            count=layer.energy[neuron][c],
+                            normalized=self.normalized,
+                            damping=0.5 / len(u) if self.normalized else 0.0,
+                            max_error=3.0,
+                            max_weight=self.max_weight,
+                            **self.bounds,
+                        )
+                        layer.energy[neuron][c] += row.weight
+
+    def refresh_spread(self):
+        pass  # neurons know their variances
