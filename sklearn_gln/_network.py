@@ -268,7 +268,9 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, set
     n_neurons, sharing = sum(settings.layer_sizes), 1 if settings.share_halfspaces else n_outputs
     n_contexts = 2**settings.context_dim
     inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
-    floats = n_outputs * int(1 + min(n_contexts, n_rows)) * sum(size * (n_inputs + 1) for size, n_inputs in inputs)
+    in_rows = sum(size * (n_inputs + 1) for size, n_inputs in inputs)
+    in_rows += 3 * settings.layer_sizes[-1] * (settings.likelihood == "squared")  # the spread
+    floats = n_outputs * int(1 + min(n_contexts, n_rows)) * in_rows
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
     squares = 0
     if settings.preconditioner is not None:

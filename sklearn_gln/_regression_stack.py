@@ -36,6 +36,7 @@ MAX_LOG = 60.0  # of variances: nothing overflows
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
+MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
@@ -88,7 +89,7 @@ class RegressionStack:
 
     def standardize(self, y: Array) -> Array:
         """Targets (n, n_outputs) in the network's units."""
-        return (y - self.moments.mean) / self.scale
+        return np.clip((y - self.moments.mean) / self.scale, -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def rescale(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Go over to the units of the targets y (n, n_outputs) of all rows so far."""

@@ -5,7 +5,7 @@ import itertools
 import pickle
 import signal
 import threading
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import joblib
 import numpy as np
@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 
 import sklearn_gln
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import get_kernels
 from tests.conftest import make_stream
 from tests.test_classifier import assert_refused, assert_same_object
@@ -42,6 +42,50 @@ def streamed(n, **params):
     return new(**params).partial_fit(X[:n], Y[:n], classes=CLASSES)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """An estimator as the tests of what both have in common take it."""
+
+    estimator: type
+    params: dict
+    y: np.ndarray
+    classes: dict  # what the first call of a stream is given besides
+    outputs: str  # the method that tells most
+    progressive: str
+
+    def new(self, **params):
+        return self.estimator(**SMALL | self.params | params)
+
+    def streamed(self, n, **params):
+        """A model that has seen n rows."""
+        return self.new(**params).partial_fit(X[:n], self.y[:n], **self.classes)
+
+    def predict(self, model, rows=X):
+        return getattr(model, self.outputs)(rows)
+
+
+TARGETS = np.column_stack([np.nan_to_num(X) @ [1, -1, 0.5, 0] + Y, np.sin(Y + np.nan_to_num(X[:, 0]))])
+KINDS = {
+    "classifier": Kind(
+        GLNClassifier,
+        {"class_weight": "balanced"},
+        Y,
+        {"classes": CLASSES},
+        "predict_proba",
+        "progressive_predict_proba",
+    ),
+    **{
+        likelihood: Kind(GLNRegressor, {"likelihood": likelihood}, y, {}, "predict_interval", "progressive_predict")
+        for likelihood, y in (("squared", TARGETS), ("gaussian", TARGETS[:, 0]))
+    },
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
 def attributes(model):
     """A copy of all that a model holds, but callbacks."""
     return copy.deepcopy({name: value for name, value in vars(model).items() if name != "_skl_callbacks"})
@@ -58,8 +102,9 @@ def through_joblib(model, folder, mmap_mode=None):
 def through_skops(model, folder):
     sio = pytest.importorskip("skops.io")
     data = sio.dumps(model)
-    assert sio.get_untrusted_types(data=data) == ["sklearn_gln.GLNClassifier"]
-    return sio.loads(data, trusted=["sklearn_gln.GLNClassifier"])
+    trusted = [f"sklearn_gln.{type(model).__name__}"]
+    assert sio.get_untrusted_types(data=data) == trusted
+    return sio.loads(data, trusted=trusted)
 
 
 WAYS = {
@@ -74,24 +119,24 @@ WAYS = {
 
 @pytest.mark.parametrize("n", N_SEEN)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(way, n, tmp_path):
-    original, other = streamed(n, class_weight="balanced"), streamed(n, class_weight="balanced")
+def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(kind, way, n, tmp_path):
+    original, other = kind.streamed(n), kind.streamed(n)
     duplicate = WAYS[way](original, tmp_path)
     saved = {path: path.read_bytes() for path in tmp_path.iterdir()}
     if way != "mapped":
         assert_same_object(duplicate, original)
-    assert_array_equal(duplicate.predict_proba(X), other.predict_proba(X))
+    assert_array_equal(kind.predict(duplicate), kind.predict(other))
 
     for rows in (slice(n, n + 1), slice(n + 1, 1000)):
-        duplicate.partial_fit(X[rows], Y[rows])
+        duplicate.partial_fit(X[rows], kind.y[rows])
     assert_same_object(original, other)
-    learned = duplicate.predict_proba(X)
-    assert not np.allclose(learned, other.predict_proba(X), atol=1e-3)
+    learned = kind.predict(duplicate)
+    assert not np.allclose(learned, kind.predict(other), atol=1e-3)
 
     for rows in (slice(n, n + 1), slice(n + 1, 1000)):
-        original.partial_fit(X[rows], Y[rows])
-    assert_array_equal(duplicate.predict_proba(X), learned)
-    assert_array_equal(original.predict_proba(X), learned)
+        original.partial_fit(X[rows], kind.y[rows])
+    assert_array_equal(kind.predict(duplicate), learned)
+    assert_array_equal(kind.predict(original), learned)
     assert duplicate.progressive_loss_ == original.progressive_loss_
     assert duplicate.n_samples_seen_ == original.n_samples_seen_ == 1000
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == saved
@@ -99,12 +144,12 @@ def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(way, n, tm
 
 @pytest.mark.parametrize("n", [100, 700])
 @pytest.mark.parametrize("backends", [("numba", "numpy"), ("numpy", "numba")])
-def test_the_backend_may_change_while_learning(backends, n):
+def test_the_backend_may_change_while_learning(kind, backends, n):
     pytest.importorskip("numba")
     first, second = backends
-    model = streamed(n, backend=first, dtype="float64").set_params(backend=second)
-    model.partial_fit(X[n:], Y[n:])
-    assert_allclose(model.predict_proba(X), streamed(1000, dtype="float64").predict_proba(X), rtol=1e-6)
+    model = kind.streamed(n, backend=first, dtype="float64").set_params(backend=second)
+    model.partial_fit(X[n:], kind.y[n:])
+    assert_allclose(kind.predict(model), kind.predict(kind.streamed(1000, dtype="float64")), rtol=1e-6, atol=1e-6)
 
 
 def plain_leaves(value, path="state"):
@@ -127,6 +172,8 @@ STATES = {
     "early stopping": lambda: new(early_stopping=True, class_weight="balanced").fit(X, Y),
     "labels": lambda: new().fit(X, LABELS),
     "strings": lambda: new().fit(X, np.array(["a", "b", "c"])[Y]),
+    **{f"{name}, {n} rows": lambda name=name, n=n: KINDS[name].streamed(n) for name in KINDS for n in (0, 100, 700)},
+    "regressor": lambda: KINDS["squared"].new(early_stopping=True, half_life="auto").fit(X, TARGETS),
 }
 
 
@@ -210,9 +257,9 @@ def test_tasks_of_fit(callbacks, n_callbacks):
         assert recorder.events == expected
 
 
-def test_listening_changes_nothing(callbacks):
-    model = new().set_callbacks(Recorder()).fit(X, Y)
-    assert_same_object(attributes(model), attributes(new().fit(X, Y)))
+def test_listening_changes_nothing(callbacks, kind):
+    model = kind.new().set_callbacks(Recorder()).fit(X, kind.y)
+    assert_same_object(attributes(model), attributes(kind.new().fit(X, kind.y)))
 
 
 def test_a_callback_stops_fit_after_an_epoch(callbacks):
@@ -278,21 +325,21 @@ def test_callbacks_stay_with_parameters_and_leave_saved_models(callbacks):
 )
 @pytest.mark.parametrize("fitted", [True, False])
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_a_callback_that_raises_leaves_the_estimator_as_it_was(callbacks, where, fitted, error):
+def test_a_callback_that_raises_leaves_the_estimator_as_it_was(callbacks, kind, where, fitted, error):
     def fail(event, task, _):
         if (event, task) == where:
             raise error
 
-    model = new(warm_start=True)
+    model = kind.new(warm_start=True)
     if fitted:
-        model.fit(X[:300], Y[:300])
+        model.fit(X[:300], kind.y[:300])
     before, recorder = attributes(model), Recorder(fail)
     with pytest.raises(error):
-        model.set_callbacks(recorder).fit(X, Y)
+        model.set_callbacks(recorder).fit(X, kind.y)
     assert_same_object(attributes(model), before)
     assert [event for event, _ in recorder.events].count("teardown") == 1
     assert recorder.events[-1][0] == "teardown"
-    model.set_callbacks().fit(X, Y)
+    model.set_callbacks().fit(X, kind.y)
 
 
 def test_scoring_monitor(callbacks):
@@ -521,17 +568,20 @@ def test_wrong_validation_data(validation, message, fitted, early_stopping):
 def press(monkeypatch):
     """Press Ctrl-C while a layer learns, in the call of this number."""
     kernels = get_kernels(BACKEND)
-    learn = kernels.linear_learn
 
     def press(in_call, act=lambda: signal.raise_signal(signal.SIGINT)):
         calls = itertools.count(1)
 
-        def learn_and_press(*args, **options):
-            if next(calls) == in_call:
-                act()
-            return learn(*args, **options)
+        def pressing(learn):
+            def learn_and_press(*args, **options):
+                if next(calls) == in_call:
+                    act()
+                return learn(*args, **options)
 
-        monkeypatch.setattr(kernels, "linear_learn", learn_and_press)
+            return learn_and_press
+
+        for name in ("linear_learn", "gaussian_learn"):
+            monkeypatch.setattr(kernels, name, pressing(getattr(kernels, name)))
 
     return press
 
@@ -553,24 +603,40 @@ def test_an_interrupted_stream_has_learned_whole_blocks_and_goes_on(method, call
     assert_same_object(model, streamed(1000))
 
 
+@pytest.mark.parametrize("call", [1, 20, 57, 76])
+@pytest.mark.parametrize("method", ["partial_fit", "progressive_predict"])
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_an_interrupted_stream_of_targets_goes_on(likelihood, method, call, press):
+    kind = KINDS[likelihood]
+    press(call)
+    model = kind.new()
+    with pytest.raises(KeyboardInterrupt):
+        getattr(model, method)(X, kind.y)
+    n = model.n_samples_seen_
+    assert 0 < n < 1000
+    assert_same_object(model, kind.streamed(n))
+    model.partial_fit(X[n:], kind.y[n:])
+    assert_same_object(model, kind.streamed(1000))
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"warm_start": True}], ids=str)
 @pytest.mark.parametrize("fitted", [True, False])
-def test_an_interrupted_fit_leaves_the_estimator_as_it_was(fitted, params, epoch, press):
+def test_an_interrupted_fit_leaves_the_estimator_as_it_was(kind, fitted, params, epoch, press):
     call = 3 + 2 * epoch if fitted and "warm_start" in params else 20 + 20 * epoch
-    model = new(**params)
+    model = kind.new(**params)
     if fitted:
-        model.fit(X[:, ::-1], 2 - Y)
+        model.fit(X[:, ::-1], 2 - kind.y)
     before = attributes(model)
     press(call)
     with pytest.raises(KeyboardInterrupt):
-        model.fit(X, Y)
+        model.fit(X, kind.y)
     assert_same_object(attributes(model), before)
-    assert hasattr(model, "classes_") == fitted
-    twin = new(**params)
+    assert hasattr(model, "n_features_in_") == fitted
+    twin = kind.new(**params)
     if fitted:
-        twin.fit(X[:, ::-1], 2 - Y)
-    assert_same_object(model.fit(X, Y), twin.fit(X, Y))
+        twin.fit(X[:, ::-1], 2 - kind.y)
+    assert_same_object(model.fit(X, kind.y), twin.fit(X, kind.y))
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -636,25 +702,25 @@ def test_learning_in_another_thread():
 # Chunks of nothing
 
 
-def no_rows(model):
-    model.partial_fit(X[:0], Y[:0], CLASSES)
+def no_rows(model, kind):
+    model.partial_fit(X[:0], kind.y[:0], **kind.classes)
 
 
-def an_empty_list_of_labels(model):
-    model.partial_fit(X[:0], [], CLASSES, [])
+def an_empty_list_of_labels(model, kind):
+    model.partial_fit(X[:0], [] if kind.y.ndim == 1 else kind.y[:0], sample_weight=[], **kind.classes)
 
 
-def an_empty_frame(model):
+def an_empty_frame(model, kind):
     pandas = pytest.importorskip("pandas")
-    model.partial_fit(pandas.DataFrame(X[:0]), pandas.Series(Y[:0]), CLASSES)
+    model.partial_fit(pandas.DataFrame(X[:0]), pandas.DataFrame(kind.y[:0]).squeeze(axis=1), **kind.classes)
 
 
-def no_weight(model):
-    model.partial_fit(X[5:9], Y[5:9], CLASSES, np.zeros(4))
+def no_weight(model, kind):
+    model.partial_fit(X[5:9], kind.y[5:9], sample_weight=np.zeros(4), **kind.classes)
 
 
-def unchecked(model):
-    model.partial_fit(X[:0], Y[:0], check_input=False)
+def unchecked(model, kind):
+    model.partial_fit(X[:0], kind.y[:0], check_input=False)
 
 
 NOTHING = [no_rows, an_empty_list_of_labels, an_empty_frame, no_weight]
@@ -662,33 +728,33 @@ NOTHING = [no_rows, an_empty_list_of_labels, an_empty_frame, no_weight]
 
 @pytest.mark.parametrize("n", N_SEEN)
 @pytest.mark.parametrize("nothing", [*NOTHING, unchecked])
-def test_a_chunk_of_nothing_changes_nothing(nothing, n):
-    model = streamed(n, class_weight="balanced")
+def test_a_chunk_of_nothing_changes_nothing(kind, nothing, n):
+    model = kind.streamed(n)
     before = copy.deepcopy(model)
-    nothing(model)
+    nothing(model, kind)
     assert_same_object(model, before)
 
 
 @pytest.mark.parametrize("nothing", NOTHING)
-def test_a_first_chunk_of_nothing(nothing):
-    model = new()
-    nothing(model)
+def test_a_first_chunk_of_nothing(kind, nothing):
+    model = kind.new()
+    nothing(model, kind)
     assert model.n_samples_seen_ == 0
-    assert_array_equal(model.classes_, CLASSES)
     assert model.n_features_in_ == 4
-    assert_allclose(model.predict_proba(X[:5]), 1 / 3)
-    assert_same_object(model.partial_fit(X, Y), streamed(1000))
+    assert_allclose(kind.predict(model, X[:5]).mean(axis=-1), 1 / 3 if kind.classes else 0, atol=1e-12)
+    assert_same_object(model.partial_fit(X, kind.y), kind.streamed(1000))
 
 
 @pytest.mark.parametrize("n", N_SEEN)
-def test_predicting_a_chunk_of_nothing(n):
-    model = streamed(n)
-    assert model.progressive_predict_proba(X[:0], Y[:0]).shape == (0, 3)
-    assert_same_object(model, streamed(n))
-    predicted = model.progressive_predict_proba(X[:9], Y[:9], sample_weight=np.zeros(9))
-    assert_allclose(predicted, streamed(n).predict_proba(X[:9]), rtol=1e-4)
-    expected = streamed(n).partial_fit(X[n:], Y[n:]).predict_proba(X)
-    assert_array_equal(model.partial_fit(X[n:], Y[n:]).predict_proba(X), expected)
+def test_predicting_a_chunk_of_nothing(kind, n):
+    model, progressive = kind.streamed(n), kind.progressive
+    plain = progressive.removeprefix("progressive_")
+    assert getattr(model, progressive)(X[:0], kind.y[:0]).shape == getattr(model, plain)(X)[:0].shape
+    assert_same_object(model, kind.streamed(n))
+    predicted = getattr(model, progressive)(X[:9], kind.y[:9], sample_weight=np.zeros(9))
+    assert_allclose(predicted, getattr(kind.streamed(n), plain)(X[:9]), rtol=1e-3, atol=1e-4)
+    expected = kind.predict(kind.streamed(n).partial_fit(X[n:], kind.y[n:]))
+    assert_array_equal(kind.predict(model.partial_fit(X[n:], kind.y[n:])), expected)
 
 
 def test_an_empty_chunk_of_strings_and_of_labels():
@@ -711,23 +777,30 @@ def test_an_empty_chunk_is_checked_all_the_same():
 # Without checks
 
 
+CLASSIFIER_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+UNCHECKED = {
+    "binary": (new, (Y > 0).astype(int), {"classes": [0, 1]}, "progressive_predict_proba", CLASSIFIER_METHODS),
+    "classes": (new, Y, {"classes": CLASSES}, "progressive_predict_proba", CLASSIFIER_METHODS),
+    "labels": (new, LABELS, {}, "progressive_predict_proba", CLASSIFIER_METHODS),
+    "squared": (KINDS["squared"].new, TARGETS, {}, "progressive_predict", ("predict", "predict_interval")),
+    "gaussian": (KINDS["gaussian"].new, TARGETS[:, 0], {}, "progressive_predict", ("predict", "predict_interval")),
+}
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("targets", ["binary", "classes", "labels"])
-def test_unchecked_input_gives_the_same(targets, dtype):
+@pytest.mark.parametrize(("new", "y", "classes", "progressive", "methods"), UNCHECKED.values(), ids=UNCHECKED)
+def test_unchecked_input_gives_the_same(new, y, classes, progressive, methods, dtype):
     rows = X.astype(dtype)
-    y = {"binary": (Y > 0).astype(int), "classes": Y, "labels": LABELS}[targets]
-    classes = np.unique(y) if y.ndim == 1 else None
     checked, unchecked = new(), new()
     for chunk in np.split(np.arange(1000), [1, 2, 3, 60, 61, 255, 256, 257, 800]):
-        chunk_weights = None if len(chunk) % 2 else np.linspace(0, 2, len(chunk))
-        for method in ("partial_fit", "progressive_predict_proba"):
-            data = rows[chunk], y[chunk], classes, chunk_weights
-            expected = getattr(checked, method)(*data)
-            got = getattr(unchecked, method)(*data, check_input=False)
+        options = {"sample_weight": None if len(chunk) % 2 else np.linspace(0, 2, len(chunk)), **classes}
+        for method in ("partial_fit", progressive):
+            expected = getattr(checked, method)(rows[chunk], y[chunk], **options)
+            got = getattr(unchecked, method)(rows[chunk], y[chunk], **options, check_input=False)
             assert_same_object(unchecked, checked)
-            if method == "progressive_predict_proba":
+            if method == progressive:
                 assert_array_equal(got, expected)
-        for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        for method in methods:
             for test in (rows[:1], rows):
                 got, expected = (getattr(checked, method)(test, check_input=check) for check in (False, True))
                 assert got.dtype == expected.dtype
@@ -785,6 +858,31 @@ def test_estimate_memory_is_what_the_network_takes(params, n_classes):
     assert model.estimate_memory(4, n_classes, n_samples=1000) == estimate
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"layer_sizes": (7,)},
+        {"share_halfspaces": False, "context_dim": 4},
+        {"aggregation": "neuron", "skip": False},
+        {"bias": False, "squares": False},
+        {"dtype": "float64", "halfspaces": "gaussian"},
+        {"preconditioner": None},
+        {"learning_rate": "constant", "base_predictor": lambda rows: np.nan_to_num(rows[:, :1]) * [1, 2, 3, 4]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+@pytest.mark.parametrize("n_targets", [1, 2])
+def test_estimate_memory_of_a_regressor(params, likelihood, n_targets):
+    model = KINDS[likelihood].new(**{"context_dim": 3, "offset_scale": 0.1} | params)
+    estimate = model.estimate_memory(4, n_targets)
+    model.partial_fit(X, TARGETS[:, :n_targets])
+    assert type(estimate) is int
+    assert estimate * 0.75 <= n_bytes(model._online.network) <= estimate
+    assert model.estimate_memory(4, n_targets, n_samples=2) <= estimate
+
+
 @pytest.mark.parametrize("preconditioner", ["full", "block", None])
 def test_estimate_memory_of_wide_inputs(preconditioner):
     model = new(layer_sizes=(2,), context_dim=1, preconditioner=preconditioner)
@@ -800,15 +898,18 @@ def test_estimate_memory_for_labels():
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("fitted", [True, False])
-def test_a_network_larger_than_the_machine_is_refused(method, fitted):
+def test_a_network_larger_than_the_machine_is_refused(kind, method, fitted):
     huge = {"layer_sizes": (10**6, 10**6), "context_dim": 20}
     if method == "partial_fit":
         assert_refused(
-            new(**huge), lambda it: it.partial_fit(X, Y, CLASSES), MemoryError, r"layer_sizes=.*context_dim=20"
+            kind.new(**huge),
+            lambda it: it.partial_fit(X, kind.y, **kind.classes),
+            MemoryError,
+            r"layer_sizes=.*context_dim=20",
         )
         return
-    model = new()
+    model = kind.new()
     if fitted:
-        model.fit(X, Y)
+        model.fit(X, kind.y)
     model.set_params(**huge)
-    assert_refused(model, lambda it: it.fit(X, Y), MemoryError, r"layer_sizes=.*context_dim=20")
+    assert_refused(model, lambda it: it.fit(X, kind.y), MemoryError, r"layer_sizes=.*context_dim=20")

@@ -313,7 +313,7 @@ def test_few_rows(likelihood, rows, method):
 
 
 @pytest.mark.parametrize("row", [0, 20, 300])
-@pytest.mark.parametrize("size", [1e6, 1e15])
+@pytest.mark.parametrize("size", [1e6, 1e99])
 def test_a_huge_outlier(likelihood, row, size):
     y = Y.copy()
     y[row] = size
@@ -323,7 +323,7 @@ def test_a_huge_outlier(likelihood, row, size):
     mean, deviation = moments(model)
     assert np.isfinite(mean).all()
     assert np.abs(mean).max() <= 2 * size
-    assert deviation.min() > 1e-5 * size  # it knows that it knows little
+    assert deviation.min() > 1e-5 * min(size, 1e12)  # it knows that it knows little
     assert np.abs(model.fit(X, y).predict(X)).max() <= 2 * size
 
 
