@@ -530,7 +530,7 @@ class NaiveGLN:
         n_contexts = 2 ** offsets.shape[1]
         n_below = self.layer_sizes[level - 1] if level > 0 else 0
         n_beside = len(self.beside(level, [0.0] * n_base))
-        w = self.initial(n_below, n_beside)
+        w = [min(value, self.max_weight) for value in self.initial(n_below, n_beside)]
         return Layer(
             normals=normals.tolist(),
             offsets=offsets.tolist(),
