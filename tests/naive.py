@@ -262,6 +262,8 @@ class Row:
     targets: list
     weight: float
     predicted: list  # what `aggregate` gave before it was learned
+    epoch: int
+    held_out: bool
 
 
 @dataclass
@@ -344,8 +346,11 @@ class NaiveGLN:
         """The logits (n_outputs,) of each row, learning nothing."""
         return [self.predict(self.aggregate(self.forward(features))) for features in np.asarray(X, float).tolist()]
 
-    def learn(self, X, targets, weights=None):
-        """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned."""
+    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False):
+        """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned.
+
+        The epoch, and whether rows were held out from others, matter in regression.
+        """
         X, targets = np.asarray(X, dtype=float).tolist(), np.asarray(targets, dtype=float).tolist()
         weights = [1.0] * len(X) if weights is None else np.asarray(weights, dtype=float).tolist()
         logits, batch = [], []
@@ -355,7 +360,7 @@ class NaiveGLN:
             logits.append(self.predict(aggregated))
             if weight == 0.0:
                 continue
-            self.rows.append(Row(self.t + 1, features, target, weight, aggregated))
+            self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
             batch.append((self.rows[-1], computed))
             at_event = is_event(self.t) or (self.short_period and is_short_event(self.t))
             if len(batch) == self.batch_size or at_event:

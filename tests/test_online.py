@@ -699,14 +699,22 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, likelihood, dtype, monke
 # fit and partial_fit
 
 
-class Ordered(GLNClassifier):
+class Ordering:
     """Remembers the order in which each epoch visited the rows."""
 
     orders = ()
 
-    def _learn(self, online, X, y, sample_weight, order=None, epoch=1):
+    def _learn(self, online, X, y, sample_weight, order=None, epoch=1, **options):
         self.orders = (*self.orders, order)
-        return super()._learn(online, X, y, sample_weight, order, epoch)
+        return super()._learn(online, X, y, sample_weight, order, epoch, **options)
+
+
+class Ordered(Ordering, GLNClassifier):
+    pass
+
+
+class OrderedRegressor(Ordering, GLNRegressor):
+    pass
 
 
 def estimator_state(classifier):
@@ -765,6 +773,25 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
     streamed.partial_fit(X[order], y[order], np.arange(3), weights[order])
     assert classifier.progressive_loss_ == pytest.approx(streamed.progressive_loss_)
     assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)
+
+
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
+    X, _, weights = make_stream(24, 420)
+    y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"}
+    regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:400], y[:400], weights[:400])
+    *epochs, held_out = regressor.orders
+    assert len(epochs) == 3
+    assert_array_equal(np.sort(np.append(epochs[0], held_out)), np.flatnonzero(weights[:400]))
+    params["aggregation"] = "stacked"
+    oracle = make_oracle(params, make_settings(X.shape[1], **params), [0, 1], regressor._online.seed)
+    for epoch, rows in enumerate(epochs, start=1):
+        oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
+    oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
+    mean, variance = np.moveaxis(oracle.logits(X[400:]), 2, 0)
+    got = regressor.predict(X[400:], return_std=True)
+    assert_allclose(got, [mean, np.sqrt(variance)], **TOLERANCE)
+    assert_equal_beside_the_neurons(regressor._online, oracle)
 
 
 # Progressive predictions
