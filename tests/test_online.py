@@ -646,6 +646,18 @@ def test_a_half_life_learns_anew_what_has_changed(backend_name):
     assert late[300] > late[None] + 0.1
 
 
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_a_half_life_learns_anew_what_has_changed_in_regression(likelihood):
+    X, y, _ = make_stream(21, 3500)
+    y = make_targets(X)[:, 0]
+    y[2500:] = 10 - y[2500:]
+    late = {}
+    for half_life in (None, 300):
+        regressor = GLNRegressor(**ESTIMATOR, likelihood=likelihood, half_life=half_life)
+        late[half_life] = np.square(regressor.progressive_predict(X, y) - y)[-600:].mean()
+    assert late[300] < late[None]
+
+
 def test_a_half_life_in_fit_learns_every_row_in_every_epoch():
     X, y, _ = make_stream(22, 1000)
     classifier = GLNClassifier(**ESTIMATOR, half_life=500, max_iter=2).fit(X, y)
@@ -816,6 +828,22 @@ def test_progressive_probabilities_are_those_of_predict_proba_just_before(backen
         start = t
     assert_allclose(progressive[: of_event[0] + 1], 1 / 3)  # before row 1
     assert np.all(np.ptp(progressive[of_event[0] + 2 :], axis=1) > 0)
+
+
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_progressive_moments_are_those_of_predict_just_before(likelihood):
+    X, _, weights = make_stream(25, 1100)
+    y, weights[:2] = make_targets(X)[:, 0], 0.0
+    regressor = GLNRegressor(**ESTIMATOR, likelihood=likelihood)
+    progressive = np.stack(clone(regressor).progressive_predict(X, y, weights, return_std=True), axis=1)
+    of_event = np.searchsorted(np.cumsum(weights > 0), [*EVENTS[:10], 768])
+    zeros = np.flatnonzero(weights == 0)[[5, 50, 80]]
+    start = 0
+    for t in sorted({2, 700, 1099, *of_event.tolist(), *(of_event + 1).tolist(), *zeros.tolist()}):
+        regressor.partial_fit(X[start:t], y[start:t], sample_weight=weights[start:t])
+        assert_allclose(np.ravel(regressor.predict(X[t : t + 1], return_std=True)), progressive[t], rtol=1e-9)
+        start = t
+    assert_array_equal(progressive[: of_event[0] + 1], [[0.0, 1.0]] * (of_event[0] + 1))  # before row 1
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
