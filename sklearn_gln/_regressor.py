@@ -206,7 +206,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     >>> model = GLNRegressor(random_state=0).fit(X_train, y_train)
     >>> mean, deviation = model.predict(X_test, return_std=True)
     >>> lower, upper = model.predict_interval(X_test, coverage=0.9).T
-    >>> 0.8 < ((lower <= y_test) & (y_test <= upper)).mean() < 1
+    >>> print(0.8 < ((lower <= y_test) & (y_test <= upper)).mean() < 1)
     True
 
     A stream, learned in chunks of any size:
@@ -470,7 +470,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         --------
         >>> from sklearn_gln import GLNRegressor
         >>> GLNRegressor().estimate_memory(n_features=20) // 2**20
-        9
+        11
         """
         n_rows = np.inf if n_samples is None else n_samples
         return self._estimate_memory(n_features, n_features, n_targets, n_rows, self._settings(n_features))
