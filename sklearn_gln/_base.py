@@ -422,9 +422,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if needed > installed:
             raise MemoryError(
                 f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} may take "
-                f"{needed / 2**30:,.1f} GiB for these rows, features and classes; this machine has "
+                f"{needed / 2**30:,.1f} GiB for these rows, features and outputs; this machine has "
                 f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which may double the weights, or "
-                "layer_sizes; estimate_memory(n_features, n_classes) tells before fitting."
+                "layer_sizes; estimate_memory tells before fitting."
             )
 
     @contextmanager

@@ -518,7 +518,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         --------
         >>> from sklearn_gln import GLNClassifier
         >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
-        1215
+        1216
         """
         n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
         n_rows = np.inf if n_samples is None else n_samples

@@ -1,6 +1,7 @@
 """What outlives a call: saved state, epochs and their callbacks, interrupts, and what a failed call leaves behind."""
 
 import copy
+import doctest
 import itertools
 import pickle
 import signal
@@ -888,6 +889,13 @@ def test_estimate_memory_of_wide_inputs(preconditioner):
     model = new(layer_sizes=(2,), context_dim=1, preconditioner=preconditioner)
     model.partial_fit(np.random.default_rng(0).normal(size=(70, 300)), np.arange(70) % 2, classes=[0, 1])
     assert model.estimate_memory(n_features=300) == n_bytes(model._online.network)
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_example_of_estimate_memory(estimator):
+    """pytest finds no examples of methods where the class names another module as its own."""
+    (example,) = doctest.DocTestFinder().find(estimator.estimate_memory, module=False, globs={})
+    assert doctest.DocTestRunner().run(example) == (0, 2)
 
 
 def test_estimate_memory_for_labels():
