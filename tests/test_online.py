@@ -713,13 +713,15 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, likelihood, dtype, monke
 
 
 class Ordering:
-    """Remembers the order in which each epoch visited the rows."""
+    """Remembers the order in which each epoch visited the rows, and what was predicted for each before."""
 
-    orders = ()
+    orders, predicted = (), ()
 
     def _learn(self, online, X, y, sample_weight, order=None, epoch=1, **options):
         self.orders = (*self.orders, order)
-        return super()._learn(online, X, y, sample_weight, order, epoch, **options)
+        for rows, outputs in super()._learn(online, X, y, sample_weight, order, epoch, **options):
+            self.predicted = (*self.predicted, *outputs)
+            yield rows, outputs
 
 
 class Ordered(Ordering, GLNClassifier):
@@ -790,19 +792,23 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
 
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
 def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
-    X, _, weights = make_stream(24, 420)
+    n = 466  # rows: the clock's event 1,024 falls among those held out
+    X, _, weights = make_stream(24, n + 20)
     y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"}
-    regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:400], y[:400], weights[:400])
+    regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:n], y[:n], weights[:n])
     *epochs, held_out = regressor.orders
     assert len(epochs) == 3
-    assert_array_equal(np.sort(np.append(epochs[0], held_out)), np.flatnonzero(weights[:400]))
+    assert 3 * len(epochs[0]) < 1024 < regressor.n_samples_seen_
+    assert_array_equal(np.sort(np.append(epochs[0], held_out)), np.flatnonzero(weights[:n]))
     params["aggregation"] = "stacked"
     oracle = make_oracle(params, make_settings(X.shape[1], **params), [0, 1], regressor._online.seed)
+    expected = []
     for epoch, rows in enumerate(epochs, start=1):
-        oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
-    oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
-    mean, variance = np.moveaxis(oracle.logits(X[400:]), 2, 0)
-    got = regressor.predict(X[400:], return_std=True)
+        expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
+    expected += oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
+    assert_allclose(regressor.predicted, expected, **TOLERANCE)
+    mean, variance = np.moveaxis(oracle.logits(X[n:]), 2, 0)
+    got = regressor.predict(X[n:], return_std=True)
     assert_allclose(got, [mean, np.sqrt(variance)], **TOLERANCE)
     assert_equal_beside_the_neurons(regressor._online, oracle)
 
