@@ -471,7 +471,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         --------
         >>> from sklearn_gln import GLNRegressor
         >>> GLNRegressor().estimate_memory(n_features=20) // 2**20
-        9
+        11
         """
         n_rows = np.inf if n_samples is None else n_samples
         return self._estimate_memory(n_features, n_features, n_targets, n_rows, self._settings(n_features))
