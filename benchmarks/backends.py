@@ -4,6 +4,10 @@ One pass over MNIST's training rows with the plain learner (16-16-1) and with th
 
     python benchmarks/backends.py learn --json learn.json
 
+One pass of the regressor over generated rows of ten features, with either likelihood::
+
+    python benchmarks/backends.py regress --rows 20000
+
 Rows per second against the batch size and the width of the layers, as a picture::
 
     python benchmarks/backends.py sizes --out backends.png
@@ -41,13 +45,15 @@ from common import (
     summarise,
 )
 from sklearn.base import clone
+from sklearn.datasets import make_friedman1
 from speed_passes import add_command, add_data_options, touch_memory
 
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.datasets import fetch_mnist
 from sklearn_gln.kernels import BACKENDS, get_kernels
 
 LEARNERS = {"plain": PYGLN, "one-pass": ONE_PASS}
+LIKELIHOODS = ("squared", "gaussian")
 WARM_UP_ROWS = 2 * 2048 + 100  # each number of rows that kernels are compiled for
 SIZES = {
     "batch_size": [1, 4, 16, 64, 256],
@@ -71,6 +77,7 @@ def main(arguments=None):
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, summary in (
         (learn, "one pass on every backend"),
+        (regress, "the same of the regressor"),
         (sizes, "rows per second against batch size and width"),
         (predict, "10,000 rows against a bound"),
         (launches, "kernel launches and bytes"),
@@ -91,9 +98,9 @@ def main(arguments=None):
         options.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def new(backend, device, **params):
+def new(backend, device, kind=GLNClassifier, **params):
     device = device if get_kernels(backend).ON_DEVICE else None
-    return GLNClassifier(**params, backend=backend, device=device, n_jobs=-1, random_state=0)
+    return kind(**params, backend=backend, device=device, n_jobs=-1, random_state=0)
 
 
 def train_rows(options):
@@ -102,23 +109,39 @@ def train_rows(options):
 
 
 def pass_seconds(model, X, y):
+    if isinstance(model, GLNRegressor):
+        return seconds_of(clone(model).partial_fit, X, y)
     touch_memory(model.layer_sizes, model.context_dim, X.shape[1], len(DIGITS))
     return seconds_of(clone(model).partial_fit, X, y, classes=DIGITS)
 
 
 def learn(options):
-    """Seconds of a pass, compilation apart, and how many times Numba's they are."""
+    """One pass over the training images."""
     X, y = train_rows(options)
     models = {
         (learner, backend): new(backend, options.device, **LEARNERS[learner])
         for learner in options.learners
         for backend in options.backends
     }
+    return compare_passes(models, X, y, options.repeats)
+
+
+def regress(options):
+    """As `learn`, of the regressor with its default settings."""
+    X, y = make_friedman1(options.rows or 20_000, noise=1.0, random_state=0)
+    models = {
+        (likelihood, backend): new(backend, options.device, GLNRegressor, likelihood=likelihood)
+        for likelihood in LIKELIHOODS
+        for backend in options.backends
+    }
+    return compare_passes(models, X, y, options.repeats)
+
+
+def compare_passes(models, X, y, repeats):
+    """Seconds of a pass of each model, compilation apart, and how many times Numba's they are."""
     warm_up = {key: pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
     again = {key: pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
-    samples = measure_in_turn(
-        {key: partial(pass_seconds, model, X, y) for key, model in models.items()}, options.repeats
-    )
+    samples = measure_in_turn({key: partial(pass_seconds, model, X, y) for key, model in models.items()}, repeats)
     seconds = {key: summarise(values) for key, values in samples.items()}
     runs = [
         {
