@@ -328,7 +328,7 @@ def initial_weights(n_previous: int, n_inputs: int, settings: Settings) -> Array
         weights[:n_previous] = 1 / n_previous
     elif settings.initial_weights == "mean" and settings.likelihood == "gaussian":
         weights[:] = BASE_VARIANCE / n_inputs  # about N(0, 1)
-    return weights
+    return np.minimum(weights, settings.max_weight)  # or a row of weight 0, whose step is none, would still clip them
 
 
 def _draw_by_layer(pool: Array, outputs: Array, settings: Settings, seed: int) -> tuple[Array, Array]:

@@ -6,17 +6,20 @@ Everything is tied to row numbers, never to calls, so that any split of a stream
 after row                      what happens
 =============================  =======================================================================================
 1, 2, 4, ..., 256              the network is built anew from all rows so far, which it then replays
-512, 1024, 2048, 4096, 6144..  scaling (of classifiers) and preconditioners are refreshed from all rows so far
+512, 1024, 2048, 4096, 6144..  scaling and preconditioners are refreshed from all rows so far
 512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less ("auto": only
                                where rows since the last event were predicted worse than those before)
-320, 384, ..., 1024, 1280, ..  in regression: variances and limits are refreshed
 each of these                  the stack is fitted to the rows since the last event
 =============================  =======================================================================================
+
+In regression scaling stays, but with a half-life in rows, and there are more events, at which variances and limits are
+refreshed: 320, 384, ..., 1024, 1280, ..., every 64 rows with half_life="auto".
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -92,8 +95,14 @@ class OnlineNetwork:
     def periods(self) -> tuple[int, ...]:
         """Rows between events, as `next_event` takes them."""
         if self.settings.likelihood != "bernoulli":
-            return EARLY_PERIOD, SHORT_PERIOD
+            return EARLY_PERIOD, self.forget_period
         return (REFRESH_PERIOD if self.settings.half_life is None else SHORT_PERIOD,)
+
+    @property
+    def forget_period(self) -> int:
+        """Rows between the events at which rows so far may come to count less."""
+        regression = self.settings.likelihood != "bernoulli"
+        return EARLY_PERIOD if regression and self.settings.half_life == "auto" else SHORT_PERIOD
 
     def learn(
         self,
@@ -140,7 +149,7 @@ class OnlineNetwork:
                     self.stack.update()
             if self.drift is not None and honest and self.n_rows_seen > LAST_REBUILD:
                 self.drift.add(self._losses(predictions, y[rows]), sample_weight[rows])
-            if at_event and event > LAST_REBUILD and event % SHORT_PERIOD == 0:
+            if at_event and event > LAST_REBUILD and event % self.forget_period == 0:
                 self._forget(self._share_kept(), honest)
             yield rows, predictions
         if held_out and self.stack is not None:
@@ -271,7 +280,7 @@ class OnlineNetwork:
 
     def _refresh(self, kernels: Kernels) -> None:
         # Learned weights are in units of the scaling: where it moves, what they predict for real targets jumps.
-        new_only = self.settings.likelihood != "bernoulli" and self.settings.half_life is None
+        new_only = self.settings.likelihood != "bernoulli" and not isinstance(self.settings.half_life, Real)
         if new_only or self.n_rows_seen % SHORT_PERIOD == 0:
             self.predictor.refresh(new_only)
         if self.network is not None:

@@ -99,7 +99,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
         sizes, scaling, preconditioners and variances. None: all rows count alike, so that steps shrink and a late
         change is learned slowly. "auto": the rows so far count hardly any more once predictions have become worse, by a
-        test every 256 rows; it costs next to nothing where nothing changes, and overlooks slow change.
+        test every 64 rows; it costs next to nothing where nothing changes, and overlooks slow change.
 
     max_iter : int, default=10
         Passes over the rows in `fit`; `partial_fit` makes one. With more than one, every sixth row is held out from
@@ -206,7 +206,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     >>> model = GLNRegressor(random_state=0).fit(X_train, y_train)
     >>> mean, deviation = model.predict(X_test, return_std=True)
     >>> lower, upper = model.predict_interval(X_test, coverage=0.9).T
-    >>> print(0.8 < ((lower <= y_test) & (y_test <= upper)).mean() < 1)
+    >>> covered = (lower <= y_test) & (y_test <= upper)
+    >>> 0.8 < float(covered.mean()) < 1
     True
 
     A stream, learned in chunks of any size:

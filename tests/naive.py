@@ -262,6 +262,8 @@ class Row:
     targets: list
     weight: float
     predicted: list  # what `aggregate` gave before it was learned
+    epoch: int
+    held_out: bool
 
 
 @dataclass
@@ -345,8 +347,11 @@ class NaiveGLN:
         """The logits (n_outputs,) of each row, learning nothing."""
         return [self.predict(self.aggregate(self.forward(features))) for features in np.asarray(X, float).tolist()]
 
-    def learn(self, X, targets, weights=None):
-        """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned."""
+    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False):
+        """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned.
+
+        The epoch, and whether rows were held out from others, matter in regression.
+        """
         X, targets = np.asarray(X, dtype=float).tolist(), np.asarray(targets, dtype=float).tolist()
         weights = [1.0] * len(X) if weights is None else np.asarray(weights, dtype=float).tolist()
         logits, batch = [], []
@@ -356,7 +361,7 @@ class NaiveGLN:
             logits.append(self.predict(aggregated))
             if weight == 0.0:
                 continue
-            self.rows.append(Row(self.t + 1, features, target, weight, aggregated))
+            self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
             batch.append((self.rows[-1], computed))
             at_event = self.is_event(self.t)
             if len(batch) == self.batch_size or at_event:
@@ -534,7 +539,7 @@ class NaiveGLN:
         n_contexts = 2 ** offsets.shape[1]
         n_below = self.layer_sizes[level - 1] if level > 0 else 0
         n_beside = len(self.beside(level, [0.0] * n_base))
-        w = self.initial(n_below, n_beside)
+        w = [min(value, self.max_weight) for value in self.initial(n_below, n_beside)]
         return Layer(
             normals=normals.tolist(),
             offsets=offsets.tolist(),

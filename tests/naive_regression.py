@@ -83,6 +83,20 @@ class NaiveRegressor(NaiveGLN):
 
     # Learning
 
+    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False):
+        """Rows held out from all epochs are the last, and teach the stack afresh, all at once."""
+        if epoch > 1 or held_out:
+            self.fit_stacks()
+        if held_out:
+            for output in range(self.n_outputs):
+                self.products[output] = 0.0 * self.products[output]
+                self.information[output] = 0.0 * self.information[output]
+                self.scores[output] = []
+        predictions = super().learn(X, targets, weights, epoch=epoch, held_out=held_out)
+        if held_out:
+            self.fit_stacks()
+        return predictions
+
     def target(self, row, output):
         centre, unit = self.units[output]
         return (row.targets[output] - centre) / unit
@@ -94,7 +108,7 @@ class NaiveRegressor(NaiveGLN):
         super().update(batch)
         for row, computed in batch if self.outputs is not None else []:
             for output, layers in enumerate(computed[1]):
-                self.seen[output].append((layers[-1].contexts, layers[-1].logits, self.target(row, output)))
+                self.seen[output].append((row, layers[-1].contexts, layers[-1].logits, self.target(row, output)))
 
     # The clock
 
@@ -104,11 +118,8 @@ class NaiveRegressor(NaiveGLN):
 
     def event(self):
         super().event()
-        for output in range(self.n_outputs):
-            if self.varied[output]:
-                self.fit_stack(output, self.rows[self.fitted :])
-            self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
-        self.fitted = self.t
+        if not self.rows[-1].held_out:
+            self.fit_stacks()
 
     def rebuild(self):
         for output in range(self.n_outputs):
@@ -156,7 +167,9 @@ class NaiveRegressor(NaiveGLN):
         counts = self.counts()
         for output, layers in enumerate(self.outputs):
             errors, visits = ([[0.0] * len(neuron) for neuron in layers[-1].weights] for _ in range(2))
-            for (contexts, predicted, target), q in zip(self.seen[output], counts, strict=True):
+            for (row, contexts, predicted, target), q in zip(self.seen[output], counts, strict=True):
+                if row.epoch > 1 or row.held_out:  # of a network that may have seen the row, or too good to be compared
+                    continue
                 for neuron, (c, value) in enumerate(zip(contexts, predicted, strict=True)):
                     errors[neuron][c] += q * (value - target) ** 2
                     visits[neuron][c] += q
@@ -167,8 +180,16 @@ class NaiveRegressor(NaiveGLN):
                 for neuron in zip(errors, visits, strict=True)
             ]
 
+    def fit_stacks(self):
+        """From the rows since the last fit that had not been learned before they were predicted."""
+        rows, self.fitted = [row for row in self.rows[self.fitted :] if row.epoch == 1], self.t
+        for output in range(self.n_outputs):
+            if rows and self.varied[output]:
+                self.fit_stack(output, rows)
+            self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
+
     def fit_stack(self, output, rows):
-        """The stack's weights from the rows since the last event; what earlier ones said counts half as much."""
+        """What earlier rows said counts half as much."""
         unit, weights = self.units[output][1], [row.weight for row in rows]
         residuals = [[mean - row.targets[output] for mean in row.predicted[output][0]] for row in rows]
         products = self.products[output] / 2.0

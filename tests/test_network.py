@@ -7,7 +7,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest
 
-from sklearn_gln._network import Outputs, aggregate, draw_halfspaces, init_network, learn
+from sklearn_gln._network import (
+    Outputs,
+    aggregate,
+    contexts_by_layer,
+    draw_halfspaces,
+    estimate_memory,
+    init_network,
+    learn,
+    n_inputs_by_layer,
+)
 from sklearn_gln.kernels import get_kernels
 from sklearn_gln.kernels._threads import layer_tasks
 from tests.conftest import by_context, make_settings
@@ -204,6 +213,107 @@ def test_aggregate(aggregation):
     got = aggregate(Outputs(logits), aggregation, get_kernels("numpy"))
     assert got.dtype == float
     assert_allclose(got, expected, rtol=1e-12)
+
+
+def test_initial_weights_are_within_their_bound():
+    for layer in new_network(layer_sizes=(2, 5), max_weight=0.3, aggregation="neuron").layers[1:]:
+        assert layer.weights.max() == pytest.approx(min(0.3, 1 / (layer.weights.shape[3] - 6)))
+
+
+# Regression
+
+
+def regression_network(likelihood, **params):
+    pool = make_pool()
+    settings = make_settings(5, likelihood=likelihood, **{"layer_sizes": (4, 3), "context_dim": 2, **params})
+    return init_network(settings.n_base(5), pool, np.arange(2), settings, 5), settings
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("halfspaces", ["pairs", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_the_first_layer_is_one_neuron_of_one_context(likelihood, halfspaces, share):
+    params = {"halfspaces": halfspaces, "offset_scale": 0.5, "share_halfspaces": share}
+    network, settings = regression_network(likelihood, **params)
+    assert settings.linear_first
+    assert settings.layer_sizes == (1, 4, 3)
+    kernels, rows = get_kernels("numpy"), make_pool(300, seed=9)
+    first, *others = contexts_by_layer(network, kernels, rows.astype(np.float32), "float32")
+    assert_array_equal(first, 0)
+    assert all(np.all(np.ptp(contexts, axis=0) > 0) for contexts in others)
+    classifier = make_settings(5, layer_sizes=(1, 4, 3), context_dim=2, **params)
+    assert not classifier.linear_first
+    same = init_network(6, make_pool(), np.arange(2), classifier, 5)  # layers draw from seeds of their own
+    for name in ("hyperplanes", "offsets"):
+        assert_array_equal(getattr(network, name)[:, 1:], getattr(same, name)[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("params", "sizes"),
+    [
+        ({"layer_sizes": ()}, (1,)),
+        ({"layer_sizes": (), "aggregation": "neuron"}, (1, 1)),
+        ({"layer_sizes": (2,), "aggregation": "neuron"}, (1, 2, 1)),
+    ],
+)
+def test_layers_of_regression(params, sizes):
+    network, settings = regression_network("squared", **params)
+    assert settings.layer_sizes == sizes == tuple(layer.energy.shape[1] for layer in network.layers)
+    assert [layer.spread is None for layer in network.layers] == [True] * (len(sizes) - 1) + [False]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize(
+    ("params", "n_given", "n_constants"),
+    [
+        ({"likelihood": "squared"}, 10, 1),
+        ({"likelihood": "squared", "squares": False}, 5, 1),
+        ({"likelihood": "squared", "base_predictor": "identity"}, 5, 1),
+        ({"likelihood": "squared", "base_predictor": "identity", "squares": True}, 10, 1),
+        ({"likelihood": "gaussian"}, 10, 2),
+        ({"likelihood": "gaussian", "squares": True}, 10, 2),
+    ],
+)
+def test_inputs_of_regression(params, n_given, n_constants, skip, bias):
+    network, settings = regression_network(**params, skip=skip, bias=bias)
+    n_base, constants = n_given + n_constants * bias, n_constants * bias
+    assert settings.n_base(5) == n_base
+    assert settings.n_constants == constants
+    beside = n_base if skip else constants
+    expected = [n_base, 1 + beside, 4 + beside]
+    assert n_inputs_by_layer(n_base, settings) == expected
+    assert [layer.weights.shape[3] for layer in network.layers] == expected
+
+
+def test_squares_are_auto_up_to_64_scaled_features():
+    assert make_settings(64, likelihood="squared").squares
+    assert not make_settings(65, likelihood="squared").squares
+    assert make_settings(65, likelihood="squared", squares=True).squares
+    assert not make_settings(4).squares
+
+
+@pytest.mark.parametrize("kind", ["mean", "uniform", "zero"])
+def test_initial_weights_of_gaussian_neurons(kind):
+    first, *others = regression_network("gaussian", initial_weights=kind)[0].layers
+    assert_allclose(first.weights, {"mean": 2 / 12, "uniform": 1 / 12, "zero": 0}[kind], rtol=1e-6)
+    for layer, n_previous in zip(others, (1, 4), strict=True):
+        below, base = np.split(layer.weights, [n_previous], axis=-1)
+        expected = {"mean": (1 / n_previous, 0), "uniform": (1 / (n_previous + 12),) * 2, "zero": (0, 0)}[kind]
+        assert_allclose(below, expected[0], rtol=1e-6)
+        assert_allclose(base, expected[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+@pytest.mark.parametrize("preconditioner", ["full", None])
+def test_memory_of_regression(likelihood, preconditioner):
+    """Every array of the network, with a weight row for each context and one for all others."""
+    network, settings = regression_network(likelihood, preconditioner=preconditioner, skip=False)
+    n_bytes = network.hyperplanes.nbytes + network.offsets.nbytes
+    for layer in network.layers:
+        n_bytes += layer.weights.nbytes * 5 + layer.energy.nbytes * 5 + layer.row_of.nbytes + layer.n_rows.nbytes
+    n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # P in float32 beside
+    assert estimate_memory(settings.n_base(5), 5, 2, np.inf, settings) == n_bytes
 
 
 # Learning

@@ -13,7 +13,7 @@ from scipy.special import expit, logit, softmax
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
-from sklearn_gln import GLNClassifier, _learning_rate
+from sklearn_gln import GLNClassifier, GLNRegressor, _learning_rate
 from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import Outputs, draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
@@ -65,19 +65,25 @@ class Learned:
         return state
 
 
+def new_online(params, n_features, outputs, seed=7, n_given=0):
+    """A network that has seen nothing, in regression with its stack."""
+    settings = make_settings(n_features, **params)
+    base_predictor = params.get("base_predictor", "standard")
+    online = OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, n_given)
+    if settings.likelihood != "bernoulli":
+        aggregation, n_layers = settings.aggregation, len(settings.layer_sizes)
+        calibrated = settings.likelihood == "squared" or aggregation == "stacked"
+        online.stack = RegressionStack.empty(len(outputs), n_layers, aggregation, calibrated)
+    return online
+
+
 def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
     """Learn a stream in the pieces that `cuts` make of it; of real targets the columns `outputs`."""
     X, y, weights = stream
-    params = {"dtype": "float64"} | params
-    settings = make_settings(X.shape[1], **params)
-    base_predictor = params.get("base_predictor", "standard")
-    classifies = settings.likelihood == "bernoulli"
+    base_predictor, classifies = params.get("base_predictor", "standard"), "likelihood" not in params
+    y = y if classifies else y[:, outputs]
     n_features, X = X.shape[1], make_rows(base_predictor, X, classifies)
-    online = OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, X.shape[1] - n_features)
-    if not classifies:
-        y, aggregation, n_layers = y[:, outputs], settings.aggregation, len(settings.layer_sizes)
-        calibrated = settings.likelihood == "squared" or aggregation == "stacked"
-        online.stack = RegressionStack.empty(len(outputs), n_layers, aggregation, calibrated)
+    online = new_online({"dtype": "float64"} | params, n_features, outputs, seed, X.shape[1] - n_features)
     seen = []
 
     def see(network, kernels, side_info, n_rows):
@@ -120,10 +126,8 @@ def assert_same(got, wanted):
 
 
 def clipped(online, max_weight):
-    """The fraction of weights that lie at the bound, in contexts that rows have visited."""
-    layers = online.network.layers
-    weights = [by_context(layer, layer.weights)[by_context(layer, layer.energy) > 0].ravel() for layer in layers]
-    weights = np.concatenate(weights)
+    """The fraction of weights that lie at the bound."""
+    weights = np.concatenate([by_context(layer, layer.weights).ravel() for layer in online.network.layers])
     assert np.abs(weights).max() <= max_weight
     return np.mean(np.abs(weights) == max_weight)
 
@@ -245,17 +249,18 @@ SCHEDULES = {
 
 
 class Recording(NaiveGLN):
-    """The oracle, with the contexts of all rows that it computed."""
+    """The oracle, with the contexts of all rows that it computed, and how many outputs met their limits."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.contexts = []
+        self.contexts, self.n_limited = [], 0
 
     def forward(self, features):
         computed = super().forward(features)
         if computed is not None:
             of_outputs = [[context for trace in layers for context in trace.contexts] for layers in computed[1]]
             self.contexts.append(of_outputs)
+            self.n_limited += sum(trace.s != trace.logits for layers in computed[1] for trace in layers)
         return computed
 
 
@@ -313,7 +318,15 @@ def oracle_run(name, n):
 
 
 @pytest.mark.parametrize(
-    ("name", "n"), [*((name, 600) for name in ORACLE_CASES), ("default", 2100), ("half-life", 1600)]
+    ("name", "n"),
+    [
+        *((name, 600) for name in ORACLE_CASES),
+        ("default", 2100),
+        ("half-life", 1600),
+        ("squared: default", 2100),
+        ("squared: half-life", 1100),
+        ("gaussian: half-life, identity", 1100),
+    ],
 )
 def test_learning_equals_the_oracle(backend, name, n):
     params, stream, unseen, oracle, logits = oracle_run(name, n)
@@ -341,6 +354,7 @@ def assert_equal_beside_the_neurons(online, oracle):
     assert_allclose(stack.calibration, oracle.calibration, **TOLERANCE)
     assert_allclose(stack.scores, oracle.scores, **TOLERANCE)
     if layer.spread is not None:
+        assert oracle.n_limited > 0
         assert_allclose(layer.spread.mean_square, oracle.mean_square, **TOLERANCE)
         assert_allclose(by_context(layer, layer.spread.log_ratio), oracle.log_ratio, **TOLERANCE)
 
@@ -357,6 +371,24 @@ def test_the_estimator_equals_the_oracle(backend_name, n_classes):
     expected = softmax(np.hstack([0 * logits, logits]) if n_classes == 2 else logits, axis=1)
     assert_allclose(probabilities, expected, **TOLERANCE)
     assert_allclose(classifier.decision_function(X[:50]), np.squeeze(oracle.logits(X[:50])), **TOLERANCE)
+
+
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+@pytest.mark.parametrize("outputs", [[1], [0, 1, 2]])
+def test_the_regressor_equals_the_oracle(backend_name, likelihood, outputs):
+    X, _, weights = make_stream(4, 620)
+    y = make_targets(X)[:, outputs]
+    params = SMALL | {"likelihood": likelihood, "dtype": "float64"}
+    regressor = GLNRegressor(**params, backend=backend_name, random_state=5)
+    given = np.squeeze(y[:600]), weights[:600]
+    before = regressor.progressive_predict(X[:600], *given, return_std=True)
+    after = regressor.predict(X[600:], return_std=True)
+    settings = make_settings(X.shape[1], **params, aggregation="stacked")
+    oracle = make_oracle(params | {"aggregation": "stacked"}, settings, range(len(outputs)), regressor._online.seed)
+    for got, expected in ((before, oracle.learn(X[:600], y[:600], weights[:600])), (after, oracle.logits(X[600:]))):
+        mean, variance = np.moveaxis(expected, 2, 0)
+        assert_allclose(got[0], np.squeeze(mean), **TOLERANCE)
+        assert_allclose(got[1], np.squeeze(np.sqrt(variance)), **TOLERANCE)
 
 
 # Four laws
@@ -381,17 +413,36 @@ LEARNERS = {
         "max_weight": 0.6,
     },
     "half-life": {"half_life": 700},
+    "squared": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared, plain": {
+        "likelihood": "squared",
+        "halfspaces": "gaussian",
+        "offset_scale": 0.5,
+        "share_halfspaces": False,
+        "learning_rate": "inverse",
+        "learning_rate_init": 0.05,
+        "skip": False,
+        "max_weight": 0.4,
+        "half_life": 700,
+    },
+    "gaussian neurons": {"likelihood": "gaussian", "aggregation": "stacked", "max_weight": 0.15},
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
 STREAM = make_stream(11, 1100 if INTERPRETED else 4200)
 STREAM[2][2:6] = 0.0
 STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
+TARGETS = make_targets(STREAM[0])
+
+
+def stream_of(learner):
+    X, y, weights = STREAM
+    return X, TARGETS if "likelihood" in LEARNERS[learner] else y, weights
 
 
 @cache
 def reference(kernels, learner):
     """The whole stream in one call."""
-    learned = learn_stream(kernels, LEARNERS[learner], STREAM)
+    learned = learn_stream(kernels, LEARNERS[learner], stream_of(learner))
     if "max_weight" in LEARNERS[learner]:
         assert 0.02 < clipped(learned.online, LEARNERS[learner]["max_weight"]) < 0.9
     return learned
@@ -425,14 +476,14 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
         return Outputs(list(map(kernels.asarray, means)), variance)
 
     monkeypatch.setattr(layers, "learn", learn_by_row)
-    assert_same(learn_stream(backend, LEARNERS[learner], STREAM), expected)
+    assert_same(learn_stream(backend, LEARNERS[learner], stream_of(learner)), expected)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
     cuts = random_cuts(list(LEARNERS).index(learner), len(STREAM[0]))
     assert {1, 2, 3, 300}.issubset(np.diff(cuts))
-    assert_same(learn_stream(backend, LEARNERS[learner], STREAM, cuts=cuts), reference(backend, learner))
+    assert_same(learn_stream(backend, LEARNERS[learner], stream_of(learner), cuts=cuts), reference(backend, learner))
 
 
 def test_any_split_is_the_same_stream_for_base_logits_in_groups(backend, monkeypatch):
@@ -446,14 +497,15 @@ def test_any_split_is_the_same_stream_for_base_logits_in_groups(backend, monkeyp
 @pytest.mark.parametrize(("learner", "outputs"), [*((learner, [0, 2]) for learner in LEARNERS), ("plain", [1])])
 def test_outputs_are_independent(backend, learner, outputs):
     of_all = reference(backend, learner)
-    got = learn_stream(backend, LEARNERS[learner], STREAM, outputs=outputs)
+    got = learn_stream(backend, LEARNERS[learner], stream_of(learner), outputs=outputs)
     assert_array_equal(got.contexts, of_all.contexts[:, outputs])
     assert_allclose(got.logits, of_all.logits[:, outputs], **TOLERANCE)
     state, expected = got.state(), of_all.state()
     for name, array in expected.items():
         if array is None:
             continue
-        if np.ndim(array) and len(array) == 3 and name.startswith(("weights", "energy", "moment of", "matrix of")):
+        of_outputs = "weights", "energy", "moment of", "matrix of", "limits", "spread", "stack"
+        if np.ndim(array) and len(array) == 3 and name.startswith(of_outputs):
             array = array[outputs]
         if name.startswith(("hyperplanes", "offsets", "row_of", "n_rows ")) and len(array) == 3:
             assert not LEARNERS[learner].get("share_halfspaces", True)
@@ -484,13 +536,13 @@ def test_contexts_are_independent_chains(backend, step, max_weight):
 # Causality
 
 
-@pytest.mark.parametrize("learner", ["pairs", "plain", "half-life"])
+@pytest.mark.parametrize("learner", ["pairs", "plain", "half-life", "squared", "gaussian neurons"])
 @pytest.mark.parametrize("number", [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[0]) / 1.5])
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
     t = np.searchsorted(np.cumsum(STREAM[2] > 0), number)
-    X, y, weights = (array[: t + 150] for array in STREAM)
+    X, y, weights = (array[: t + 150] for array in stream_of(learner))
     flipped = y.copy()
-    flipped[t] = (y[t] + 1) % 3
+    flipped[t] = (y[t] + 1) % 3 if y.ndim == 1 else y[t] + [3.0, -80.0, 1.0]
     before = learn_stream(backend, LEARNERS[learner], (X, y, weights)).logits
     after = learn_stream(backend, LEARNERS[learner], (X, flipped, weights)).logits
     rounding = 1e-12 if backend.ON_DEVICE else 0  # the threads of a framework may share a sum out anew
@@ -499,16 +551,18 @@ def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, nu
 
 
 @pytest.mark.parametrize("n", [n for n in (1, 2, 256, 257, 2048, 2049) if n < len(STREAM[0]) / 1.5])
-def test_no_prediction_sees_a_later_row(backend, n):
+@pytest.mark.parametrize("learner", ["pairs", "squared", "gaussian neurons"])
+def test_no_prediction_sees_a_later_row(backend, n, learner):
     stop = np.searchsorted(np.cumsum(STREAM[2] > 0), n) + 1
-    got = learn_stream(backend, LEARNERS["pairs"], [array[:stop] for array in STREAM])
-    assert_allclose(got.logits, reference(backend, "pairs").logits[:stop], **TOLERANCE)
+    got = learn_stream(backend, LEARNERS[learner], [array[:stop] for array in stream_of(learner)])
+    assert_allclose(got.logits, reference(backend, learner).logits[:stop], **TOLERANCE)
 
 
-def test_rows_of_weight_zero_do_not_exist(backend):
+@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons"])
+def test_rows_of_weight_zero_do_not_exist(backend, learner):
     exist = STREAM[2] > 0
-    got = learn_stream(backend, LEARNERS["plain"], [array[exist] for array in STREAM])
-    expected = reference(backend, "plain")
+    got = learn_stream(backend, LEARNERS[learner], [array[exist] for array in stream_of(learner)])
+    expected = reference(backend, learner)
     assert_allclose(got.logits, expected.logits[exist], **TOLERANCE)
     for name, array in expected.state().items():
         if array is not None:
@@ -527,11 +581,13 @@ def test_events_of_the_clock():
         assert next_event(t, (256,)) == min(event for event in with_half_life if event > t)
 
 
-@pytest.mark.parametrize("learner", ["pairs", "plain"])
+@pytest.mark.parametrize("learner", ["pairs", "plain", "squared", "gaussian neurons"])
 def test_an_event_changes_what_it_should(backend, learner):
     changes = {}
-    online = OnlineNetwork.new(make_settings(**LEARNERS[learner]), "standard", 4, np.arange(3), seed=7)
+    online = new_online(LEARNERS[learner], 4, range(3))
     X, y, weights = make_stream(12, 1030, weighted=False)
+    if online.stack is not None:
+        y = make_targets(X)
     before = None
     for t in range(len(X)):
         with backend.scope("cpu"):
@@ -540,16 +596,24 @@ def test_an_event_changes_what_it_should(backend, learner):
         now = Learned(None, deepcopy(from_plain(to_plain(online))), None).state()
         if before is not None:
             for name, array in now.items():
-                if not np.array_equal(array, before[name]):
+                if not np.array_equal(array, before.get(name)):
                     changes.setdefault(name, []).append(t + 1)
         before = now
     rebuilds = [event for event in EVENTS[1:] if event <= 256]
-    assert changes["mean"] == changes["inverse_deviation"] == [*rebuilds, 512, 1024]
-    if learner == "pairs":
-        assert changes["hyperplanes"] == changes["offsets"] == rebuilds
-        assert changes["matrix of base"] == changes["matrix of layer 1"] == [64, 128, 256, 512, 1024]
-    else:
+    events = [*rebuilds, 512, 1024] if online.stack is None else [*rebuilds, 512, 768, 1024]
+    assert changes["mean"] == changes["inverse_deviation"] == events
+    if learner == "plain":
         assert "hyperplanes" not in changes
+    else:
+        assert changes["hyperplanes"] == changes["offsets"] == rebuilds
+    if learner in ("pairs", "squared"):
+        assert changes["matrix of base"] == changes["matrix of layer 1"] == [64, 128, 256, 512, 1024]
+    if online.stack is not None:
+        assert changes["stack.moments.mean"] == rebuilds
+        assert changes["stack.calibration"] == events
+        assert set(changes["stack.weights"] + changes["limits"]) <= set(events)
+    if learner == "squared":
+        assert changes["spread.log_ratio"] == changes["spread.mean_square"] == events
 
 
 def test_a_half_life_lets_statistics_follow_the_stream(backend):
@@ -582,6 +646,18 @@ def test_a_half_life_learns_anew_what_has_changed(backend_name):
     assert late[300] > late[None] + 0.1
 
 
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_a_half_life_learns_anew_what_has_changed_in_regression(likelihood):
+    X, y, _ = make_stream(21, 3500)
+    y = make_targets(X)[:, 0]
+    y[2500:] = 10 - y[2500:]
+    late = {}
+    for half_life in (None, 300):
+        regressor = GLNRegressor(**ESTIMATOR, likelihood=likelihood, half_life=half_life)
+        late[half_life] = np.square(regressor.progressive_predict(X, y) - y)[-600:].mean()
+    assert late[300] < late[None]
+
+
 def test_a_half_life_in_fit_learns_every_row_in_every_epoch():
     X, y, _ = make_stream(22, 1000)
     classifier = GLNClassifier(**ESTIMATOR, half_life=500, max_iter=2).fit(X, y)
@@ -592,8 +668,10 @@ def test_a_half_life_in_fit_learns_every_row_in_every_epoch():
 # Threads
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_n_jobs_change_not_a_bit(backend, backend_name, dtype, monkeypatch):
+@pytest.mark.parametrize(
+    ("likelihood", "dtype"), [(None, "float32"), (None, "float64"), ("squared", "float32"), ("gaussian", "float32")]
+)
+def test_n_jobs_change_not_a_bit(backend, backend_name, likelihood, dtype, monkeypatch):
     if INTERPRETED and backend_name == "numba":
         pytest.skip("a layer that is large enough to be split takes minutes without the compiler")
     X, y, weights = make_stream(13, 700)
@@ -608,17 +686,22 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, dtype, monkeypatch):
 
         return counting
 
-    for name in ("linear_learn", "linear_infer"):
+    for name in ("linear_learn", "linear_infer", "gaussian_learn", "gaussian_infer"):
         monkeypatch.setattr(backend, name, count_tasks(getattr(backend, name)))
     results = {}
     for n_jobs in (1, 2, 3):
         parts.clear(), threads.clear()
-        classifier = GLNClassifier(**params, n_jobs=n_jobs, backend=backend_name)
-        progressive = classifier.progressive_predict_proba(X, y, np.arange(3), weights)
-        results[n_jobs] = [progressive, classifier.predict_proba(X)]
-        results[n_jobs] += Learned(None, classifier._online, None).state().values()
+        if likelihood is None:
+            estimator = GLNClassifier(**params, n_jobs=n_jobs, backend=backend_name)
+            progressive = estimator.progressive_predict_proba(X, y, np.arange(3), weights)
+            results[n_jobs] = [progressive, estimator.predict_proba(X)]
+        else:
+            estimator = GLNRegressor(**params, likelihood=likelihood, n_jobs=n_jobs, backend=backend_name)
+            progressive = estimator.progressive_predict(X, make_targets(X), weights, return_std=True)
+            results[n_jobs] = [*progressive, *estimator.predict(X, return_std=True)]
+        results[n_jobs] += Learned(None, estimator._online, None).state().values()
         if backend.TASK_SIZE is not None:
-            assert any(n_outputs * n_neurons < 600 for n_outputs, n_neurons in parts - {(3, 20)})
+            assert any(n_outputs * n_neurons < 600 for n_outputs, n_neurons in parts - {(3, 20), (3, 1)})
             assert (threads != {threading.main_thread()}) == (n_jobs > 1)
     for n_jobs in (2, 3):
         for got, expected in zip(results[n_jobs], results[1], strict=True):
@@ -628,14 +711,22 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, dtype, monkeypatch):
 # fit and partial_fit
 
 
-class Ordered(GLNClassifier):
+class Ordering:
     """Remembers the order in which each epoch visited the rows."""
 
     orders = ()
 
-    def _learn(self, online, X, y, sample_weight, order=None, epoch=1):
+    def _learn(self, online, X, y, sample_weight, order=None, epoch=1, **options):
         self.orders = (*self.orders, order)
-        return super()._learn(online, X, y, sample_weight, order, epoch)
+        return super()._learn(online, X, y, sample_weight, order, epoch, **options)
+
+
+class Ordered(Ordering, GLNClassifier):
+    pass
+
+
+class OrderedRegressor(Ordering, GLNRegressor):
+    pass
 
 
 def estimator_state(classifier):
@@ -696,6 +787,25 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
     assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)
 
 
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
+    X, _, weights = make_stream(24, 420)
+    y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"}
+    regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:400], y[:400], weights[:400])
+    *epochs, held_out = regressor.orders
+    assert len(epochs) == 3
+    assert_array_equal(np.sort(np.append(epochs[0], held_out)), np.flatnonzero(weights[:400]))
+    params["aggregation"] = "stacked"
+    oracle = make_oracle(params, make_settings(X.shape[1], **params), [0, 1], regressor._online.seed)
+    for epoch, rows in enumerate(epochs, start=1):
+        oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
+    oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
+    mean, variance = np.moveaxis(oracle.logits(X[400:]), 2, 0)
+    got = regressor.predict(X[400:], return_std=True)
+    assert_allclose(got, [mean, np.sqrt(variance)], **TOLERANCE)
+    assert_equal_beside_the_neurons(regressor._online, oracle)
+
+
 # Progressive predictions
 
 
@@ -718,6 +828,22 @@ def test_progressive_probabilities_are_those_of_predict_proba_just_before(backen
         start = t
     assert_allclose(progressive[: of_event[0] + 1], 1 / 3)  # before row 1
     assert np.all(np.ptp(progressive[of_event[0] + 2 :], axis=1) > 0)
+
+
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+def test_progressive_moments_are_those_of_predict_just_before(likelihood):
+    X, _, weights = make_stream(25, 1100)
+    y, weights[:2] = make_targets(X)[:, 0], 0.0
+    regressor = GLNRegressor(**ESTIMATOR, likelihood=likelihood)
+    progressive = np.stack(clone(regressor).progressive_predict(X, y, weights, return_std=True), axis=1)
+    of_event = np.searchsorted(np.cumsum(weights > 0), [*EVENTS[:10], 768])
+    zeros = np.flatnonzero(weights == 0)[[5, 50, 80]]
+    start = 0
+    for t in sorted({2, 700, 1099, *of_event.tolist(), *(of_event + 1).tolist(), *zeros.tolist()}):
+        regressor.partial_fit(X[start:t], y[start:t], sample_weight=weights[start:t])
+        assert_allclose(np.ravel(regressor.predict(X[t : t + 1], return_std=True)), progressive[t], rtol=1e-9)
+        start = t
+    assert_array_equal(progressive[: of_event[0] + 1], [[0.0, 1.0]] * (of_event[0] + 1))  # before row 1
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
