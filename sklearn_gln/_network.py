@@ -59,6 +59,11 @@ class Settings:
         return self.likelihood != "bernoulli"
 
     @property
+    def solves_first(self) -> bool:
+        """Whether that neuron is set to the ridge regression of all rows where preconditioners are refreshed."""
+        return self.likelihood == "squared" and self.preconditioner == "full"
+
+    @property
     def n_constants(self) -> int:
         """Constant inputs; of Gaussian neurons one on either side of the target."""
         return self.bias * (2 if self.likelihood == "gaussian" else 1)
@@ -278,7 +283,8 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, set
         squares = n_groups * group_size**2 + n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
     itemsize = np.dtype(settings.dtype).itemsize
     integers = sharing * n_neurons * (4 * n_contexts + 8)
-    return floats * itemsize + integers + squares * (8 + itemsize)
+    crossed = n_outputs * n_base * settings.solves_first
+    return floats * itemsize + integers + squares * (8 + itemsize) + crossed * 8
 
 
 def init_network(
@@ -314,7 +320,7 @@ def init_network(
     if settings.preconditioner:
         base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner, settings.ridge)
     network = Network(hyperplanes, offsets, layers, base_preconditioner)
-    if settings.likelihood == "squared" and settings.preconditioner == "full":
+    if settings.solves_first:
         network.cross_moment = np.zeros((len(outputs), n_base))
     return network
 

@@ -250,6 +250,20 @@ def test_input_is_left_as_it_was():
 # Base probabilities
 
 
+def test_a_feature_that_was_constant_is_scaled_later():
+    predictor = predictor_of("standard", np.array([[1.0, 5.0], [3.0, 5.0]]))
+    mean, inverse_deviation = predictor.mean, predictor.inverse_deviation
+    assert_array_equal(inverse_deviation, [1, 0])
+    more = np.array([[9.0, 5.0], [9.0, 9.0]])
+    predictor.update(more, np.ones(2), HOST)
+    predictor.refresh(new_only=True)
+    assert predictor.mean[0] == mean[0]
+    assert predictor.inverse_deviation[0] == inverse_deviation[0]
+    assert_allclose([predictor.mean[1], predictor.inverse_deviation[1]], [6, 1 / np.sqrt(3)])
+    predictor.refresh()
+    assert_allclose(predictor.mean, [5.5, 6])
+
+
 def test_minmax_scales_each_row_to_its_own_unit_interval():
     X = np.array([[2.0, 3.0, 6.0, 4.0], [7.0, 7.0, 7.0, 7.0], [0.0, np.nan, 1.0, 0.5], [np.nan] * 4, [np.nan, 3, 3, 3]])
     x, z = transform(predictor_of("minmax", X, eps=0.1), X, bias=False)

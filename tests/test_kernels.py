@@ -399,6 +399,7 @@ def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
         ("column_moments", (rows, weights), {}),
         ("base_block", (rows[:, :4], "float32", True), {}),
         ("base_block", (rows[:, :4], "float64", False), {}),
+        ("base_block", (rows[:, :4], "float64", True), {"square_scale": 0.2, "square_limit": 1.5}),
     ]:
         got, wanted = call(backend, name, *arrays, **options), call(reference, name, *arrays, **options)
         rounding = 1e-5 if dtype == np.float32 else 1e-9
@@ -428,9 +429,24 @@ def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
         ("expand", (energy, row_of)),
         ("damped_inverse", (moment, 9.0, 0.0, "float64")),
         ("damped_inverse", (moment, 9.0, 50.0, "float64")),
+        ("damped_inverse", (moment, 9.0, 0.0, "float64", 0.3)),
     ]:
         assert_allclose(call(backend, name, *arguments), call(reference, name, *arguments), rtol=1e-9, atol=1e-12)
     assert call(backend, "damped_inverse", moment, 9.0, 0.0, "float32").dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_and_cross_moments(backend, dtype):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(scale=2, size=(7, 3)).astype(dtype), rng.normal(size=(7, 2)).astype(dtype)
+    weights = rng.integers(3, size=(7, 1)).astype(dtype)
+    block = call(backend, "base_block", x, np.dtype(dtype).name, True, square_scale=0.25, square_limit=2.0)
+    assert block.dtype == dtype
+    assert_allclose(block[:, 0], np.hstack([x, 0.25 * np.clip(x, -2, 2) ** 2, np.ones((7, 1))]), rtol=1e-6)
+    moment = rng.normal(size=(2, 7))
+    got = call(backend, "add_cross_moment", moment, block, y, weights)
+    assert got.dtype == float
+    assert_allclose(got, moment + np.einsum("nk,nb,n->kb", y, block[:, 0], weights[:, 0]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", [True, False])

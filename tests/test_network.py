@@ -312,7 +312,10 @@ def test_memory_of_regression(likelihood, preconditioner):
     n_bytes = network.hyperplanes.nbytes + network.offsets.nbytes
     for layer in network.layers:
         n_bytes += layer.weights.nbytes * 5 + layer.energy.nbytes * 5 + layer.row_of.nbytes + layer.n_rows.nbytes
+        if layer.spread is not None:
+            n_bytes += sum(getattr(layer.spread, name).nbytes * 5 for name in layer.spread.by_row)
     n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # P in float32 beside
+    n_bytes += 0 if network.cross_moment is None else network.cross_moment.nbytes
     assert estimate_memory(settings.n_base(5), 5, 2, np.inf, settings) == n_bytes
 
 
