@@ -364,6 +364,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 "as one row allows, and the sum of several would overshoot. Use batch_size=1, or a plain learning "
                 "rate such as 'constant'."
             )
+        if likelihood == "gaussian" and self.batch_size > 1:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be used with likelihood='gaussian', whose neurons learn row by "
+                "row. Use batch_size=1, or likelihood='squared'."
+            )
         if self.preconditioner in ("full", "block") and not normalized:
             raise ValueError(
                 f"preconditioner={self.preconditioner!r} belongs to learning_rate='normalized'; got learning_rate="

@@ -93,7 +93,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
 
     batch_size : int, default=1
-        Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
+        Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates of "squared"
+        only.
 
     half_life : float, "auto" or None, default=None
         For streams that change: the number of rows after which what was learned of earlier rows counts half, in step

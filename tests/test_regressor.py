@@ -189,6 +189,7 @@ WRONG_PARAMETERS = [
     ({"likelihood": "laplace"}, "likelihood.*'squared'"),
     ({"likelihood": None}, "likelihood"),
     ({"base_predictor": "minmax"}, "base_predictor.*'standard'"),
+    ({"batch_size": 2, "learning_rate": "constant", "likelihood": "gaussian"}, "batch_size=2.*likelihood='gaussian'"),
     ({"squares": "always"}, "squares"),
     ({"layer_sizes": (0,)}, r"layer_sizes=\(0,\)"),
     ({"learning_rate_init": 0.0}, "learning_rate_init"),
