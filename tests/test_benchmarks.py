@@ -58,7 +58,11 @@ def load(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     before = set(sys.modules)
     yield importlib.import_module
-    ours = {path.stem for path in BENCHMARKS.glob("*.py")} | {"regressions", "regressions.classifier"}
+    ours = {path.stem for path in BENCHMARKS.glob("*.py")} | {
+        "regressions",
+        "regressions.classifier",
+        "regressions.regressor",
+    }
     for name in ours & (set(sys.modules) - before):
         del sys.modules[name]
 
@@ -248,14 +252,23 @@ def test_regressions_run(load, monkeypatch):
     X, y = load_digits(return_X_y=True)
     monkeypatch.setitem(classifier.DATA, "digits", lambda: (X[:64], y[:64]))
     monkeypatch.setattr(classifier, "N_CALLS", 2)
+    assert len(run_regressions(classifier, "digits", "numpy")) == 6
+    regressor = load("regressions.regressor")
+    monkeypatch.setattr(regressor, "N_ROWS", 64)
+    for likelihood in regressor.Suite.params[0]:
+        assert len(run_regressions(regressor, likelihood, "numpy")) == 5
+
+
+def run_regressions(module, *params):
+    """Run all that asv would run; the names of what ran."""
     run = set()
-    for suite in (classifier.Learning, classifier.Memory, classifier.Prediction, classifier.Progressive):
+    for suite in (module.Learning, module.Memory, module.Prediction, module.Progressive):
         for name in filter(lambda name: name.startswith(("time_", "peakmem_", "track_")), dir(suite)):
             benchmarks = suite()
-            benchmarks.setup("digits", "numpy")
-            assert getattr(benchmarks, name)("digits", "numpy") is None or name.startswith("track_")
+            benchmarks.setup(*params)
+            assert getattr(benchmarks, name)(*params) is None or name.startswith("track_")
             run.add(name)
-    assert len(run) == 6
+    return run
 
 
 def test_regressions_skip_missing_backends(load, monkeypatch):
@@ -263,6 +276,10 @@ def test_regressions_skip_missing_backends(load, monkeypatch):
     monkeypatch.setattr(classifier, "find_spec", lambda _: None)
     with pytest.raises(NotImplementedError, match="jax is not installed"):
         classifier.Learning().setup("digits", "jax")
+    regressor = load("regressions.regressor")
+    monkeypatch.setattr(regressor, "find_spec", lambda _: None)
+    with pytest.raises(NotImplementedError, match="jax is not installed"):
+        regressor.Learning().setup("squared", "jax")
 
 
 # Experiments
