@@ -1,11 +1,21 @@
 """What several test files share."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_functions():
+    """Have JAX forget what it compiled: each takes memory maps, which run out after some thousands."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture
