@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -10,11 +11,14 @@ from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
 
-@pytest.fixture(autouse=True, scope="module")
+TESTS = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
 def few_compiled_functions():
-    """Have JAX forget what it compiled: each takes memory maps, which run out after some thousands."""
+    """Have JAX forget what it compiled, now and then: each function takes memory maps, and those of a process run out."""
     yield
-    if "jax" in sys.modules:
+    if next(TESTS) % 200 == 0 and "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
 
 
