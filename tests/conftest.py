@@ -10,13 +10,12 @@ from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
-
 TESTS = itertools.count(1)
 
 
 @pytest.fixture(autouse=True)
 def few_compiled_functions():
-    """Have JAX forget what it compiled, now and then: each function takes memory maps, and those of a process run out."""
+    """Have JAX forget what it compiled now and then: each function takes memory maps, of which a process has few."""
     yield
     if next(TESTS) % 200 == 0 and "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
