@@ -329,7 +329,7 @@ def oracle_run(name, n):
         *((name, 600) for name in ORACLE_CASES),
         ("default", 2100),
         ("half-life", 1600),
-        ("squared: default", 2100),
+        ("squared: default", 1300),
         ("squared: half-life", 1100),
         ("gaussian: half-life, identity", 1100),
     ],
