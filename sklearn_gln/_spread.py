@@ -33,7 +33,8 @@ class Spread:
     @classmethod
     def empty(cls, energy: Array) -> "Spread":
         """A spread for the layer with these energies."""
-        return cls(*(np.zeros_like(energy) for _ in range(3)), np.ones(len(energy)))
+        zeros = np.zeros_like(energy)
+        return cls(zeros, zeros.copy(), zeros.copy(), np.ones(len(energy)))
 
     @property
     def by_row(self) -> list[str]:
