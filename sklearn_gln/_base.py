@@ -71,6 +71,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     # Not routed by meta-estimators, which know nothing of it.
     __metadata_request__partial_fit = {"check_input": UNUSED}
     __metadata_request__predict = {"check_input": UNUSED}
+    __metadata_request__staged_predict = {"check_input": UNUSED}
 
     _parameter_constraints: dict = {
         "layer_sizes": ["array-like"],
@@ -515,6 +516,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             if stop or waited >= self.n_iter_no_change:
                 break
         return kept
+
+    def _layer_means(self, X, check_input):
+        """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""
+        rows = self._check_X(X, check_input)
+        with self._kernels(len(rows)) as kernels, kernels.scope(self.device):
+            return self._online.layer_means(rows, kernels)
 
     def _outputs(self, X, online=None):
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""

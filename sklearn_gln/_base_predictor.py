@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from sklearn_gln.kernels import Kernels
 
@@ -103,6 +104,21 @@ class BasePredictor:
         if self.max_logit is None:
             return kernels.standardize(X, *scaling, limit=WIDE_CLIP), side_info
         return side_info, side_info
+
+    def slopes(self, rows: Array, x: Array) -> Array:
+        """How much each x that `transform` made of the same feature changes with it: (n, n_features), all of NumPy."""
+        if self.kind in ("minmax", "identity") and self.max_logit is not None:
+            bound = self.max_logit
+            slopes = 1 / (expit(x) * expit(-x))
+            if self.kind == "minmax":  # the least and the largest of a row, which are at the bound, held
+                with np.errstate(divide="ignore"):
+                    slopes /= (np.fmax.reduce(rows, axis=1) - np.fmin.reduce(rows, axis=1))[:, np.newaxis]
+        elif self.has_statistics:
+            bound = CLIP if self.max_logit is not None else WIDE_CLIP
+            slopes = np.broadcast_to(self.inverse_deviation, x.shape)
+        else:
+            bound, slopes = np.inf, np.ones(x.shape)
+        return np.where((np.abs(x) < bound) & ~np.isnan(rows), slopes, 0)
 
 
 def make_rows(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:

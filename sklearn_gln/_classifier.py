@@ -237,6 +237,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     }
 
     # As in BaseGLN.
+    __metadata_request__staged_predict_proba = {"check_input": UNUSED}
     __metadata_request__predict_proba = {"check_input": UNUSED}
     __metadata_request__predict_log_proba = {"check_input": UNUSED}
     __metadata_request__decision_function = {"check_input": UNUSED}
@@ -430,8 +431,48 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Where several labels may apply, 1 for those of probability above 1/2.
         """
         check_is_fitted(self)
-        codes = self._decide(self._outputs(self._check_X(X, check_input)))
-        return codes.astype(int) if self._multilabel else self.classes_[codes]
+        return self._labels(self._outputs(self._check_X(X, check_input)))
+
+    def staged_predict(self, X, check_input=True):
+        """The most probable class of each row by each layer alone, from the first layer to the last.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Yields
+        ------
+        labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        check_is_fitted(self)
+        for logits in np.moveaxis(self._layer_means(X, check_input), 2, 0):
+            yield self._labels(logits)
+
+    def staged_predict_proba(self, X, check_input=True):
+        """Class probabilities by each layer alone, from the first layer to the last: those of its mean logit.
+
+        With `aggregation="last_layer"` or "neuron" the last ones are those of `predict_proba`; else that weighs all
+        layers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Yields
+        ------
+        probabilities : ndarray of shape (n_samples, n_classes), float64
+        """
+        check_is_fitted(self)
+        for logits in np.moveaxis(self._layer_means(X, check_input), 2, 0):
+            yield np.exp(self._log_probabilities(logits))
 
     def predict_proba(self, X, check_input=True):
         """Class probabilities, in the order of `classes_`.
@@ -562,6 +603,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if self._multilabel:
             return logits > 0
         return (logits[:, 0] > 0).astype(int) if logits.shape[1] == 1 else logits.argmax(axis=1)
+
+    def _labels(self, logits):
+        codes = self._decide(logits)
+        return codes.astype(int) if self._multilabel else self.classes_[codes]
 
     def _set_classes(self, classes, multilabel):
         if multilabel and self.class_weight is not None:

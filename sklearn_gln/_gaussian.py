@@ -4,6 +4,7 @@ A weight says how much an input's density counts, so none is negative. What lies
 no neuron can predict; hence the features come with both signs and stretched, and beside them constant Gaussians.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from math import sqrt
 from typing import Any
@@ -49,7 +50,7 @@ def learn(
     schedule = "constant" if settings.normalized else settings.learning_rate
     rates = given(scheduled_rates(schedule, settings.learning_rate_init, row_numbers)[:, np.newaxis])
 
-    base, constant = _base_and_constant(kernels, base_inputs, settings)
+    base, constant = base_and_constant(kernels, base_inputs, settings)
     predicted: list[Gaussians] = []
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
         rows = layer.visit(layer_contexts, exists)
@@ -75,7 +76,7 @@ def learn(
 def infer(network: Network, kernels: Kernels, base_inputs: Array, side_info: Array, settings: Settings) -> Outputs:
     """As `_network.infer`, for base_inputs (n, d) and side_info (n, n_side)."""
     contexts = contexts_by_layer(network, kernels, side_info, "float64")  # as in `_network.infer`
-    base, constant = _base_and_constant(kernels, base_inputs, settings)
+    base, constant = base_and_constant(kernels, base_inputs, settings)
     predicted: list[Gaussians] = []
     for layer, layer_contexts in zip(network.layers, contexts, strict=True):
         predicted.append(
@@ -87,24 +88,28 @@ def infer(network: Network, kernels: Kernels, base_inputs: Array, side_info: Arr
                 max_variance=MAX_VARIANCE,
             )
         )
-    return _outputs(predicted, kernels)
+    return _outputs(predicted, kernels, contexts)
 
 
-def _outputs(layers: list[Gaussians], kernels: Kernels) -> Outputs:
-    """The layers' means, and the variance of the last layer's equal mixture."""
-    means, variances = layers[-1]
-    within, between = kernels.neuron_mean(variances), kernels.neuron_variance(means)
+def _outputs(layers: list[Gaussians], kernels: Kernels, contexts: Sequence[Array] = ()) -> Outputs:
+    """The layers' means and variances, and the variance of the last layer's equal mixture."""
+    means, variances = zip(*layers, strict=True)
+    within, between = kernels.neuron_mean(variances[-1]), kernels.neuron_variance(means[-1])
     variance = kernels.to_numpy(within) + kernels.to_numpy(between)
-    return Outputs([means for means, _ in layers], variance)
+    return Outputs(means, variance, contexts, variances)
 
 
-def _base_and_constant(kernels: Kernels, base_inputs: Array, settings: Settings) -> tuple[Gaussians, Gaussians]:
+def stretch(n_features: int) -> float:
+    return STRETCH * sqrt(n_features)
+
+
+def base_and_constant(kernels: Kernels, base_inputs: Array, settings: Settings) -> tuple[Gaussians, Gaussians]:
     """The base block, and what stands for it above the first layer of a network without skip."""
     n_features = base_inputs.shape[1]
     means, variances = kernels.gaussian_base(
         base_inputs,
         settings.dtype,
-        scale=STRETCH * sqrt(n_features),
+        scale=stretch(n_features),
         bias_means=BIAS_MEANS if settings.bias else (),
         variance=BASE_VARIANCE,
     )

@@ -1,6 +1,6 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -230,8 +230,10 @@ class Network:
 class Outputs(NamedTuple):
     """What the layers of a network predict for some rows: logits, or in regression means."""
 
-    layers: list[Array]  # (n, n_outputs, n_neurons) each
+    layers: Sequence[Array]  # (n, n_outputs, n_neurons) each
     variance: Array | None = None  # (n, n_outputs) of NumPy: that of the target, as far as the last layer knows
+    contexts: Sequence[Array] = ()  # (n, n_outputs | 1, n_neurons) each, of what `infer` gives
+    variances: Sequence[Array] = ()  # of Gaussian neurons, shaped as the layers
 
 
 def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -450,7 +452,7 @@ def infer(network: Network, kernels: Kernels, base_logits: Array, side_info: Arr
         if layer.spread is not None:
             variance = layer.spread.variance(rows, outputs, kernels)
         layers.append(outputs)
-    return Outputs(layers, variance)
+    return Outputs(layers, variance, contexts)
 
 
 def aggregate(outputs: Outputs, aggregation: str, kernels: Kernels) -> Array:

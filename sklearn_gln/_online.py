@@ -29,7 +29,7 @@ from sklearn_gln import _gaussian, _network
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest, log_losses
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
-from sklearn_gln._network import Layer, Network, Settings, aggregate, base_and_constant, init_network
+from sklearn_gln._network import Layer, Network, Outputs, Settings, aggregate, base_and_constant, init_network
 from sklearn_gln._regression_stack import RegressionStack
 from sklearn_gln._spread import Spread
 from sklearn_gln._stack import Stack
@@ -157,18 +157,48 @@ class OnlineNetwork:
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2), for rows X (n, n_columns)."""
-        network = self._in_force(kernels)
-        if network is None:
-            return self.before_row_1(len(X))
-        network.place(kernels)
-        parts = []
-        for start in range(0, len(X), MAX_BLOCK_ROWS):
-            rows = np.arange(start, min(start + MAX_BLOCK_ROWS, len(X)))
-            inputs = self.predictor.transform(_take(X, rows, kernels), kernels)
-            predicted = self._layers.infer(network, kernels, *inputs, self.settings)
-            outputs = aggregate(predicted, self.settings.aggregation, kernels)[: len(rows)]
+        parts = [self.before_row_1(0)]
+        for rows, _, predicted in self.forward(X, kernels):
+            outputs = self._no_outputs(len(rows))
+            if predicted is not None:
+                outputs = aggregate(predicted, self.settings.aggregation, kernels)[: len(rows)]
             parts.append(outputs if self.stack is None else self.stack.predict(outputs))
         return np.concatenate(parts)
+
+    def layer_means(self, X: Array, kernels: Kernels) -> Array:
+        """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""
+        shape = len(self.outputs), len(self.settings.layer_sizes)
+        parts = [np.zeros((0, *shape))]
+        for rows, _, predicted in self.forward(X, kernels):
+            means = np.zeros((len(rows), *shape))
+            if predicted is not None:
+                means = aggregate(predicted, "stacked", kernels)[: len(rows), :, : shape[1]]
+            parts.append(means)
+        return np.concatenate(parts)
+
+    def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Array, Outputs | None]]:
+        """Block by block of X: the rows' indices, their base logits or means, and what the layers make of them.
+
+        What is a backend's own has its number of rows, which may be more; before row 1 there are no layers.
+        """
+        network = self.in_force(kernels)
+        for start in range(0, len(X), MAX_BLOCK_ROWS):
+            rows = np.arange(start, min(start + MAX_BLOCK_ROWS, len(X)))
+            base, side_info = self.predictor.transform(_take(X, rows, kernels), kernels)
+            outputs = None
+            if network is not None:
+                outputs = self._layers.infer(network, kernels, base, side_info, self.settings)
+            yield rows, base, outputs
+
+    def output_weights(self) -> tuple[Array, Array]:
+        """The output as a sum of the layers' means: their weights (n_outputs, n_layers), a constant (n_outputs,)."""
+        n_outputs, n_layers = len(self.outputs), len(self.settings.layer_sizes)
+        weights, constant = np.eye(n_layers)[-1], np.zeros(n_outputs)
+        if self.stack is not None:
+            weights, constant = self.stack.output_weights()
+        elif self.settings.aggregation == "layers":
+            weights = np.full(n_layers, 1 / n_layers)
+        return np.broadcast_to(weights, (n_outputs, n_layers)), constant
 
     def before_row_1(self, n_rows: int) -> Array:
         """What `infer` gives before anything is learned."""
@@ -188,10 +218,12 @@ class OnlineNetwork:
             return self.stack.bounded_losses(predictions, y, MAX_LOSS)
         return np.minimum(log_losses(predictions, y), MAX_LOSS)
 
-    def _in_force(self, kernels: Kernels) -> Network | None:
+    def in_force(self, kernels: Kernels) -> Network | None:
         """The network that predicts the next row, None before row 1; one that an interrupt left half built is built."""
         if self.network is None and self.n_rows_seen:
             self._rebuild(kernels)
+        if self.network is not None:
+            self.network.place(kernels)
         return self.network
 
     def _learn_block(
@@ -199,7 +231,7 @@ class OnlineNetwork:
     ) -> Array:
         """Learn rows of X between two events; returns what `aggregate` gave for them before they were learned."""
         outputs = self._no_outputs(len(rows))
-        network = self._in_force(kernels)
+        network = self.in_force(kernels)
         taken, first_visit = _take(X, rows, kernels), np.full(len(rows), self.epoch == 1 and not self.held_out)
         if network is not None:
             outputs = self._learn_network(network, taken, y, sample_weight, row_numbers, first_visit, kernels)

@@ -91,6 +91,10 @@ class RegressionStack:
         """Targets (n, n_outputs) in the network's units."""
         return np.clip((y - self.moments.mean) / self.scale, -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
+    def restore(self, means: Array) -> Array:
+        """Targets (..., n_outputs) of means in the network's units."""
+        return means * self.scale + self.moments.mean
+
     def rescale(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Go over to the units of the targets y (n, n_outputs) of all rows so far."""
         before = self.scale
@@ -107,7 +111,11 @@ class RegressionStack:
     def predict(self, outputs: Array) -> Array:
         """Means and variances (n, n_outputs, 2) of the target, of what `aggregate` gave for some rows."""
         mean, variance = np.vecdot(outputs[..., :-1], self.weights), self._variance(outputs[..., -1])
-        return np.stack([mean * self.scale + self.moments.mean, variance * self.scale**2], axis=2)
+        return np.stack([self.restore(mean), variance * self.scale**2], axis=2)
+
+    def output_weights(self) -> tuple[Array, Array]:
+        """What `predict` multiplies the layers' means by (n_outputs, n_layers), and what it adds (n_outputs,)."""
+        return self.weights * self.scale[:, np.newaxis], self.moments.mean
 
     def learn(self, outputs: Array, y: Array, sample_weight: Array) -> Array:
         """As `predict`, of rows between two events, whose targets y (n, n_outputs) become known."""

@@ -415,6 +415,26 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         check_is_fitted(self)
         return self._moments(self._outputs(self._check_X(X, check_input)), return_std)
 
+    def staged_predict(self, X, check_input=True):
+        """The mean of the target by each layer alone, from the first, which is a linear model, to the last.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Yields
+        ------
+        mean : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+        """
+        check_is_fitted(self)
+        for means in np.moveaxis(self._layer_means(X, check_input), 2, 0):
+            targets = self._online.stack.restore(means)
+            yield targets if self._is_matrix else targets[:, 0]
+
     def predict_interval(self, X, coverage=0.9, check_input=True):
         """Intervals about the mean that hold a given share of targets.
 

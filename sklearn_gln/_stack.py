@@ -48,6 +48,10 @@ class Stack:
         """Output logits (n, n_outputs) of the layers' mean logits (n, n_outputs, n_layers)."""
         return self._inputs(layer_logits, self.class_weight) @ self.weights
 
+    def output_weights(self) -> tuple[Array, Array]:
+        """What `predict` multiplies the layers of each output by (n_layers,), and what it adds (n_outputs,)."""
+        return self.weights[:-1], self.weights[-1] * np.ravel(_prior_logit(self.class_weight))
+
     def learn(self, layer_logits: Array, y: Array, sample_weight: Array) -> Array:
         """The logits of rows between two events, each as it was before the row's classes were known.
 
@@ -88,11 +92,15 @@ class Stack:
 
     def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
         """What w weighs: (n, n_outputs, n_layers + 1)."""
-        prior = np.log(class_weight + 1)
-        if class_weight.shape[-1] == 2:  # one logit for two classes
-            prior = prior[..., 1] - prior[..., 0]
-        prior = np.broadcast_to(prior.reshape(-1, layer_logits.shape[1]), layer_logits.shape[:2])
+        prior = _prior_logit(class_weight).reshape(-1, layer_logits.shape[1])
+        prior = np.broadcast_to(prior, layer_logits.shape[:2])
         return np.concatenate([layer_logits, prior[..., np.newaxis]], axis=2)
+
+
+def _prior_logit(class_weight: Array) -> Array:
+    """Of each class (..., n_classes), or of the second of two (...)."""
+    prior: Array = np.log(class_weight + 1)
+    return prior[..., 1] - prior[..., 0] if class_weight.shape[-1] == 2 else prior
 
 
 def fit_weights(

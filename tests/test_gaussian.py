@@ -512,7 +512,7 @@ def test_untrained_network_predicts_about_a_standard_normal():
     settings, kernels = settings_with(layer_sizes=(5, 5, 5)), registry.get_kernels("numpy")
     features, _ = make_rows(3, 100)
     network = make_network(features, 1, settings)
-    means, variance = _gaussian.infer(network, kernels, features, features, settings)
+    means, variance, *_ = _gaussian.infer(network, kernels, features, features, settings)
     for of_layer in means:
         assert_allclose(of_layer, 0, atol=1e-5)
     assert_allclose(variance, 1, rtol=1e-5)
@@ -524,7 +524,7 @@ def test_learns_a_gated_linear_function():
     network = make_network(features, 1, settings)
     kept = {"features": features, "targets": targets}
     progressive = run(network, kernels, slice(0, 2000), settings, **kept)
-    means, variance = _gaussian.infer(network, kernels, features[2000:], features[2000:], settings)
+    means, variance, *_ = _gaussian.infer(network, kernels, features[2000:], features[2000:], settings)
     mean = means[-1].mean(axis=2)
     residuals = (mean - targets[2000:]) / targets.std()
     assert np.sqrt(np.mean(residuals**2)) < 0.4  # a linear function: 0.9

@@ -1,0 +1,19 @@
+"""What a fitted network does, and why: exact explanations, layer-wise predictions, pictures.
+
+==========================  ============================================================================
+`local_coefficients`        the linear model that the network is at each row, and its contributions
+`neuron_predictions`        what every neuron predicts
+`summary`                   which contexts rows visit, what weights are like, what is dead or saturated
+`SaliencyDisplay`           contributions to the output, as bars or images
+`HalfspaceDisplay`          halfspaces and regions of neurons, for two features
+`ProgressiveLossDisplay`    loss and accuracy along a stream, by class
+`LayerDisplay`              accuracy and calibration of each layer
+==========================  ============================================================================
+
+What each layer predicts give the estimators themselves: `GLNClassifier.staged_predict_proba` and
+`GLNRegressor.staged_predict`. Displays need matplotlib.
+"""
+
+from sklearn_gln.inspection._local import LocalCoefficients, local_coefficients
+
+__all__ = ["LocalCoefficients", "local_coefficients"]

@@ -1,0 +1,246 @@
+"""The linear model that a network is at each row: its halfspaces have chosen the weights, so what remains is linear."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_gln import _gaussian, _network
+from sklearn_gln.kernels import as_numpy
+
+
+@dataclass
+class LocalCoefficients:
+    """A linear model for each row and output, as `local_coefficients` returns them.
+
+    The output is ``intercept + contributions.sum(axis=2)``.
+
+    Attributes
+    ----------
+    coefficients : ndarray of shape (n_samples, n_outputs, n_base)
+        How much the output changes with each base logit. In the network's precision, the estimator's `dtype`.
+
+    intercept : ndarray of shape (n_samples, n_outputs), float64
+        What the constant input, class frequencies or a target's mean, and clipped neurons add to the output.
+
+    base_logits : ndarray of shape (n_samples, n_base)
+        What the network makes of features: base logits; in regression scaled features, then their scaled squares, if
+        the regressor has `squares`.
+
+    is_clipped : ndarray of shape (n_samples, n_outputs), bool
+        Whether a neuron that the output depends on is clipped. There it is a constant: sum and coefficients still
+        hold, but the constant explains nothing.
+
+    slopes : ndarray of shape (n_samples, n_base) or None
+        How much each base logit changes with its feature: 0 where the feature is clipped or missing. The least and the
+        largest feature of a row count as held if the base predictor is "minmax". None if it is a callable.
+    """
+
+    coefficients: np.ndarray
+    intercept: np.ndarray
+    base_logits: np.ndarray
+    is_clipped: np.ndarray
+    slopes: np.ndarray | None
+    _n_features: int
+
+    @property
+    def contributions(self):
+        """What each base logit adds to the output, (n_samples, n_outputs, n_base): coefficient times base logit."""
+        return self.coefficients * self.base_logits[:, np.newaxis]
+
+    @property
+    def feature_contributions(self):
+        """What each feature adds to the output, (n_samples, n_outputs, n_features): the sum of its base logits'.
+
+        Compared to a feature whose base logit is 0: one at its mean, or a probability of 1/2.
+        """
+        return self._by_feature(self.contributions)
+
+    @property
+    def feature_coefficients(self):
+        """How much the output changes with each feature, (n_samples, n_outputs, n_features), on its side of halfspaces.
+
+        In units of the output per unit of the feature.
+        """
+        return self._by_feature(self.coefficients * self._known_slopes()[:, np.newaxis])
+
+    def _known_slopes(self):
+        if self.slopes is None:
+            raise ValueError(
+                "base_predictor is a callable, so which features its probabilities depend on is not known; read "
+                "`coefficients` and `contributions`, which are those of the probabilities' logits."
+            )
+        return self.slopes
+
+    def _by_feature(self, of_base):
+        self._known_slopes()
+        return of_base.reshape(*of_base.shape[:2], -1, self._n_features).sum(axis=2)
+
+
+def local_coefficients(estimator, X):
+    """The linear model that a fitted network is at each row.
+
+    Halfspaces of the features select a weight vector in every neuron. With these, every neuron is a linear function of
+    its inputs, and so is the output of the base logits. The sum of contributions is exact, to rounding.
+
+    Parameters
+    ----------
+    estimator : GLNClassifier or GLNRegressor
+        A fitted estimator, of any backend.
+
+    X : array-like of shape (n_samples, n_features)
+        The rows to explain. The result takes memory for n_samples x n_outputs x n_base numbers, the work little more.
+
+    Returns
+    -------
+    local : LocalCoefficients
+        Coefficients, intercept and contributions of what `decision_function` gives: for two classes the logit of the
+        second, else one output for each class or label; of a regressor what `predict` gives, one output for each
+        target.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    ValueError
+        If X is invalid.
+
+    References
+    ----------
+    .. [1] Veness et al., "Gated Linear Networks", AAAI 2021 (arXiv:1910.01526).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn_gln import GLNClassifier
+    >>> from sklearn_gln.inspection import local_coefficients
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = GLNClassifier(random_state=0).fit(X, y)
+    >>> local = local_coefficients(model, X[:5])
+    >>> local.coefficients.shape
+    (5, 1, 30)
+    >>> logits = local.intercept + local.contributions.sum(axis=2)
+    >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
+    True
+    """
+    check_is_fitted(estimator)
+    online, rows = estimator._online, estimator._check_X(X)
+    with estimator._kernels(len(rows)) as kernels, kernels.scope(estimator.device):
+        explain = _Explainer(online, kernels)
+        parts = [explain(rows, *block) for block in online.forward(rows, kernels)]
+    joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
+    return LocalCoefficients(*joined, _n_features=len(online.predictor.moments.mean))
+
+
+class _Layer(NamedTuple):
+    """What a layer did with some rows; all of NumPy."""
+
+    weights: np.ndarray  # (n_outputs, n_neurons, n_rows, n_inputs)
+    rows: np.ndarray  # (n, n_outputs | 1, n_neurons): the weight rows selected
+    outputs: np.ndarray  # (n, n_outputs, n_neurons)
+    limits: np.ndarray | float = np.inf  # (n_outputs | 1, 1), of outputs
+    gains: np.ndarray | float = 1.0  # (n, n_outputs, n_neurons): by which the weighted sum of inputs is multiplied
+    scales: np.ndarray | float = 1.0  # (n, n_outputs, n_neurons): by which outputs are, where they are inputs
+
+
+class _Explainer:
+    """Explains blocks of rows, in the scope of the kernels."""
+
+    def __init__(self, online, kernels):
+        self.online, self.settings, self.kernels = online, online.settings, kernels
+        self.network = online.in_force(kernels)
+        self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers] if self.network else []
+        self.is_gaussian = online.settings.likelihood == "gaussian"
+
+    def __call__(self, rows, block, x, outputs):
+        """The fields of LocalCoefficients for a block of what `OnlineNetwork.forward` gives."""
+        module = _gaussian if self.is_gaussian else _network
+        base, _ = module.base_and_constant(self.kernels, x, self.settings)
+        layers = []
+        if outputs is not None:
+            layers = (self._gaussian_layers if self.is_gaussian else self._layers)(outputs, base, len(block))
+        base, x = (self.kernels.to_numpy(array)[: len(block)] for array in (base[0] if self.is_gaussian else base, x))
+        coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
+        if self.is_gaussian:  # which weigh inputs by their precision too
+            coefficients /= _network.BASE_VARIANCE
+        coefficients, constants = np.split(coefficients, [base.shape[2] - self.settings.n_constants], axis=2)
+        base, values = np.split(base, [coefficients.shape[2]], axis=2)
+        intercept += np.vecdot(constants, values, dtype=float)
+        if self.is_gaussian:  # each feature comes with both signs, times a constant
+            positive, negative = np.split(coefficients, 2, axis=2)
+            coefficients = _gaussian.stretch(x.shape[1]) * (positive - negative)
+            base = x.astype(base.dtype)
+        slopes = self._slopes(as_numpy(rows[block[0] : block[-1] + 1]), x)
+        return coefficients, intercept, base.reshape(len(block), -1), is_clipped, slopes
+
+    def _layers(self, outputs, _, n_rows):
+        limits = self.settings.limit
+        if self.network.limits is not None:
+            limits = self.kernels.to_numpy(self.network.limits)[:, np.newaxis]
+        layers = []
+        for number, (layer, contexts) in enumerate(zip(self.network.layers, outputs.contexts, strict=True)):
+            given = layer.rows(contexts), outputs.layers[number]
+            rows, means = (self.kernels.to_numpy(array)[:n_rows] for array in given)
+            layers.append(_Layer(self.weights[number], rows, means, limits))
+        return layers
+
+    def _gaussian_layers(self, outputs, base, n_rows):
+        # A neuron's mean is its inputs' means, each times weight and precision, summed, over its own precision.
+        layers, below = [], []
+        first_constant = base[1].shape[2] - self.settings.n_constants
+        for number, (layer, contexts) in enumerate(zip(self.network.layers, outputs.contexts, strict=True)):
+            skipped = base[1] if self.settings.skip or not below else base[1][:, :, first_constant:]
+            rows, inputs = layer.rows(contexts), tuple(1 / variances for variances in (*below, skipped))
+            precisions = self.kernels.linear_infer(layer.weights, rows, inputs, limit=np.inf)
+            below = [outputs.variances[number]]
+            given = (rows, outputs.layers[number], precisions, *below)
+            rows, means, precisions, variances = (self.kernels.to_numpy(array)[:n_rows] for array in given)
+            gains = 1 / np.maximum(precisions, 1 / _gaussian.MAX_VARIANCE)
+            layers.append(_Layer(self.weights[number], rows, means, np.inf, gains, 1 / variances))
+        return layers
+
+    def _slopes(self, rows, x):
+        if callable(self.online.predictor.kind):
+            return None
+        slopes = self.online.predictor.slopes(rows, x)
+        if self.settings.squares:
+            within = np.abs(x) < _network.SQUARE_LIMIT
+            slopes = np.hstack([slopes, slopes * np.where(within, 2 * _network.SQUARE_SCALE * x, 0)])
+        return slopes
+
+
+def _pass_back(layers, base, output_weights, constant):
+    """How much outputs change with base (n, n_base), which of them are clipped, and what is no part of base.
+
+    From the last layer to the first, each neuron's share in the output is passed on to its inputs.
+    """
+    n_outputs = len(output_weights)
+    coefficients = np.zeros((len(base), n_outputs, base.shape[1]), base.dtype)
+    intercept, is_clipped = np.tile(constant, (len(base), 1)), np.zeros((len(base), n_outputs), bool)
+    from_above = 0.0
+    for number, layer in reversed(list(enumerate(layers))):
+        n_neurons, below = layer.outputs.shape[2], layers[number - 1] if number else None
+        shares = from_above + output_weights[:, number, np.newaxis] / n_neurons  # (n, n_outputs, n_neurons)
+        stopped = (np.abs(layer.outputs) >= np.asarray(layer.limits, layer.outputs.dtype)) & (shares != 0)
+        is_clipped |= stopped.any(axis=2)
+        intercept += np.sum(shares * layer.outputs, axis=2, where=stopped, dtype=float)
+        passed = _sum_rows(layer.weights, layer.rows, np.where(stopped, 0, shares) * layer.gains)
+        of_below, of_base = np.split(passed, [below.outputs.shape[2] if below else 0], axis=2)
+        from_above = of_below * below.scales if below else 0.0
+        coefficients[:, :, base.shape[1] - of_base.shape[2] :] += of_base
+    return coefficients, intercept, is_clipped
+
+
+def _sum_rows(weights, rows, factors):
+    """Sums over neurons of weight rows (n, n_outputs | 1, n_neurons), times factors: (n, n_outputs, n_inputs)."""
+    n_outputs, n_neurons, n_rows, n_inputs = weights.shape
+    factors = factors.astype(weights.dtype)
+    columns = rows + np.arange(0, n_outputs * n_neurons * n_rows, n_rows).reshape(n_outputs, n_neurons)
+    ends = np.arange(0, factors.size + 1, n_neurons)
+    shape = len(ends) - 1, n_outputs * n_neurons * n_rows
+    matrix = csr_array((factors.ravel(), np.broadcast_to(columns, factors.shape).ravel(), ends), shape=shape)
+    return (matrix @ weights.reshape(-1, n_inputs)).reshape(-1, n_outputs, n_inputs)
