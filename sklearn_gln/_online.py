@@ -176,19 +176,19 @@ class OnlineNetwork:
             parts.append(means)
         return np.concatenate(parts)
 
-    def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Array, Outputs | None]]:
+    def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Array | None, Outputs | None]]:
         """Block by block of X: the rows' indices, their base logits or means, and what the layers make of them.
 
-        What is a backend's own has its number of rows, which may be more; before row 1 there are no layers.
+        What is a backend's own has its number of rows, which may be more; before row 1 it is None.
         """
         network = self.in_force(kernels)
         for start in range(0, len(X), MAX_BLOCK_ROWS):
             rows = np.arange(start, min(start + MAX_BLOCK_ROWS, len(X)))
-            base, side_info = self.predictor.transform(_take(X, rows, kernels), kernels)
-            outputs = None
-            if network is not None:
-                outputs = self._layers.infer(network, kernels, base, side_info, self.settings)
-            yield rows, base, outputs
+            if network is None:
+                yield rows, None, None
+            else:
+                base, side_info = self.predictor.transform(_take(X, rows, kernels), kernels)
+                yield rows, base, self._layers.infer(network, kernels, base, side_info, self.settings)
 
     def output_weights(self) -> tuple[Array, Array]:
         """The output as a sum of the layers' means: their weights (n_outputs, n_layers), a constant (n_outputs,)."""

@@ -14,6 +14,22 @@ What each layer predicts give the estimators themselves: `GLNClassifier.staged_p
 `GLNRegressor.staged_predict`. Displays need matplotlib.
 """
 
+from sklearn_gln.inspection._halfspaces import HalfspaceDisplay
+from sklearn_gln.inspection._layers import LayerDisplay, LayerScores
 from sklearn_gln.inspection._local import LocalCoefficients, local_coefficients
+from sklearn_gln.inspection._neurons import Summary, neuron_predictions, summary
+from sklearn_gln.inspection._progressive import ProgressiveLossDisplay
+from sklearn_gln.inspection._saliency import SaliencyDisplay
 
-__all__ = ["LocalCoefficients", "local_coefficients"]
+__all__ = [
+    "HalfspaceDisplay",
+    "LayerDisplay",
+    "LayerScores",
+    "LocalCoefficients",
+    "ProgressiveLossDisplay",
+    "SaliencyDisplay",
+    "Summary",
+    "local_coefficients",
+    "neuron_predictions",
+    "summary",
+]

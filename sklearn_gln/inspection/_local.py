@@ -30,8 +30,8 @@ class LocalCoefficients:
         the regressor has `squares`.
 
     is_clipped : ndarray of shape (n_samples, n_outputs), bool
-        Whether a neuron that the output depends on is clipped. There it is a constant: sum and coefficients still
-        hold, but the constant explains nothing.
+        Whether a neuron that the output depends on is clipped. It then is a constant, which is part of the intercept
+        and explains nothing; sum and coefficients hold all the same. With ``eps=1e-9`` few neurons ever are.
 
     slopes : ndarray of shape (n_samples, n_base) or None
         How much each base logit changes with its feature: 0 where the feature is clipped or missing. The least and the
@@ -106,7 +106,7 @@ def local_coefficients(estimator, X):
         If the estimator is not fitted.
 
     ValueError
-        If X is invalid.
+        If X is invalid, or the estimator has learned no row yet.
 
     References
     ----------
@@ -127,13 +127,32 @@ def local_coefficients(estimator, X):
     >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
     True
     """
-    check_is_fitted(estimator)
-    online, rows = estimator._online, estimator._check_X(X)
+    online, rows = learned(estimator), estimator._check_X(X)
     with estimator._kernels(len(rows)) as kernels, kernels.scope(estimator.device):
         explain = _Explainer(online, kernels)
         parts = [explain(rows, *block) for block in online.forward(rows, kernels)]
     joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
     return LocalCoefficients(*joined, _n_features=len(online.predictor.moments.mean))
+
+
+def learned(estimator):
+    """The network of a fitted estimator, with its statistics, once there is one."""
+    check_is_fitted(estimator)
+    if not estimator._online.n_rows_seen:
+        raise ValueError("The estimator has learned no row yet, so there is no network to look into; learn some first.")
+    return estimator._online
+
+
+def output_limits(online, kernels):
+    """What neurons' outputs are clipped to: (n_outputs | 1, 1)."""
+    if online.settings.likelihood == "squared":
+        return kernels.to_numpy(online.network.limits)[:, np.newaxis]
+    return np.full((1, 1), online.settings.limit)
+
+
+def is_at(limits, outputs):
+    """Which outputs (n, n_outputs, n_neurons) are clipped."""
+    return np.abs(outputs) >= limits.astype(outputs.dtype)
 
 
 class _Layer(NamedTuple):
@@ -142,7 +161,7 @@ class _Layer(NamedTuple):
     weights: np.ndarray  # (n_outputs, n_neurons, n_rows, n_inputs)
     rows: np.ndarray  # (n, n_outputs | 1, n_neurons): the weight rows selected
     outputs: np.ndarray  # (n, n_outputs, n_neurons)
-    limits: np.ndarray | float = np.inf  # (n_outputs | 1, 1), of outputs
+    is_clipped: np.ndarray  # (n, n_outputs, n_neurons)
     gains: np.ndarray | float = 1.0  # (n, n_outputs, n_neurons): by which the weighted sum of inputs is multiplied
     scales: np.ndarray | float = 1.0  # (n, n_outputs, n_neurons): by which outputs are, where they are inputs
 
@@ -153,16 +172,14 @@ class _Explainer:
     def __init__(self, online, kernels):
         self.online, self.settings, self.kernels = online, online.settings, kernels
         self.network = online.in_force(kernels)
-        self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers] if self.network else []
+        self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers]
         self.is_gaussian = online.settings.likelihood == "gaussian"
 
     def __call__(self, rows, block, x, outputs):
         """The fields of LocalCoefficients for a block of what `OnlineNetwork.forward` gives."""
         module = _gaussian if self.is_gaussian else _network
         base, _ = module.base_and_constant(self.kernels, x, self.settings)
-        layers = []
-        if outputs is not None:
-            layers = (self._gaussian_layers if self.is_gaussian else self._layers)(outputs, base, len(block))
+        layers = (self._gaussian_layers if self.is_gaussian else self._layers)(outputs, base, len(block))
         base, x = (self.kernels.to_numpy(array)[: len(block)] for array in (base[0] if self.is_gaussian else base, x))
         coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
         if self.is_gaussian:  # which weigh inputs by their precision too
@@ -178,19 +195,16 @@ class _Explainer:
         return coefficients, intercept, base.reshape(len(block), -1), is_clipped, slopes
 
     def _layers(self, outputs, _, n_rows):
-        limits = self.settings.limit
-        if self.network.limits is not None:
-            limits = self.kernels.to_numpy(self.network.limits)[:, np.newaxis]
-        layers = []
+        limits, layers = output_limits(self.online, self.kernels), []
         for number, (layer, contexts) in enumerate(zip(self.network.layers, outputs.contexts, strict=True)):
             given = layer.rows(contexts), outputs.layers[number]
             rows, means = (self.kernels.to_numpy(array)[:n_rows] for array in given)
-            layers.append(_Layer(self.weights[number], rows, means, limits))
+            layers.append(_Layer(self.weights[number], rows, means, is_at(limits, means)))
         return layers
 
     def _gaussian_layers(self, outputs, base, n_rows):
         # A neuron's mean is its inputs' means, each times weight and precision, summed, over its own precision.
-        layers, below = [], []
+        limits, layers, below = output_limits(self.online, self.kernels), [], []
         first_constant = base[1].shape[2] - self.settings.n_constants
         for number, (layer, contexts) in enumerate(zip(self.network.layers, outputs.contexts, strict=True)):
             skipped = base[1] if self.settings.skip or not below else base[1][:, :, first_constant:]
@@ -200,7 +214,7 @@ class _Explainer:
             given = (rows, outputs.layers[number], precisions, *below)
             rows, means, precisions, variances = (self.kernels.to_numpy(array)[:n_rows] for array in given)
             gains = 1 / np.maximum(precisions, 1 / _gaussian.MAX_VARIANCE)
-            layers.append(_Layer(self.weights[number], rows, means, np.inf, gains, 1 / variances))
+            layers.append(_Layer(self.weights[number], rows, means, is_at(limits, means), gains, 1 / variances))
         return layers
 
     def _slopes(self, rows, x):
@@ -225,7 +239,7 @@ def _pass_back(layers, base, output_weights, constant):
     for number, layer in reversed(list(enumerate(layers))):
         n_neurons, below = layer.outputs.shape[2], layers[number - 1] if number else None
         shares = from_above + output_weights[:, number, np.newaxis] / n_neurons  # (n, n_outputs, n_neurons)
-        stopped = (np.abs(layer.outputs) >= np.asarray(layer.limits, layer.outputs.dtype)) & (shares != 0)
+        stopped = layer.is_clipped & (shares != 0)
         is_clipped |= stopped.any(axis=2)
         intercept += np.sum(shares * layer.outputs, axis=2, where=stopped, dtype=float)
         passed = _sum_rows(layer.weights, layer.rows, np.where(stopped, 0, shares) * layer.gains)

@@ -1,10 +1,15 @@
 """Neuron by neuron: what each predicts, which of its contexts rows visit, and what its weights are like."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.special import expit
+from scipy.stats import entropy
 from sklearn.utils.validation import check_is_fitted
+
+from sklearn_gln._regression_stack import RegressionStack
+from sklearn_gln.inspection._local import is_at, learned, output_limits
 
 # How the columns of a summary become those of a layer, and how these are printed.
 PRINTED = {
@@ -58,15 +63,15 @@ def neuron_predictions(estimator, X):
     """
     check_is_fitted(estimator)
     online = estimator._online
-    read = expit if online.settings.likelihood == "bernoulli" else _restore(online.stack)
-    shapes = [(len(online.outputs), size) for size in online.settings.layer_sizes]
-
-    def predict(block, _, outputs, kernels):
-        if outputs is None:
-            return [read(np.zeros((len(block), *shape))) for shape in shapes]
-        return [read(kernels.to_numpy(layer)[: len(block)].astype(float)) for layer in outputs.layers]
-
-    return [np.concatenate(layer) for layer in zip(*_by_block(estimator, X, predict), strict=True)]
+    read = expit if online.settings.likelihood == "bernoulli" else partial(_restore, online.stack)
+    layers = [[] for _ in online.settings.layer_sizes]
+    for n_rows, outputs, kernels in _forward(estimator, X):
+        for number, size in enumerate(online.settings.layer_sizes):
+            predicted = np.zeros((n_rows, len(online.outputs), size))
+            if outputs is not None:
+                predicted[:] = kernels.to_numpy(outputs.layers[number])[:n_rows]
+            layers[number].append(read(predicted))
+    return list(map(np.concatenate, layers))
 
 
 @dataclass
@@ -122,9 +127,8 @@ class Summary:
             table.append(line)
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in table]
-        n_outputs = neurons["output"].max() + 1
         lines.append(
-            f"Means over the neurons of {n_outputs:,} output{'s' * (n_outputs > 1)}. "
+            f"Neurons of {neurons['output'].max() + 1:,} output(s), means over all but for the largest weight; "
             f"{self.n_weights:,} weights learned from {self.n_samples_seen:,} rows."
         )
         return "\n".join(lines)
@@ -153,7 +157,7 @@ def summary(estimator, X=None):
         If the estimator is not fitted.
 
     ValueError
-        If X is invalid.
+        If X is invalid, or the estimator has learned no row yet.
 
     Examples
     --------
@@ -168,18 +172,92 @@ def summary(estimator, X=None):
     >>> float(neurons["unseen"].max())
     0.0
     """
-    check_is_fitted(estimator)
-    online, neurons = estimator._online, {}
-    settings = online.settings
+    online = learned(estimator)
     with estimator._kernels(1) as kernels, kernels.scope(estimator.device):
-        network = online.in_force(kernels)
-        layers = network.layers if network else []
-        weights = [(kernels.to_numpy(layer.weights), kernels.to_numpy(layer.energy) > 0) for layer in layers]
+        layers = online.in_force(kernels).layers
+        weights = [kernels.to_numpy(layer.weights) for layer in layers]
+        visited = [kernels.to_numpy(layer.energy) > 0 for layer in layers]  # (n_outputs, n_neurons, n_rows) each
     shares = online.output_weights()[0]
-    columns = [
-        _weight_columns(*arrays, settings) | {"layer": number, "share": shares[:, number, np.newaxis]}
-        for number, arrays in enumerate(weights)
-    ]
+    if isinstance(online.stack, RegressionStack):
+        shares = online.stack.weights
+    columns = []
+    for number, of_layer in enumerate(weights):
+        n_outputs, n_neurons, _, n_inputs = of_layer.shape
+        is_linear = online.settings.linear_first and number == 0
+        columns.append(
+            {
+                "layer": number,
+                "neuron": np.arange(n_neurons),
+                "output": np.arange(n_outputs)[:, np.newaxis],
+                "share": shares[:, number, np.newaxis],
+                "n_inputs": n_inputs,
+                "n_contexts": 1 if is_linear else 2**online.settings.context_dim,
+                "n_visited": visited[number].sum(axis=2),
+                **_weight_columns(of_layer, visited[number], online.settings.max_weight),
+            }
+        )
     if X is not None:
-        for of_layer, counted in zip(columns, _count_contexts(estimator, X), strict=True):
+        for of_layer, counted in zip(columns, _row_columns(estimator, X, visited), strict=True):
             of_layer |= counted
+    neurons = {
+        name: np.concatenate([np.broadcast_to(of[name], of["n_visited"].shape).ravel() for of in columns])
+        for name in columns[0]
+    }
+    n_weights = int((neurons["n_visited"] * neurons["n_inputs"]).sum())
+    return Summary(neurons, online.n_rows_seen, n_weights)
+
+
+def _forward(estimator, X):
+    """Block by block of X: its number of rows, what the layers make of it, and the kernels, in their scope."""
+    rows = estimator._check_X(X)
+    with estimator._kernels(len(rows)) as kernels, kernels.scope(estimator.device):
+        for block, _, outputs in estimator._online.forward(rows, kernels):
+            yield len(block), outputs, kernels
+
+
+def _restore(stack, means):
+    """Targets of neurons' means (n, n_outputs, n_neurons)."""
+    return stack.restore(means.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def _weight_columns(weights, visited, max_weight):
+    """Statistics of the weight rows visited (n_outputs, n_neurons, n_rows), for each neuron."""
+    statistics = np.zeros((4, *visited.shape[:2]))
+    for place in np.ndindex(visited.shape[:2]):
+        used = weights[place][visited[place]]
+        if used.size:
+            magnitudes = np.abs(used)
+            at_bound = np.mean(magnitudes >= used.dtype.type(max_weight))
+            statistics[:, *place] = used.mean(dtype=float), used.std(dtype=float), magnitudes.max(), at_bound
+    return dict(zip(("weight_mean", "weight_std", "weight_max", "at_max_weight"), statistics, strict=True))
+
+
+def _row_columns(estimator, X, visited):
+    """How often rows meet which contexts and limits, for each neuron: a dict of each layer."""
+    online = estimator._online
+    contexts, unseen, clipped = ([[] for _ in visited] for _ in range(3))
+    for n_rows, outputs, kernels in _forward(estimator, X):
+        limits = output_limits(online, kernels)
+        for number, layer in enumerate(online.network.layers):
+            given = outputs.contexts[number], layer.rows(outputs.contexts[number]), outputs.layers[number]
+            met, rows, predicted = (kernels.to_numpy(array)[:n_rows] for array in given)
+            chains = np.ogrid[: visited[number].shape[0], : visited[number].shape[1]]
+            contexts[number].append(met)
+            unseen[number].append(np.sum(~visited[number][*chains, rows], axis=0))
+            clipped[number].append(np.sum(is_at(limits, predicted), axis=0))
+    columns = []
+    for number, blocks in enumerate(contexts):
+        met = np.concatenate(blocks)
+        n_occupied, effective = np.zeros(met.shape[1:], int), np.zeros(met.shape[1:])
+        for place in np.ndindex(met.shape[1:]):
+            counts = np.unique_counts(met[:, *place]).counts
+            n_occupied[place], effective[place] = len(counts), np.exp(entropy(counts))
+        columns.append(
+            {
+                "n_occupied": n_occupied,
+                "effective_contexts": effective,
+                "unseen": np.sum(unseen[number], axis=0) / len(met),
+                "clipped": np.sum(clipped[number], axis=0) / len(met),
+            }
+        )
+    return columns
