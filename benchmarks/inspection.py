@@ -148,14 +148,14 @@ def scratch_axes():
     return Figure().subplots()
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("why", "halfspaces", "stream"))
     parser.add_argument("--mnist", type=Path, help="folder with MNIST's four files; default: fetched from OpenML")
     parser.add_argument("--test-rows", type=int, default=10_000, help="test images to explain; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=RESULTS, help="where the picture and figures go")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.what == "why":
         record, figure = why(options.mnist, options.seed, options.test_rows)

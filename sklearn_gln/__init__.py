@@ -14,6 +14,7 @@ How data flow, one file a step::
           Stack           layers weighed by what they predicted honestly      _stack.py
           RegressionStack and how far off they were                           _regression_stack.py
           DriftTest       whether the stream has changed                      _drift.py
+      inspection          what a fitted network does, and why                 inspection/
 """
 
 from sklearn_gln._classifier import GLNClassifier

@@ -15,8 +15,10 @@ import scipy.ndimage
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
+from sklearn_gln import GLNClassifier
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "backends", "features", "forgetting", "regression", "speed", "streams", "tables")
+SCRIPTS = ("accuracy", "backends", "features", "forgetting", "inspection", "regression", "speed", "streams", "tables")
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
 STAND_IN = """
@@ -539,3 +541,19 @@ def test_picture_of_intervals(regression, tmp_path):
     path = tmp_path / "pictures" / "regression.png"
     regression.main(["picture", "--param", "likelihood=squared", "--param", "max_iter=1", "--out", str(path)])
     assert path.stat().st_size > 1000
+
+
+def test_explanations_and_one_update_are_measured(load):
+    inspection = load("inspection")
+    X, y = load_digits(return_X_y=True)
+    model = GLNClassifier(random_state=0, max_iter=1).fit(X[:600], y[:600])
+    record = inspection.measure_explanations(model, X[600:800])
+    assert record["largest_error"] < 1e-4 < record["largest_logit"]
+    assert 0 <= record["unclipped_rows"] < 1
+    wrong = np.flatnonzero(model.predict(X[600:]) != y[600:])[0] + 600
+    after = GLNClassifier(random_state=0, max_iter=1).fit(X[:600], y[:600]).partial_fit(X[[wrong]], y[[wrong]])
+    update = inspection.compare_update(model, after, X, y, wrong)
+    assert update["probability_of_label"][1] > update["probability_of_label"][0]
+    assert update["said"][0] != y[wrong] == update["label"]
+    # Of each neuron one weight row at most: those of one context.
+    assert 0 < update["weights_moved"] <= 10 * 50 * (65 + 2 * 115)
