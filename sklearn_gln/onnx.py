@@ -20,7 +20,7 @@ where all outputs share the array. Unlike in the package outputs come before row
 times its weights, is then one matrix product for each output.
 """
 
-from functools import partial, reduce
+from functools import partial
 from math import sqrt
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ MAX_BYTES = 2**31 - 2**20  # of a graph's arrays: protobuf ends at 2 GiB, and no
 CLASSIFIER, REGRESSOR = "SklearnGlnClassifier", "SklearnGlnRegressor"  # what skl2onnx calls them
 INPUT_TYPES = {"float64": DoubleTensorType, "float32": FloatTensorType}
 OPTIMIZED_FOR = ("latency", "throughput")
+MAX_DENSE_ROWS = 32  # per neuron; with more a product with all of them takes longer than gathering the selected ones
 
 
 def register():
@@ -128,9 +129,9 @@ def to_onnx(
         one that had to be rounded to "float32" may be on the other, and its prediction then differs.
 
     optimize_for : {"latency", "throughput"}, default="latency"
-        "latency": for each row the weight rows that its contexts select are gathered; for single rows. "throughput":
-        one matrix product with all weight rows of a layer, from which each row takes its own; for many rows, where
-        neurons have few weight rows. See Notes.
+        "latency": the weight rows that a row's contexts select are gathered and multiplied with its inputs; for single
+        rows. "throughput": inputs are multiplied with all weight rows, and the selected sums are gathered, in layers
+        whose neurons have at most 32 weight rows each; for many rows a call. The other layers are as for "latency".
 
     options : dict or None, default=None
         Options of skl2onnx for the model, or for the last step of a Pipeline. Of classifiers "zipmap": False (here the
@@ -159,7 +160,7 @@ def to_onnx(
         If a base_predictor is a Python callable: no graph can hold it.
 
     ValueError
-        If a parameter is invalid, labels are neither integers nor strings, or the weights exceed the 2 GiB of a file.
+        If a parameter is invalid, labels are neither numbers nor strings, or the graph would exceed the 2 GiB of a file.
 
     Notes
     -----
@@ -170,8 +171,8 @@ def to_onnx(
     Missing values (NaN) are taken as in the package. Other input is not checked: values must be finite, and with
     base_predictor="identity" of a classifier probabilities.
 
-    A call takes memory for n_samples x n_outputs numbers times n_neurons x n_inputs ("latency") or the weight rows of
-    all neurons ("throughput"), of the largest layer: pass large data in batches of some hundred rows.
+    Weight rows that are gathered take n_samples x n_outputs x n_neurons x n_inputs numbers for the largest layer:
+    pass large data in batches. Few rows a call, about 16, are the fastest too, for their weights stay in the cache.
 
     Examples
     --------
@@ -184,7 +185,7 @@ def to_onnx(
     >>> model = GLNClassifier(dtype="float64", random_state=0).fit(X, y)
     >>> session = InferenceSession(to_onnx(model).SerializeToString())
     >>> labels, probabilities = session.run(None, {"X": X})
-    >>> np.abs(probabilities - model.predict_proba(X)).max() < 1e-12
+    >>> bool(np.abs(probabilities - model.predict_proba(X)).max() < 1e-12)
     True
     """
     dtype = np.dtype(dtype).name
@@ -229,12 +230,11 @@ def _by_estimator(model, options, dtype, optimize_for):
 def _classifier_shapes(operator):
     estimator = operator.raw_operator
     check_is_fitted(estimator)
-    classes = estimator.classes_
-    if classes.dtype.kind == "f" and not np.array_equal(classes, np.trunc(classes)):
-        raise ValueError(f"The classes {classes} are not integers; labels of an ONNX graph are integers or strings.")
     calculate_linear_classifier_output_shapes(operator)
     if estimator._multilabel:
-        operator.outputs[0].set_type(Int64TensorType([operator.inputs[0].get_first_dimension(), len(classes)]))
+        operator.outputs[0].set_type(
+            Int64TensorType([operator.inputs[0].get_first_dimension(), len(estimator.classes_)])
+        )
 
 
 def _convert_classifier(scope, operator, container):
@@ -417,7 +417,7 @@ def select_contexts(graph, network, settings, side_info):
 class Table(NamedTuple):
     """The weight rows of a layer, neuron by neuron, without those that no context has."""
 
-    weights: list  # (k, r, size) of the inputs from the layer below, and (k, r, size) of those beside it
+    weights: np.ndarray  # (k, r, i)
     log_ratio: np.ndarray | None  # (k, r): of the spread
     row_of: np.ndarray  # (k|1, j, c) int32: the row of each context; c is 1 where there are no halfspaces
 
@@ -434,10 +434,9 @@ def tabulate(network, settings):
         in_use = np.zeros((len(row_of), n_neurons, n_rows), bool)
         np.put_along_axis(in_use, row_of, True, axis=2)
         numbers = np.cumsum(in_use.reshape(len(in_use), -1), axis=1, dtype=np.int32).reshape(in_use.shape) - 1
-        weights = np.split(_packed(layer.weights, in_use), [n_below], axis=2)
         tables.append(
             Table(
-                [block for block in weights if block.size],
+                _packed(layer.weights, in_use),
                 None if layer.spread is None else _packed(layer.spread.log_ratio, in_use),
                 np.take_along_axis(numbers, row_of, axis=2),
             )
@@ -483,79 +482,83 @@ def select_rows(graph, tables, contexts):
 def linear_infer(graph, online, tables, rows, base_inputs):
     """The logits, or means, (k, n, j) of the layers; no variances."""
     settings, limits = online.settings, online.network.limits
-    base, beside = base_blocks(graph, base_inputs, settings)
+    inputs, beside = base_blocks(graph, online, base_inputs)
     layers = []
     for table, layer_rows in zip(tables, rows, strict=True):
-        outputs = weighted_sums(graph, table, layer_rows, [layers[-1], *beside] if layers else base)
+        outputs = weighted_sums(graph, table, layer_rows, inputs)
         if np.isfinite(settings.limit):
             outputs = clip(graph, outputs, settings.limit, graph.dtype)
         if limits is not None:
             bounds = limits.astype(graph.dtype)[:, np.newaxis, np.newaxis]
             outputs = graph.Min(graph.Max(outputs, -bounds), bounds)
         layers.append(outputs)
+        inputs = graph.Concat(outputs, *beside, axis=2)
     return layers, []
 
 
 def gaussian_infer(graph, online, tables, rows, base_inputs):
     """The means and the variances (k, n, j) of the layers."""
-    base, beside = gaussian_base_blocks(graph, base_inputs, online)
-    means, variances, parameters = [], [], []
+    blocks = gaussian_base_blocks(graph, online, base_inputs)
+    (precisions, precisions_beside), (shifts, shifts_beside) = blocks
+    means, variances = [], []
     for table, layer_rows in zip(tables, rows, strict=True):
-        blocks = [*parameters, *beside] if means else base
-        precision, shift = (weighted_sums(graph, table, layer_rows, given) for given in zip(*blocks, strict=True))
+        precision = weighted_sums(graph, table, layer_rows, precisions)
         precision = graph.Max(precision, graph.dtype(1 / MAX_VARIANCE))
-        means.append(graph.Div(shift, precision))
-        variances.append(graph.Clip(graph.Reciprocal(precision), graph.dtype(MIN_VARIANCE), graph.dtype(MAX_VARIANCE)))
-        parameters = [(graph.Reciprocal(variances[-1]), graph.Div(means[-1], variances[-1]))]
+        mean = graph.Div(weighted_sums(graph, table, layer_rows, shifts), precision)
+        variance = graph.Clip(graph.Reciprocal(precision), graph.dtype(MIN_VARIANCE), graph.dtype(MAX_VARIANCE))
+        means.append(mean)
+        variances.append(variance)
+        precisions = graph.Concat(graph.Reciprocal(variance), *precisions_beside, axis=2)
+        shifts = graph.Concat(graph.Div(mean, variance), *shifts_beside, axis=2)
     return means, variances
 
 
-def base_blocks(graph, base_inputs, settings):
-    """What the first layer takes, [(1, n, n_base)], and what those above take beside the layer below."""
-    inputs = graph.cast(base_inputs, graph.dtype)
+def base_blocks(graph, online, base_inputs):
+    """What the first layer takes, (1, n, n_base), and what those above take beside the layer below, [(k, n, size)]."""
+    settings, inputs = online.settings, graph.cast(base_inputs, graph.dtype)
     parts = [inputs]
     if settings.squares:
         bounded = clip(graph, inputs, SQUARE_LIMIT, graph.dtype)
         parts.append(graph.Mul(graph.Mul(bounded, bounded), graph.dtype(SQUARE_SCALE)))
-    return _blocks(graph, parts, np.ones(settings.n_constants), settings)
+    return _blocks(graph, online, parts, np.ones(settings.n_constants))
 
 
-def gaussian_base_blocks(graph, base_inputs, online):
-    """As `base_blocks`, of pairs: precisions, and means times precisions."""
-    settings, precision = online.settings, 1 / BASE_VARIANCE
-    inputs = graph.cast(base_inputs, graph.dtype)
+def gaussian_base_blocks(graph, online, base_inputs):
+    """`base_blocks` of the precisions, and of the means times the precisions."""
+    inputs, precision = graph.cast(base_inputs, graph.dtype), 1 / BASE_VARIANCE
     scale = STRETCH * sqrt(len(online.predictor.moments.mean)) * precision
-    shifts = [graph.Mul(inputs, graph.dtype(scale)), graph.Mul(inputs, graph.dtype(-scale))]
-    biases = precision * np.array(BIAS_MEANS[: settings.n_constants])
+    biases = precision * np.array(BIAS_MEANS[: online.settings.n_constants])
     precisions = [graph.Expand(graph.dtype(precision), graph.Shape(inputs))] * 2
-    of_precisions = _blocks(graph, precisions, np.full_like(biases, precision), settings)
-    of_shifts = _blocks(graph, shifts, biases, settings)
-    return tuple(list(zip(*pair, strict=True)) for pair in zip(of_precisions, of_shifts, strict=True))
+    shifts = [graph.Mul(inputs, graph.dtype(scale)), graph.Mul(inputs, graph.dtype(-scale))]
+    return (
+        _blocks(graph, online, precisions, np.full_like(biases, precision)),
+        _blocks(graph, online, shifts, biases),
+    )
 
 
-def _blocks(graph, parts, constants, settings):
+def _blocks(graph, online, parts, constants):
     """`base_blocks` of parts (n, size) and of constants (n_constants,), with which each row ends."""
     if constants.size:
         shape = graph.Concat(graph.Shape(parts[0], start=0, end=1), np.array([len(constants)]), axis=0)
         parts = [*parts, graph.Expand(constants.astype(graph.dtype), shape)]
-    base = [graph.Unsqueeze(graph.Concat(*parts, axis=1), np.array([0]))]
-    if settings.skip:
-        return base, base
-    return base, [graph.Unsqueeze(parts[-1], np.array([0]))] if constants.size else []
+    base = graph.Unsqueeze(graph.Concat(*parts, axis=1), np.array([0]))
+    if not (online.settings.skip or constants.size):
+        return base, []
+    beside = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
+    return base, [graph.Expand(beside, np.array([len(online.outputs), 1, 1]))]
 
 
-def weighted_sums(graph, table, rows, blocks):
-    """w . u (k, n, j) of the weight rows (k|1, n, j) and the blocks of u, (k|1, n, size) each."""
-    if rows is not None and not graph.by_product:
-        selected = [at_rows(graph, weights, rows) for weights in table.weights]
-        columns = [graph.Unsqueeze(block, np.array([3])) for block in blocks]
-        return graph.Squeeze(_sum(graph, map(graph.MatMul, selected, columns)), np.array([3]))
-    matrices = [graph.weights(weights.transpose(0, 2, 1)) for weights in table.weights]
-    sums = _sum(graph, map(graph.MatMul, blocks, matrices))  # (k, n, r): of all rows
+def weighted_sums(graph, table, rows, inputs):
+    """w . u (k, n, j) of the weight rows (k|1, n, j) and the inputs u (k|1, n, i)."""
+    n_outputs, n_rows, _ = table.weights.shape
+    few_rows = n_rows <= MAX_DENSE_ROWS * table.row_of.shape[1]
+    if rows is not None and not (graph.by_product and few_rows):
+        columns = graph.Unsqueeze(inputs, np.array([3]))
+        return graph.Squeeze(graph.MatMul(at_rows(graph, table.weights, rows), columns), np.array([3]))
+    sums = graph.MatMul(inputs, graph.weights(table.weights.transpose(0, 2, 1)))  # (k, n, r): of all rows
     if rows is None:
         return sums
-    of_all_outputs = graph.Add(rows, np.zeros((len(table.weights[0]), 1, 1), np.int32))
-    return graph.GatherElements(sums, of_all_outputs, axis=2)
+    return graph.GatherElements(sums, graph.Add(rows, np.zeros((n_outputs, 1, 1), np.int32)), axis=2)
 
 
 def at_rows(graph, array, rows):
@@ -565,10 +568,6 @@ def at_rows(graph, array, rows):
     if len(array) > 1:
         rows = graph.Add(rows, array.shape[1] * np.arange(len(array), dtype=np.int32).reshape(-1, 1, 1))
     return graph.Gather(graph.weights(array.reshape(-1, *array.shape[2:])), rows)
-
-
-def _sum(graph, terms):
-    return reduce(graph.Add, terms)
 
 
 # Layers to predictions, in double precision
