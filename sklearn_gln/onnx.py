@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -120,8 +121,7 @@ def to_onnx(
     ----------
     model : estimator
         A fitted GLNClassifier or GLNRegressor, or an estimator that skl2onnx converts and that holds some: Pipeline,
-        CalibratedClassifierCV (of its methods skl2onnx has "sigmoid"; its "isotonic" is not scikit-learn's),
-        StackingClassifier, StackingRegressor.
+        CalibratedClassifierCV with method="sigmoid", StackingClassifier, StackingRegressor and others.
 
     dtype : {"float64", "float32"}, default="float64"
         Of the graph's input, its network and its output. Scaling, halfspaces, the stack and probabilities are always
@@ -141,7 +141,8 @@ def to_onnx(
         that is a class or the id of an estimator holds a dict of options for these.
 
     initial_types : list of (str, skl2onnx data type) or None, default=None
-        The graph's inputs, where they are not one matrix of numbers. None: "X", of shape (n_samples, n_features_in_).
+        The graph's inputs, where they are not one matrix of numbers, and then in place of `dtype`. None: "X", of shape
+        (n_samples, n_features_in_).
 
     target_opset : int, default=18
         The version of ONNX's operators, at least 18.
@@ -157,10 +158,11 @@ def to_onnx(
         If the model is not fitted.
 
     NotImplementedError
-        If a base_predictor is a Python callable: no graph can hold it.
+        If a base_predictor is a Python callable, which no graph can hold, or the model is a CalibratedClassifierCV with
+        a method that skl2onnx does not compute as scikit-learn does.
 
     ValueError
-        If a parameter is invalid, labels are neither numbers nor strings, or the graph would exceed the 2 GiB of a file.
+        If a parameter is invalid, labels are neither numbers nor strings, or the graph would exceed 2 GiB.
 
     Notes
     -----
@@ -197,31 +199,41 @@ def to_onnx(
     register()
     if initial_types is None:
         initial_types = [("X", INPUT_TYPES[dtype]([None, model.n_features_in_]))]
+    is_double = any(isinstance(kind, DoubleTensorType) for _, kind in initial_types)
     return skl2onnx.to_onnx(
         model,
         initial_types=initial_types,
-        options=_by_estimator(model, options or {}, dtype, optimize_for),
+        options=_by_estimator(model, options or {}, optimize_for, is_double),
         target_opset=target_opset,
     )
 
 
-def _by_estimator(model, options, dtype, optimize_for):
+def _by_estimator(model, options, optimize_for, is_double):
     """Options as skl2onnx takes them: dicts, by the class or the id of an estimator."""
     last = model
     while isinstance(last, Pipeline):
         last = last[-1]
     own = {"zipmap": False} if is_classifier(last) else {}
     own |= {name: value for name, value in options.items() if isinstance(name, str)}
-    if own.get("zipmap") is True and (dtype == "float64" or getattr(last, "_multilabel", False)):
+    others = {key: value for key, value in options.items() if not isinstance(key, str)}
+    own |= others.get(id(last), {})
+    _check_supported(last, own, is_double)
+    of_classes = {kind: {"optimize_for": optimize_for} | others.get(kind, {}) for kind in (GLNClassifier, GLNRegressor)}
+    return others | of_classes | {id(last): own}
+
+
+def _check_supported(last, options, is_double):
+    """Refuse what skl2onnx would convert to a graph that cannot be run, or predicts something else."""
+    if options.get("zipmap") is True and (is_double or getattr(last, "_multilabel", False)):
         raise ValueError(
-            "options={'zipmap': True} makes one dict of each row's probabilities, for which ONNX has an operator of "
+            "options={'zipmap': True} makes a dict of each row's probabilities, for which ONNX has an operator of "
             "dtype='float32' and of classes, not of labels. Use False, 'columns', or dtype='float32'."
         )
-    others = {key: value for key, value in options.items() if not isinstance(key, str)}
-    of_classes = {
-        kind: {"optimize_for": optimize_for, **others.get(kind, {})} for kind in (GLNClassifier, GLNRegressor)
-    }
-    return others | of_classes | {id(last): own | others.get(id(last), {})}
+    if isinstance(last, CalibratedClassifierCV) and last.method != "sigmoid":
+        raise NotImplementedError(
+            f"method={last.method!r} of CalibratedClassifierCV is not converted as scikit-learn computes it. Use "
+            "'sigmoid', or convert the network without calibration."
+        )
 
 
 # What skl2onnx calls
