@@ -167,14 +167,14 @@ def to_onnx(
     Notes
     -----
     Against `predict_proba` of the same rows probabilities differ by rounding: less than 1e-12 of a model with
-    dtype="float64" in a "float64" graph, about 1e-6 if either is "float32". Weights are kept in the lower of the two
-    precisions.
+    dtype="float64" in a "float64" graph, below 1e-6 in our tests if either is "float32". Weights are kept in the lower
+    of the two precisions: a "float64" graph of a model with dtype="float32" is no larger, and no nearer to the model.
 
     Missing values (NaN) are taken as in the package. Other input is not checked: values must be finite, and with
     base_predictor="identity" of a classifier probabilities.
 
     Weight rows that are gathered take n_samples x n_outputs x n_neurons x n_inputs numbers for the largest layer:
-    pass large data in batches. Few rows a call, about 16, are the fastest too, for their weights stay in the cache.
+    pass large data in batches. Calls of 16 rows or so take little memory, and were no slower than larger ones.
 
     Examples
     --------
