@@ -18,7 +18,9 @@ from sklearn.datasets import load_digits
 from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "backends", "features", "forgetting", "inspection", "regression", "speed", "streams", "tables")
+SCRIPTS = (
+    "accuracy", "backends", "features", "forgetting", "inspection", "onnx_speed", "regression", "speed", "streams", "tables"
+)  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
 STAND_IN = """
@@ -88,6 +90,18 @@ def test_help(script, load, capsys):
     with pytest.raises(SystemExit, match="^0$"):
         load(script).main(["--help"])
     assert "usage:" in capsys.readouterr().out
+
+
+def test_onnx_speed(load, tmp_path):
+    for package in ("onnxruntime", "skl2onnx"):
+        pytest.importorskip(package)
+    path = tmp_path / "onnx_speed.json"
+    options = ["--train-rows", "300", "--rows", "40", "--repeats", "1", "--param", "layer_sizes=(4,)"]
+    load("onnx_speed").main([*options, "--json", str(path)])
+    result = json.loads(path.read_text())["digits"]
+    assert {record["largest difference"] < 1e-5 for record in result["agreement"]} == {True}
+    assert {record["equal labels"] for record in result["agreement"]} == {1.0}
+    assert [record["rows a call"] for record in result["speed"]] == [1, 16, 40] * 6
 
 
 # Options

@@ -1,0 +1,644 @@
+"""Fitted estimators as ONNX graphs, which run without Python and scikit-learn: converters for skl2onnx.
+
+`to_onnx` converts an estimator, or whatever of scikit-learn holds one: a Pipeline, CalibratedClassifierCV, a stacking
+ensemble. After `register()` skl2onnx's own functions do so too.
+
+A graph has the steps of `OnlineNetwork.infer`, one function a step, with the names that they have there::
+
+    transform           features -> base inputs and side information      BasePredictor.transform
+    select_contexts     in double precision in all graphs                 kernels.select_contexts
+    select_rows         the weight row of each context                    Layer.rows
+    linear_infer        layers of logits, or of means                     _network.infer
+    gaussian_infer      layers of Gaussians                               _gaussian.infer
+    output              in double precision again, as all that follows    aggregate; the stacks' predict
+    probabilities       of the classes                                    GLNClassifier.predict_proba
+    stacked_deviation   of the targets in regression                      Spread, RegressionStack.predict
+
+In shapes n are rows, k outputs, j neurons, c contexts, r weight rows, i inputs; ``k|1`` is an axis that has length 1
+where all outputs share the array. Unlike in the package outputs come before rows, (k, n, j): what a layer is given,
+times its weights, is then one matrix product for each output.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_gln import GLNClassifier, GLNRegressor
+from sklearn_gln._base_predictor import CLIP, WIDE_CLIP
+from sklearn_gln._gaussian import BIAS_MEANS, MAX_VARIANCE, MIN_VARIANCE, stretch
+from sklearn_gln._network import BASE_VARIANCE, SQUARE_LIMIT, SQUARE_SCALE, initial_weights
+from sklearn_gln._online import from_plain, to_plain
+from sklearn_gln._regression_stack import MAX_LOG
+from sklearn_gln.kernels import get_kernels
+
+try:
+    import skl2onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, guess_tensor_type
+    from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
+    from skl2onnx.common.utils_classifier import get_label_classes
+except ImportError as error:
+    raise ImportError(
+        f'sklearn_gln.onnx needs a package that is not installed ({error}); `pip install "sklearn_gln[onnx]"` installs '
+        "what it needs."
+    ) from error
+
+__all__ = ["OPSET", "register", "to_onnx"]
+
+OPSET = 18  # the lowest in which ReduceMean, ReduceMin and ReduceMax take their axes as inputs
+MAX_BYTES = 2**31 - 2**20  # of a graph's arrays: protobuf ends at 2 GiB, and nodes and names need some
+CLASSIFIER, REGRESSOR = "SklearnGlnClassifier", "SklearnGlnRegressor"  # what skl2onnx calls them
+INPUT_TYPES = {"float64": DoubleTensorType, "float32": FloatTensorType}
+OPTIMIZED_FOR = ("latency", "throughput")
+MAX_DENSE_ROWS = 32  # per neuron; with more a product with all of them takes longer than gathering the selected ones
+
+
+def register():
+    """Have skl2onnx convert GLNClassifier and GLNRegressor, alone and within other estimators.
+
+    Then ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` take them, with the options of `to_onnx` and, for each of
+    the two classes, ``optimize_for``. `to_onnx` registers them itself.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skl2onnx import to_onnx
+    >>> from sklearn_gln import GLNClassifier
+    >>> from sklearn_gln.onnx import register
+    >>> register()
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = GLNClassifier(random_state=0).fit(X, y)
+    >>> options = {GLNClassifier: {"zipmap": False, "optimize_for": "throughput"}}
+    >>> graph = to_onnx(model, X[:1], options=options, target_opset=18)
+    >>> [output.name for output in graph.graph.output]
+    ['label', 'probabilities']
+    """
+    skl2onnx.update_registered_converter(
+        GLNClassifier,
+        CLASSIFIER,
+        _classifier_shapes,
+        _convert_classifier,
+        options={
+            "zipmap": [True, False, "columns"],
+            "nocl": [True, False],
+            "output_class_labels": [False, True],
+            "raw_scores": [True, False],
+            "optimize_for": list(OPTIMIZED_FOR),
+        },
+    )
+    skl2onnx.update_registered_converter(
+        GLNRegressor,
+        REGRESSOR,
+        _regressor_shapes,
+        _convert_regressor,
+        parser=_parse_regressor,
+        options={"return_std": [False, True], "optimize_for": list(OPTIMIZED_FOR)},
+    )
+
+
+def to_onnx(
+    model,
+    *,
+    dtype="float64",
+    optimize_for="latency",
+    options=None,
+    initial_types=None,
+    target_opset=OPSET,
+):
+    """A fitted estimator as an ONNX graph.
+
+    Of a classifier the graph gives labels and probabilities, of a regressor the mean.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted GLNClassifier or GLNRegressor, or an estimator that skl2onnx converts and that holds some: Pipeline,
+        CalibratedClassifierCV with method="sigmoid", StackingClassifier, StackingRegressor and others.
+
+    dtype : {"float64", "float32"}, default="float64"
+        Of the graph's input, its network and its output. Scaling, halfspaces, the stack and probabilities are always
+        computed in double precision, so that a row of "float32" is on the same side of each halfspace in all graphs;
+        one that had to be rounded to "float32" may be on the other, and its prediction then differs.
+
+    optimize_for : {"latency", "throughput"}, default="latency"
+        "latency": the weight rows that a row's contexts select are gathered and multiplied with its inputs; for single
+        rows. "throughput": inputs are multiplied with all weight rows, and the selected sums are gathered, in layers
+        whose neurons have at most 32 weight rows each; for many rows a call. The other layers are as for "latency".
+
+    options : dict or None, default=None
+        Options of skl2onnx for the model, or for the last step of a Pipeline. Of classifiers "zipmap": False (here the
+        default), "columns" or, with dtype="float32", True; "nocl": True for the numbers of classes in place of string
+        labels; "raw_scores": True for `decision_function` in place of probabilities, in two columns [-s, s] for two
+        classes; "output_class_labels". Of regressors "return_std": True for standard deviations as second output. A key
+        that is a class or the id of an estimator holds a dict of options for these.
+
+    initial_types : list of (str, skl2onnx data type) or None, default=None
+        The graph's inputs, where they are not one matrix of numbers, and then in place of `dtype`. None: "X", of shape
+        (n_samples, n_features_in_).
+
+    target_opset : int, default=18
+        The version of ONNX's operators, at least 18.
+
+    Returns
+    -------
+    graph : onnx.ModelProto
+        ``graph.SerializeToString()`` is what ONNX runtimes load.
+
+    Raises
+    ------
+    NotFittedError
+        If the model is not fitted.
+
+    NotImplementedError
+        If a base_predictor is a Python callable, which no graph can hold, or the model is a CalibratedClassifierCV with
+        a method that skl2onnx does not compute as scikit-learn does.
+
+    ValueError
+        If a parameter is invalid, labels are neither numbers nor strings, or the graph would exceed 2 GiB.
+
+    Notes
+    -----
+    Against `predict_proba` of the same rows probabilities differ by rounding: less than 1e-12 of a model with
+    dtype="float64" in a "float64" graph, below 1e-6 in our tests if either is "float32". Weights are kept in the lower
+    of the two precisions: a "float64" graph of a model with dtype="float32" is no larger, and no nearer to the model.
+
+    Missing values (NaN) are taken as in the package. Other input is not checked: values must be finite, and with
+    base_predictor="identity" of a classifier probabilities.
+
+    Weight rows that are gathered take n_samples x n_outputs x n_neurons x n_inputs numbers for the largest layer:
+    pass large data in batches. Calls of 16 rows or so take little memory, and were no slower than larger ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from onnxruntime import InferenceSession
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_gln import GLNClassifier
+    >>> from sklearn_gln.onnx import to_onnx
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = GLNClassifier(dtype="float64", random_state=0).fit(X, y)
+    >>> session = InferenceSession(to_onnx(model).SerializeToString())
+    >>> labels, probabilities = session.run(None, {"X": X})
+    >>> bool(np.abs(probabilities - model.predict_proba(X)).max() < 1e-12)
+    True
+    """
+    dtype = np.dtype(dtype).name
+    if dtype not in INPUT_TYPES:
+        raise ValueError(f"dtype={dtype!r} is unknown; choose 'float64' or 'float32'.")
+    if optimize_for not in OPTIMIZED_FOR:
+        raise ValueError(f"optimize_for={optimize_for!r} is unknown; choose 'latency' or 'throughput'.")
+    check_is_fitted(model)
+    register()
+    if initial_types is None:
+        initial_types = [("X", INPUT_TYPES[dtype]([None, model.n_features_in_]))]
+    is_double = any(isinstance(kind, DoubleTensorType) for _, kind in initial_types)
+    return skl2onnx.to_onnx(
+        model,
+        initial_types=initial_types,
+        options=_by_estimator(model, options or {}, optimize_for, is_double),
+        target_opset=target_opset,
+    )
+
+
+def _by_estimator(model, options, optimize_for, is_double):
+    """Options as skl2onnx takes them: dicts, by the class or the id of an estimator."""
+    last = model
+    while isinstance(last, Pipeline):
+        last = last[-1]
+    own = {"zipmap": False} if is_classifier(last) else {}
+    own |= {name: value for name, value in options.items() if isinstance(name, str)}
+    others = {key: value for key, value in options.items() if not isinstance(key, str)}
+    own |= others.get(id(last), {})
+    _check_supported(last, own, is_double)
+    of_classes = {kind: {"optimize_for": optimize_for} | others.get(kind, {}) for kind in (GLNClassifier, GLNRegressor)}
+    return others | of_classes | {id(last): own}
+
+
+def _check_supported(last, options, is_double):
+    """Refuse what skl2onnx would convert to a graph that cannot be run, or predicts something else."""
+    if options.get("zipmap") is True and (is_double or getattr(last, "_multilabel", False)):
+        raise ValueError(
+            "options={'zipmap': True} makes a dict of each row's probabilities, for which ONNX has an operator of "
+            "dtype='float32' and of classes, not of labels. Use False, 'columns', or dtype='float32'."
+        )
+    if isinstance(last, CalibratedClassifierCV) and last.method != "sigmoid":
+        raise NotImplementedError(
+            f"method={last.method!r} of CalibratedClassifierCV is not converted as scikit-learn computes it. Use "
+            "'sigmoid', or convert the network without calibration."
+        )
+
+
+# What skl2onnx calls
+
+
+def _classifier_shapes(operator):
+    estimator = operator.raw_operator
+    check_is_fitted(estimator)
+    calculate_linear_classifier_output_shapes(operator)
+    if estimator._multilabel:
+        operator.outputs[0].set_type(
+            Int64TensorType([operator.inputs[0].get_first_dimension(), len(estimator.classes_)])
+        )
+
+
+def _convert_classifier(scope, operator, container):
+    estimator = operator.raw_operator
+    options = container.get_options(estimator, {"raw_scores": False, "optimize_for": "latency"})
+    graph = _Graph(scope, container, operator, options["optimize_for"])
+    online = online_network(estimator)
+    logits = output(graph, online, infer(graph, online, operator.inputs[0].full_name).means)
+    of_logits = logits, len(online.outputs), estimator._multilabel
+    label, score = operator.output_full_names
+    graph.Identity(labels(graph, *of_logits, get_label_classes(scope, estimator)), output=label)
+    graph.result((raw_scores if options["raw_scores"] else probabilities)(graph, *of_logits), score)
+
+
+def _parse_regressor(scope, model, inputs, custom_parsers=None):  # noqa: ARG001  (skl2onnx's signature)
+    operator = scope.declare_local_operator(REGRESSOR, model)
+    operator.inputs = inputs
+    return_std = scope.get_options(model, {"return_std": False})["return_std"]
+    for name in ("variable", "std") if return_std else ("variable",):
+        operator.outputs.append(scope.declare_local_variable(name, guess_tensor_type(inputs[0].type)))
+    return operator.outputs
+
+
+def _regressor_shapes(operator):
+    estimator = operator.raw_operator
+    check_is_fitted(estimator)
+    for output in operator.outputs:
+        output.type.shape = [operator.inputs[0].get_first_dimension(), estimator.n_outputs_]
+
+
+def _convert_regressor(scope, operator, container):
+    estimator = operator.raw_operator
+    options = container.get_options(estimator, {"return_std": False, "optimize_for": "latency"})
+    graph = _Graph(scope, container, operator, options["optimize_for"])
+    online = online_network(estimator)
+    inferred = infer(graph, online, operator.inputs[0].full_name)
+    mean, *deviation = operator.output_full_names
+    graph.result(output(graph, online, inferred.means), mean)
+    if deviation:
+        graph.result(stacked_deviation(graph, online.stack, log_variance(graph, online, inferred)), *deviation)
+
+
+# A graph in the making
+
+
+class _Graph:
+    """Adds nodes and arrays to a graph of skl2onnx: ``graph.MatMul(a, b)`` is a node, and the name of what it gives.
+
+    Inputs are such names, or NumPy arrays and scalars.
+    """
+
+    def __init__(self, scope, container, operator, optimize_for):
+        if container.target_opset < OPSET:
+            raise ValueError(f"target_opset={container.target_opset} is too low; it must be {OPSET} or higher.")
+        is_double = isinstance(operator.inputs[0].type, DoubleTensorType)
+        self.dtype = np.float64 if is_double else np.float32  # of the network and the results
+        self.by_product = optimize_for == "throughput"
+        self._scope, self._container = scope, container
+
+    def __getattr__(self, op_type):
+        return partial(self._node, op_type)
+
+    def _node(self, op_type, *inputs, output=None, **attributes):
+        inputs = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        output = output or self._scope.get_unique_variable_name(op_type.lower())
+        name = self._scope.get_unique_operator_name(op_type)
+        self._container.add_node(op_type, inputs, output, name=name, **attributes)
+        return output
+
+    def constant(self, array):
+        array = np.asarray(array)
+        name = self._scope.get_unique_variable_name("array")
+        if array.dtype.kind in "OU":
+            self._container.add_initializer(name, TensorProto.STRING, array.shape, [str(value) for value in array])
+            return name
+        n_bytes = array.nbytes + sum(len(tensor.raw_data) for tensor in self._container.initializers)
+        if n_bytes > MAX_BYTES:
+            raise ValueError(
+                f"The graph would take more than {n_bytes / 2**30:.1f} GiB, and a file of ONNX can take 2 GiB. Use "
+                "dtype='float32', here or in the model, or fit a model with a lower context_dim or fewer neurons."
+            )
+        tensor = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+        self._container.add_initializer(name, tensor.data_type, array.shape, tensor)
+        return name
+
+    def weights(self, array, dtype=None):
+        """A constant in the graph's precision, or another, kept in its own if that is lower."""
+        dtype = np.dtype(dtype or self.dtype)
+        if array.dtype.itemsize >= dtype.itemsize:
+            return self.constant(array.astype(dtype, copy=False))
+        return self.cast(self.constant(array), dtype)
+
+    def cast(self, value, dtype, output=None):
+        return self.Cast(value, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), output=output)
+
+    def result(self, value, output):
+        self.cast(value, self.dtype, output)
+
+
+# Features to weight rows
+
+
+def online_network(estimator):
+    """The estimator's OnlineNetwork, on the host whatever has learned it."""
+    online = from_plain(to_plain(estimator._online))
+    if callable(online.predictor.kind):
+        raise NotImplementedError(
+            f"base_predictor={online.predictor.kind!r} is Python code, which an ONNX graph cannot hold. Compute its "
+            "result in a step of a Pipeline that skl2onnx can convert, and have the network take it by "
+            "base_predictor='identity'."
+        )
+    if online.in_force(get_kernels("numpy")) is None:
+        raise NotFittedError(f"This {type(estimator).__name__} has not learned any row yet, so there is no network.")
+    return online
+
+
+class Inferred(NamedTuple):
+    """What `infer` adds to a graph."""
+
+    means: list  # of each layer (k, n, j): means, or logits
+    variances: list  # of each layer (k, n, j), for likelihood="gaussian" only
+    tables: list
+    rows: list  # of each table (k|1, n, j); None: each neuron has one
+
+
+def infer(graph, online, X):
+    """The layers' outputs for features X (n, d)."""
+    base_inputs, side_info = transform(graph, online.predictor, graph.cast(X, np.float64))
+    tables = tabulate(online.network, online.settings)
+    rows = select_rows(graph, tables, select_contexts(graph, online.network, online.settings, side_info))
+    infer_layers = gaussian_infer if online.settings.likelihood == "gaussian" else linear_infer
+    return Inferred(*infer_layers(graph, online, tables, rows, base_inputs), tables, rows)
+
+
+def transform(graph, predictor, X):
+    """X (n, d) -> base inputs (n, n_base), without the constant, and side information (n, n_side); all double."""
+    if predictor.has_statistics:
+        scaled = fill_missing(graph, graph.Mul(graph.Sub(X, predictor.mean), predictor.inverse_deviation))
+        side_info = clip(graph, scaled, CLIP)
+        return (clip(graph, scaled, WIDE_CLIP) if predictor.max_logit is None else side_info), side_info
+    side_info = fill_missing(graph, X)
+    if predictor.max_logit is None:
+        return side_info, side_info
+    if predictor.kind == "minmax":
+        lowest, highest = extremes_by_row(graph, X)
+        odds = graph.Div(graph.Sub(X, lowest), graph.Sub(highest, X))
+    else:
+        odds = graph.Div(X, graph.Sub(np.float64(1), X))
+    return clip(graph, fill_missing(graph, graph.Log(odds)), predictor.max_logit), side_info
+
+
+def fill_missing(graph, x):
+    return graph.Where(graph.IsNaN(x), np.float64(0), x)
+
+
+def extremes_by_row(graph, X):
+    """The least and the largest value (n, 1) of each row, NaN left out."""
+    is_missing, axes = graph.IsNaN(X), np.array([1])
+    lowest = graph.ReduceMin(graph.Where(is_missing, np.float64(np.inf), X), axes)
+    return lowest, graph.ReduceMax(graph.Where(is_missing, np.float64(-np.inf), X), axes)
+
+
+def clip(graph, x, limit, dtype=np.float64):
+    return graph.Clip(x, dtype(-limit), dtype(limit))
+
+
+def select_contexts(graph, network, settings, side_info):
+    """Contexts (k|1, n, j) int32, j over all neurons that have several; None if none has."""
+    first = settings.layer_sizes[0] if settings.linear_first else 0
+    hyperplanes, offsets = network.hyperplanes[:, first:], network.offsets[:, first:]
+    if not offsets.size:
+        return None
+    normals = graph.weights(hyperplanes.reshape(-1, hyperplanes.shape[3]).T, np.float64)
+    positive = graph.Greater(graph.MatMul(side_info, normals), graph.weights(offsets.ravel(), np.float64))
+    bits = graph.Reshape(graph.cast(positive, np.float32), np.array([0, *offsets.shape]))
+    contexts = graph.MatMul(bits, 2 ** np.arange(settings.context_dim, dtype=np.float32))
+    return graph.Transpose(graph.cast(contexts, np.int32), perm=[1, 0, 2])
+
+
+class Table(NamedTuple):
+    """The weight rows of a layer, neuron by neuron, without those that no context has."""
+
+    weights: np.ndarray  # (k, r, i)
+    log_ratio: np.ndarray | None  # (k, r): of the spread
+    row_of: np.ndarray  # (k|1, j, c) int32: the row of each context; c is 1 where there are no halfspaces
+
+
+def tabulate(network, settings):
+    """A Table for each layer."""
+    tables, n_below = [], 0
+    for layer in network.layers:
+        _, n_neurons, n_rows, n_inputs = layer.weights.shape
+        initial = initial_weights(n_below, n_inputs, settings)
+        row_of = _rows_of_visited(layer, initial, len(network.offsets)) if layer.row_of is None else layer.row_of
+        if settings.linear_first and not tables:
+            row_of = row_of[:, :, :1]
+        in_use = np.zeros((len(row_of), n_neurons, n_rows), bool)
+        np.put_along_axis(in_use, row_of, True, axis=2)
+        numbers = np.cumsum(in_use.reshape(len(in_use), -1), axis=1, dtype=np.int32).reshape(in_use.shape) - 1
+        tables.append(
+            Table(
+                _packed(layer.weights, in_use),
+                None if layer.spread is None else _packed(layer.spread.log_ratio, in_use),
+                np.take_along_axis(numbers, row_of, axis=2),
+            )
+        )
+        n_below = n_neurons
+    return tables
+
+
+def _rows_of_visited(layer, initial, n_sharing):
+    """As `row_of` (k|1, j, c), where each context has weights: one that no row visited stands for all such."""
+    visited = (layer.energy != 0) | (layer.weights != initial.astype(layer.weights.dtype)).any(axis=3)
+    if n_sharing == 1:
+        visited = visited.any(axis=0, keepdims=True)
+    return np.where(visited, np.arange(visited.shape[2]), visited.argmin(axis=2)[..., np.newaxis])
+
+
+def _packed(array, in_use):
+    """The rows in use (k|1, j, all rows) of an array (k, j, all rows, ...): (k, r, ...), filled up with 0."""
+    packed = np.zeros((len(array), in_use.sum(axis=(1, 2)).max(), *array.shape[3:]), array.dtype)
+    for rows, all_rows, used in zip(packed, array, np.broadcast_to(in_use, array.shape[:3]), strict=True):
+        rows[: np.count_nonzero(used)] = all_rows[used]
+    return packed
+
+
+def select_rows(graph, tables, contexts):
+    """For each table the rows (k|1, n, j) int32 of contexts, None where each neuron has one."""
+    by_table, start = [None] * len(tables), 0
+    gated = [number for number, table in enumerate(tables) if table.row_of.shape[2] > 1]
+    if gated:
+        row_of = np.concatenate([tables[number].row_of for number in gated], axis=1)
+        chains = np.arange(0, row_of.size, row_of.shape[2], dtype=np.int32).reshape(len(row_of), 1, -1)
+        rows = graph.Gather(row_of.ravel(), graph.Add(contexts, chains))
+    for number in gated:
+        stop = start + tables[number].row_of.shape[1]
+        by_table[number] = graph.Slice(rows, np.array([start]), np.array([stop]), np.array([2]))
+        start = stop
+    return by_table
+
+
+# Layers
+
+
+def linear_infer(graph, online, tables, rows, base_inputs):
+    """The logits, or means, (k, n, j) of the layers; no variances."""
+    settings, limits = online.settings, online.network.limits
+    inputs, beside = base_blocks(graph, online, base_inputs)
+    layers = []
+    for table, layer_rows in zip(tables, rows, strict=True):
+        outputs = weighted_sums(graph, table, layer_rows, inputs)
+        if np.isfinite(settings.limit):
+            outputs = clip(graph, outputs, settings.limit, graph.dtype)
+        if limits is not None:
+            bounds = limits.astype(graph.dtype)[:, np.newaxis, np.newaxis]
+            outputs = graph.Min(graph.Max(outputs, -bounds), bounds)
+        layers.append(outputs)
+        inputs = graph.Concat(outputs, *beside, axis=2)
+    return layers, []
+
+
+def gaussian_infer(graph, online, tables, rows, base_inputs):
+    """The means and the variances (k, n, j) of the layers."""
+    blocks = gaussian_base_blocks(graph, online, base_inputs)
+    (precisions, precisions_beside), (shifts, shifts_beside) = blocks
+    means, variances = [], []
+    for table, layer_rows in zip(tables, rows, strict=True):
+        precision = weighted_sums(graph, table, layer_rows, precisions)
+        precision = graph.Max(precision, graph.dtype(1 / MAX_VARIANCE))
+        mean = graph.Div(weighted_sums(graph, table, layer_rows, shifts), precision)
+        variance = graph.Clip(graph.Reciprocal(precision), graph.dtype(MIN_VARIANCE), graph.dtype(MAX_VARIANCE))
+        means.append(mean)
+        variances.append(variance)
+        precisions = graph.Concat(graph.Reciprocal(variance), *precisions_beside, axis=2)
+        shifts = graph.Concat(graph.Div(mean, variance), *shifts_beside, axis=2)
+    return means, variances
+
+
+def base_blocks(graph, online, base_inputs):
+    """What the first layer takes, (1, n, n_base), and what those above take beside the layer below, [(k, n, size)]."""
+    settings, inputs = online.settings, graph.cast(base_inputs, graph.dtype)
+    parts = [inputs]
+    if settings.squares:
+        bounded = clip(graph, inputs, SQUARE_LIMIT, graph.dtype)
+        parts.append(graph.Mul(graph.Mul(bounded, bounded), graph.dtype(SQUARE_SCALE)))
+    return _blocks(graph, online, parts, np.ones(settings.n_constants))
+
+
+def gaussian_base_blocks(graph, online, base_inputs):
+    """`base_blocks` of the precisions, and of the means times the precisions."""
+    inputs, precision = graph.cast(base_inputs, graph.dtype), 1 / BASE_VARIANCE
+    scale = stretch(len(online.predictor.moments.mean)) * precision
+    biases = precision * np.array(BIAS_MEANS[: online.settings.n_constants])
+    precisions = [graph.Expand(graph.dtype(precision), graph.Shape(inputs))] * 2
+    shifts = [graph.Mul(inputs, graph.dtype(scale)), graph.Mul(inputs, graph.dtype(-scale))]
+    return (
+        _blocks(graph, online, precisions, np.full_like(biases, precision)),
+        _blocks(graph, online, shifts, biases),
+    )
+
+
+def _blocks(graph, online, parts, constants):
+    """`base_blocks` of parts (n, size) and of constants (n_constants,), with which each row ends."""
+    if constants.size:
+        shape = graph.Concat(graph.Shape(parts[0], start=0, end=1), np.array([len(constants)]), axis=0)
+        parts = [*parts, graph.Expand(constants.astype(graph.dtype), shape)]
+    base = graph.Unsqueeze(graph.Concat(*parts, axis=1), np.array([0]))
+    if not (online.settings.skip or constants.size):
+        return base, []
+    beside = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
+    return base, [graph.Expand(beside, np.array([len(online.outputs), 1, 1]))]
+
+
+def weighted_sums(graph, table, rows, inputs):
+    """w . u (k, n, j) of the weight rows (k|1, n, j) and the inputs u (k|1, n, i)."""
+    n_outputs, n_rows, _ = table.weights.shape
+    few_rows = n_rows <= MAX_DENSE_ROWS * table.row_of.shape[1]
+    if rows is not None and not (graph.by_product and few_rows):
+        columns = graph.Unsqueeze(inputs, np.array([3]))
+        return graph.Squeeze(graph.MatMul(at_rows(graph, table.weights, rows), columns), np.array([3]))
+    sums = graph.MatMul(inputs, graph.weights(table.weights.transpose(0, 2, 1)))  # (k, n, r): of all rows
+    if rows is None:
+        return sums
+    return graph.GatherElements(sums, graph.Add(rows, np.zeros((n_outputs, 1, 1), np.int32)), axis=2)
+
+
+def at_rows(graph, array, rows):
+    """The elements of an array (k, r, ...) at rows (k|1, n, j): (k, n, j, ...); where these are None (k, 1, r, ...)."""
+    if rows is None:
+        return graph.weights(array[:, np.newaxis])
+    if len(array) > 1:
+        rows = graph.Add(rows, array.shape[1] * np.arange(len(array), dtype=np.int32).reshape(-1, 1, 1))
+    return graph.Gather(graph.weights(array.reshape(-1, *array.shape[2:])), rows)
+
+
+# Layers to predictions, in double precision
+
+
+def output(graph, online, layers):
+    """The output logits, or the targets' means (n, k)."""
+    weights, constant = online.output_weights()
+    sizes = online.settings.layer_sizes
+    shares = np.repeat(weights / sizes, sizes, axis=1)[..., np.newaxis]  # (k, j of all layers, 1)
+    outputs = graph.cast(graph.Concat(*layers, axis=2), np.float64)
+    summed = graph.Squeeze(graph.MatMul(outputs, shares), np.array([2]))
+    return graph.Add(graph.Transpose(summed, perm=[1, 0]), constant)
+
+
+def labels(graph, logits, n_outputs, multilabel, classes):
+    """The most probable classes (n,), or which labels are more probable than not (n, k)."""
+    if multilabel or n_outputs == 1:
+        positive = graph.cast(graph.Greater(logits, np.float64(0)), np.int64)
+        if multilabel:
+            return positive
+        codes = graph.Squeeze(positive, np.array([1]))
+    else:
+        codes = graph.ArgMax(logits, axis=1, keepdims=0)
+    return graph.Gather(classes if classes.dtype.kind in "OU" else classes.astype(np.int64), codes)
+
+
+def probabilities(graph, logits, n_outputs, multilabel):
+    """Of the classes, (n, n_classes)."""
+    if multilabel:
+        return graph.Sigmoid(logits)
+    if n_outputs == 1:
+        return graph.Sigmoid(raw_scores(graph, logits, n_outputs, multilabel))
+    return graph.Softmax(logits, axis=1)
+
+
+def raw_scores(graph, logits, n_outputs, multilabel):
+    """The logits, (n, n_classes)."""
+    if multilabel or n_outputs > 1:
+        return logits
+    return graph.Concat(graph.Neg(logits), logits, axis=1)
+
+
+def log_variance(graph, online, inferred):
+    """The logarithm of the variance (n, k), as the last layer knows it."""
+    axes, spread = np.array([2]), online.network.layers[-1].spread
+    mean = graph.ReduceMean(graph.cast(inferred.means[-1], np.float64), axes)
+    errors = graph.Sub(graph.cast(inferred.means[-1], np.float64), mean)
+    disagreement = graph.ReduceMean(graph.Mul(errors, errors), axes)
+    if spread is None:
+        within = graph.ReduceMean(graph.cast(inferred.variances[-1], np.float64), axes)
+    else:
+        log_ratio = graph.cast(at_rows(graph, inferred.tables[-1].log_ratio, inferred.rows[-1]), np.float64)
+        within = graph.Exp(graph.ReduceMean(log_ratio, axes))
+        within = graph.Mul(within, spread.mean_square[:, np.newaxis, np.newaxis])
+    variance = graph.Squeeze(graph.Add(within, disagreement), axes)
+    return graph.Transpose(graph.Log(variance), perm=[1, 0])
+
+
+def stacked_deviation(graph, stack, log_variance):
+    """The targets' standard deviations (n, k)."""
+    calibrated = graph.Add(graph.Mul(log_variance, stack.calibration[:, 1]), stack.calibration[:, 0])
+    half = graph.Mul(clip(graph, calibrated, MAX_LOG), np.float64(0.5))
+    return graph.Mul(graph.Exp(half), stack.scale)
