@@ -33,7 +33,8 @@ def check_online(online: OnlineNetwork, n_features: int, outputs: Array, stack: 
     _check_alike("stack", online.stack, stack)
     for X, y, sample_weight, first_visit in online.buffer:
         _require(X.shape == (len(X), online.n_columns), f"the buffer has rows of shape {X.shape}")
-        _require(y.shape in ((len(X),), (len(X), len(outputs))), f"the buffer has targets of shape {y.shape}")
+        columns = () if settings.likelihood == "bernoulli" and y.ndim == 1 else outputs.shape  # class numbers, or each
+        _require(y.shape == (len(X), *columns), f"the buffer has targets of shape {y.shape}")
         _require(sample_weight.shape == first_visit.shape == (len(X),), "the buffer's weights are not one for each row")
     if online.stack is not None:
         _check_pending(online.stack, len(outputs))
@@ -46,7 +47,8 @@ def _check_pending(stack: Stack | RegressionStack, n_outputs: int) -> None:
     for inputs, targets, sample_weight in stack.pending:
         shape = len(inputs), n_outputs, stack.weights.shape[-1]
         _require(inputs.shape == shape, f"the stack's rows are of shape {inputs.shape}, and not {shape}")
-        _require(sample_weight.shape == targets.shape[:1] == shape[:1], "the stack's rows lack targets or weights")
+        _require(targets.shape in (shape[:1], shape[:2]), f"the stack's targets are of shape {targets.shape}")
+        _require(sample_weight.shape == shape[:1], f"the stack's weights are of shape {sample_weight.shape}")
 
 
 def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, settings: Settings) -> None:
@@ -106,6 +108,9 @@ def _check_alike(name: str, value: Any, model: Any) -> None:
                 _check_alike(f"{name}.{item.name}", getattr(value, item.name), getattr(model, item.name))
     elif isinstance(model, list | tuple):
         _require(len(value) == len(model), f"{name} has {len(value)} items, and not {len(model)}")
+        _require(
+            all(item.ndim == part.ndim for item, part in zip(value, model, strict=True)), f"{name} has other items"
+        )
     elif isinstance(model, np.ndarray):
         _require(value.shape == model.shape, f"{name} is of shape {value.shape}, and not {model.shape}")
         _require(value.dtype.kind == model.dtype.kind, f"{name} is of dtype {value.dtype}, and not {model.dtype}")

@@ -389,4 +389,6 @@ def _is_of_type(value: Any, annotation: Any) -> bool:
             arguments = arguments[:1] * len(value) if isinstance(value, tuple) else ()
         matches = isinstance(value, tuple) and len(value) == len(arguments)
         return matches and all(map(_is_of_type, value, arguments))
+    if kind is np.ndarray:
+        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     return isinstance(value, {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind))
