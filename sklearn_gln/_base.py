@@ -23,7 +23,15 @@ from threadpoolctl import ThreadpoolController
 
 import sklearn_gln
 from sklearn_gln._base_predictor import SCALINGS, make_rows
-from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, check_sample_weight
+from sklearn_gln._checks import check_online
+from sklearn_gln._compat import (
+    CallbackSupportMixin,
+    Interval,
+    Options,
+    StrOptions,
+    check_sample_weight,
+    validate_parameter_constraints,
+)
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, default_rate
 from sklearn_gln._network import Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
@@ -62,10 +70,16 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
         release()
 
 
+def _major(version: str) -> int:
+    number = version.partition(".")[0]
+    return int(number) if number.isdecimal() else 0
+
+
 class BaseGLN(CallbackSupportMixin, BaseEstimator):
     """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read outputs."""
 
     _likelihood: str = "bernoulli"
+    _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
     _UNSCORED_ROWS = 0  # the first rows learned, of which nobody can expect a prediction
 
     # Not routed by meta-estimators, which know nothing of it.
@@ -124,6 +138,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def __setstate__(self, state):
         state = state.copy()
         version = state.pop("_sklearn_gln_version", "unknown")
+        if _major(version) > _major(sklearn_gln.__version__):
+            raise ValueError(
+                f"This {type(self).__name__} was saved by sklearn_gln {version}, and {sklearn_gln.__version__} is "
+                "installed, which does not know its format; install that version or a later one."
+            )
         if version != sklearn_gln.__version__:
             warnings.warn(
                 InconsistentVersionWarning(
@@ -136,6 +155,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if "_online" in state:
             state["_online"] = from_plain(state["_online"])
         super().__setstate__(state)
+        if "_online" in state:
+            self._check_learned()
 
     def __copy__(self):
         duplicate = type(self).__new__(type(self))
@@ -147,6 +168,18 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     @property
     def n_samples_seen_(self):
         return self._online.n_rows_seen
+
+    def _check_learned(self):
+        """Raise ValueError unless what was learned fits together: it may come from a file that was tampered with."""
+        missing = [name for name in self._LEARNED if not hasattr(self, name)]
+        if missing:
+            raise ValueError(f"The saved {type(self).__name__} lacks {', '.join(missing)}.")
+        settings, kind = self._online.settings, self._online.predictor.kind
+        resolved = {**vars(settings), "base_predictor": kind}
+        del resolved["max_weight"]  # any number will do, inf among them
+        constraints = {"likelihood": [StrOptions({"bernoulli"})], **self._parameter_constraints}
+        validate_parameter_constraints(constraints, resolved, f"The saved {type(self).__name__}")
+        check_online(self._online, self.n_features_in_, self._output_numbers(), self._new_stack(settings))
 
     def _label_smoothing(self, normalized):  # noqa: ARG002
         return 0.0
@@ -228,6 +261,14 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _begin(self, X, random_state):
         """A network that has seen nothing, and the attributes that go with it."""
+        raise NotImplementedError
+
+    def _output_numbers(self):
+        """The numbers (n_outputs,) of the outputs that the network has."""
+        raise NotImplementedError
+
+    def _new_stack(self, settings):
+        """A stack of the layers that has seen nothing, or None."""
         raise NotImplementedError
 
     def _scores(self, outputs, targets, sample_weight):
@@ -405,17 +446,19 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             squares=squares,
         )
 
-    def _new_online(self, rows, outputs, random_state) -> OnlineNetwork:
-        """A network that has seen nothing, for rows like these and the outputs of these numbers."""
+    def _new_online(self, rows, random_state) -> OnlineNetwork:
+        """A network that has seen nothing, for rows like these."""
         with get_kernels(self.backend).scope(self.device):  # what is missing is found before anything is learned
             pass
         n_features = self.n_features_in_
         n_given = rows.shape[1] - n_features
         n_base = n_given or n_features
-        settings = self._settings(n_base)
+        settings, outputs = self._settings(n_base), self._output_numbers()
         self._check_memory(self._estimate_memory(n_base, n_features, len(outputs), len(rows), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
-        return OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
+        online = OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
+        online.stack = self._new_stack(settings)
+        return online
 
     def _estimate_memory(self, n_base, n_side, n_outputs, n_rows, settings) -> int:
         n_rows = np.inf if get_kernels(self.backend).ON_DEVICE else n_rows  # all contexts have weights at once

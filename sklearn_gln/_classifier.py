@@ -236,6 +236,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         "class_weight": [StrOptions({"balanced"}), dict, None],
     }
 
+    _LEARNED = (*BaseGLN._LEARNED, "classes_", "_multilabel", "_class_counts")
+
     # As in BaseGLN.
     __metadata_request__staged_predict_proba = {"check_input": UNUSED}
     __metadata_request__predict_proba = {"check_input": UNUSED}
@@ -572,13 +574,17 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
         self._class_counts = np.zeros(len(self.classes_), int)
         self._progress = np.zeros(3)
+        return self._new_online(X, random_state)
+
+    def _output_numbers(self):
         n_classes = len(self.classes_)
-        binary = n_classes == 2 and not self._multilabel
-        online = self._new_online(X, np.array([1]) if binary else np.arange(n_classes), random_state)
-        if online.settings.aggregation == "stacked":
-            shape = (n_classes, 2) if self._multilabel else (n_classes,)
-            online.stack = Stack.empty(len(online.settings.layer_sizes), *shape)
-        return online
+        return np.array([1]) if n_classes == 2 and not self._multilabel else np.arange(n_classes)
+
+    def _new_stack(self, settings):
+        if settings.aggregation != "stacked":
+            return None
+        shape = (len(self.classes_), 2) if self._multilabel else (len(self.classes_),)
+        return Stack.empty(len(settings.layer_sizes), *shape)
 
     def _encode_all(self, y, sample_weight, begun):
         y = _check_targets(y)

@@ -4,7 +4,7 @@ from inspect import signature
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight
 
 try:
@@ -35,6 +35,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_sample_weight",
+    "validate_parameter_constraints",
 ]
 
 # From 1.9 on scikit-learn refuses weights that are all zero unless told otherwise; estimators here decide themselves.

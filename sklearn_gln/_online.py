@@ -19,8 +19,9 @@ refreshed: 320, 384, ..., 1024, 1280, ..., every 64 rows with half_life="auto".
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -391,11 +392,35 @@ def to_plain(state: Any) -> Any:
 
 
 def from_plain(plain: Any) -> Any:
-    """The inverse of `to_plain`."""
+    """The inverse of `to_plain`; state of other fields or types than it makes raises ValueError."""
     if isinstance(plain, dict):
-        return _TYPES_BY_NAME[plain["type"]](
-            **{name: from_plain(value) for name, value in plain.items() if name != "type"}
-        )
+        kind = _TYPES_BY_NAME.get(plain.get("type", ""))
+        if kind is None or plain.keys() != {"type", *(item.name for item in fields(kind))}:
+            raise ValueError(f"There is no learned state of type {plain.get('type')!r} with the fields {list(plain)}.")
+        values = {item.name: from_plain(plain[item.name]) for item in fields(kind)}
+        for item in fields(kind):
+            if not _is_of_type(values[item.name], item.type):
+                raise ValueError(
+                    f"{kind.__name__}.{item.name} must be of type {item.type}; got {values[item.name]!r:.200}."
+                )
+        return kind(**values)
     if isinstance(plain, list | tuple):
         return type(plain)(from_plain(item) for item in plain)
     return plain
+
+
+def _is_of_type(value: Any, annotation: Any) -> bool:
+    """`isinstance` for the annotations of the dataclasses above."""
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is UnionType:
+        return any(_is_of_type(value, argument) for argument in arguments)
+    if kind is list:
+        return isinstance(value, list) and all(_is_of_type(item, *arguments) for item in value)
+    if kind is tuple:
+        if arguments[-1] is ...:
+            arguments = arguments[:1] * len(value) if isinstance(value, tuple) else ()
+        matches = isinstance(value, tuple) and len(value) == len(arguments)
+        return matches and all(map(_is_of_type, value, arguments))
+    if kind is np.ndarray:
+        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return isinstance(value, {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind))

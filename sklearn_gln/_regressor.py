@@ -227,6 +227,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         "base_predictor": [StrOptions(set(MEAN_SCALINGS)), callable],
         "squares": [StrOptions({"auto"}), "boolean"],
     }
+    _LEARNED = (*BaseGLN._LEARNED, "n_outputs_", "_is_matrix", "progressive_loss_")
     _UNSCORED_ROWS = 16
 
     # As in BaseGLN.
@@ -550,11 +551,14 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _begin(self, X, random_state):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
         self._set_progress(np.zeros(2))
-        online = self._new_online(X, np.arange(self.n_outputs_), random_state)
-        calibrated = self.likelihood == "squared" or self.aggregation == "stacked"
-        n_layers = len(online.settings.layer_sizes)
-        online.stack = RegressionStack.empty(self.n_outputs_, n_layers, self.aggregation, calibrated)
-        return online
+        return self._new_online(X, random_state)
+
+    def _output_numbers(self):
+        return np.arange(self.n_outputs_)
+
+    def _new_stack(self, settings):
+        calibrated = settings.likelihood == "squared" or settings.aggregation == "stacked"
+        return RegressionStack.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
 
     def _hold_out(self, rows, random_state):
         if self.max_iter == 1:

@@ -19,7 +19,8 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "features", "forgetting", "inspection", "onnx_speed", "regression", "speed", "streams", "tables"
+    "accuracy", "backends", "bigger_than_memory", "features", "forgetting", "inspection", "onnx_speed", "regression",
+    "speed", "streams", "tables",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -85,6 +86,8 @@ def checkout(tmp_path):
 def test_help(script, load, capsys):
     if script == "regression":
         pytest.importorskip("pandas")
+    if script == "bigger_than_memory":
+        pytest.importorskip("skops")
     if script in ("streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
@@ -296,6 +299,30 @@ def test_regressions_skip_missing_backends(load, monkeypatch):
     monkeypatch.setattr(regressor, "find_spec", lambda _: None)
     with pytest.raises(NotImplementedError, match="jax is not installed"):
         regressor.Learning().setup("squared", "jax")
+
+
+# Streams bigger than memory
+
+
+@pytest.mark.parametrize("source", ["parquet", "dask"])
+def test_streams_from_parquet_and_dask(source, load, monkeypatch, tmp_path):
+    pytest.importorskip("skops")
+    pytest.importorskip({"parquet": "pyarrow"}.get(source, source))
+    bigger = load("bigger_than_memory")
+    monkeypatch.setattr(bigger, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(bigger, "CHUNKS_IN_FILE", 2)
+    if source == "parquet":
+        bigger.write_parquet(tmp_path / "rows", 320, seed=3)
+    for start in (0, 4):
+        chunks = list(bigger.SOURCES[source](tmp_path / "rows", 320, 3)(start))
+        sizes = bigger.chunk_sizes(320)[start:]
+        for number, (chunk, size) in enumerate(zip(chunks, sizes, strict=True), start):
+            for got, expected in zip(chunk, bigger.make_chunk(3, number, size), strict=True):
+                np.testing.assert_array_equal(got, expected)
+    record = bigger.learn(source, tmp_path, 320, every=60.0, seed=3)
+    assert [entry["rows"] for entry in record["progress"]] == [0, 50, 100, 150, 200, 250, 300, 320]
+    assert json.loads(json.dumps(record)) == record
+    bigger.print_record(record | {"source": source, "rows": 320, "every": 60.0})
 
 
 # Experiments

@@ -91,8 +91,8 @@ def local_coefficients(estimator, X):
         A fitted estimator, of any backend.
 
     X : array-like of shape (n_samples, n_features)
-        The rows to explain. The result holds n_samples x n_outputs x n_base numbers, and takes twice their memory while it
-        is made.
+        The rows to explain. The result holds n_samples x n_outputs x n_base numbers, and takes twice their memory while
+        it is made.
 
     Returns
     -------
