@@ -97,7 +97,8 @@ def learn(source, folder, n_rows, every, seed):
     """To be called in a process of its own, whose memory is measured."""
     data, checkpoint = SOURCES[source](Path(folder, "rows"), n_rows, seed), Path(folder, "model.skops")
     model = GLNClassifier(random_state=seed)
-    warm_up = fit_stream(GLNClassifier(random_state=seed), islice(data(0), WARM_UP_CHUNKS), classes=[0, 1])
+    warm_up = [make_chunk(seed, number, CHUNK_ROWS) for number in range(WARM_UP_CHUNKS)]
+    warm_up = fit_stream(GLNClassifier(random_state=seed), warm_up, classes=[0, 1])
     save(warm_up, checkpoint.with_name("warm_up.skops"))
     watched = Watch(n_rows)
     fit_stream(model, lambda start: watched(data(start)), classes=[0, 1], checkpoint=checkpoint, every=every)
@@ -191,15 +192,15 @@ def write_parquet(folder, n_rows, seed):
 
 
 def from_parquet(folder, _n_rows, _seed):
-    import_pyarrow()
-    import pyarrow.dataset as ds
+    _, pq = import_pyarrow()
 
-    def chunks(start):
-        batches = ds.dataset(folder, format="parquet").to_batches(batch_size=CHUNK_ROWS)
-        for number, batch in enumerate(batches):
-            if number >= start:
-                *columns, y = (column.to_numpy() for column in batch.columns)
-                yield np.stack(columns, axis=1), y
+    def chunks(start):  # file by file: a dataset of all would be read far ahead of what is learned
+        batches = (
+            batch for file in sorted(folder.iterdir()) for batch in pq.ParquetFile(file).iter_batches(CHUNK_ROWS)
+        )
+        for batch in islice(batches, start, None):
+            *columns, y = (column.to_numpy() for column in batch.columns)
+            yield np.stack(columns, axis=1), y
 
     return chunks
 

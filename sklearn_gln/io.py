@@ -157,12 +157,14 @@ def fit_stream(estimator, chunks, *, classes=None, checkpoint=None, every=60.0, 
     -----
     Rows in Parquet files, with `pyarrow`, 65,536 at a time::
 
-        import pyarrow.dataset as ds
+        from pathlib import Path
+        import pyarrow.parquet as pq
 
         def chunks():
-            for batch in ds.dataset("folder", format="parquet").to_batches(batch_size=65_536):
-                rows = batch.to_pandas()
-                yield rows.drop(columns="y").to_numpy(), rows["y"].to_numpy()
+            for file in sorted(Path("folder").glob("*.parquet")):
+                for batch in pq.ParquetFile(file).iter_batches(65_536):
+                    rows = batch.to_pandas()
+                    yield rows.drop(columns="y").to_numpy(), rows["y"].to_numpy()
 
         fit_stream(model, chunks(), classes=[0, 1], checkpoint="model.skops")
 

@@ -765,7 +765,7 @@ def test_parquet(tmp_path, monkeypatch):
         columns = {f"x{column}": X_FULL[rows, column] for column in range(X.shape[1])} | {"y": Y[rows] % 2}
         pq.write_table(pa.table(columns), f"folder/{number}.parquet")
     model = new()
-    exec(documented("import pyarrow"), {"model": model, "fit_stream": fit_stream})
+    exec(documented("from pathlib"), {"model": model, "fit_stream": fit_stream})
     assert_learned_all(model)
 
 
