@@ -12,7 +12,7 @@ from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from threadpoolctl import ThreadpoolController
 
 import sklearn_gln
+from sklearn_gln import _shards
 from sklearn_gln._base_predictor import SCALINGS, make_rows
 from sklearn_gln._compat import CallbackSupportMixin, Interval, Options, StrOptions, check_sample_weight
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, default_rate
@@ -39,6 +40,10 @@ DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 @cache
 def _blas_libraries() -> list:
     return ThreadpoolController().select(user_api="blas").lib_controllers  # looks at all libraries: milliseconds
+
+
+def _shares_memory(backend) -> bool:
+    return getattr(backend, "supports_sharedmem", False)  # of joblib, whose processes know no such attribute
 
 
 @contextmanager
@@ -436,7 +441,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _kernels(self, n_rows: int) -> Iterator[Kernels]:
         """The backend's kernels, on `n_jobs` threads."""
         kernels = get_kernels(self.backend)
-        n_jobs = effective_n_jobs(self.n_jobs) if n_rows >= MIN_ROWS_FOR_THREADS else 1
+        n_jobs = self._effective_n_jobs(require="sharedmem") if n_rows >= MIN_ROWS_FOR_THREADS else 1
         # BLAS threads wait actively for their next product and would take the cores from ours.
         libraries = _blas_libraries()
         n_threads = [library.num_threads for library in libraries]
@@ -452,8 +457,32 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             for library, number in zip(libraries, n_threads, strict=True):
                 library.set_num_threads(number)
 
+    def _effective_n_jobs(self, **hint) -> int:
+        """How many of the joblib backend that is active under this hint share the work."""
+        _, configured = get_active_backend()
+        backend, _ = get_active_backend(**hint)
+        n_jobs = self.n_jobs or configured or 1
+        # Dask answers with the size of the cluster, whatever it is asked.
+        return n_jobs if n_jobs >= 1 and not _shares_memory(backend) else backend.effective_n_jobs(n_jobs)
+
+    def _n_workers(self, online: OnlineNetwork, n_rows: int) -> int:
+        """Processes that learn a part of the outputs each: where the caller has chosen a joblib engine that has any."""
+        backend, _ = get_active_backend(prefer="threads")
+        # The drift test needs the predictions of all outputs before any goes on.
+        if _shares_memory(backend) or online.drift is not None or n_rows < MIN_ROWS_FOR_THREADS:
+            return 1
+        return min(self._effective_n_jobs(prefer="threads"), len(online.outputs))
+
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
+        n_workers = self._n_workers(online, len(X))
+        if n_workers > 1:
+            alone = type(self)(**self.get_params() | {"n_jobs": 1})
+            joined, learned = _shards.learn(alone, online, X, y, sample_weight, order, n_workers, epoch, held_out)
+            with _interrupts_held():
+                vars(online).update(vars(joined))
+                yield from learned
+            return
         with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
             learned = online.learn(X, y, sample_weight, kernels, order, epoch, held_out=held_out)
             while True:

@@ -1,6 +1,6 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -174,6 +174,14 @@ class Layer:
         assert self.row_of is not None  # noqa: S101
         n_outputs, n_neurons, n_contexts = self.row_of.shape
         return np.arange(0, self.row_of.size, n_contexts).reshape(n_outputs, n_neurons) + contexts
+
+
+def share_rows(layers: Sequence[Layer]) -> None:
+    """Have layers room for the same number of weight rows, so that their arrays can be joined."""
+    n_rows = max(layer.weights.shape[2] for layer in layers)
+    for layer in layers:
+        if layer.weights.shape[2] < n_rows:
+            layer._map_rows(lambda array: _with_rows(array, n_rows))
 
 
 def _with_rows(array: Array, n_rows: int) -> Array:
