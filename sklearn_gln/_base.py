@@ -42,6 +42,38 @@ def _blas_libraries() -> list:
     return ThreadpoolController().select(user_api="blas").lib_controllers  # looks at all libraries: milliseconds
 
 
+class _OneBlasThread:
+    """Entered while there is work: BLAS threads wait actively for their next product and would take the cores from ours.
+
+    Several threads may be inside at once; the last to leave restores what was before.
+    """
+
+    def __init__(self):
+        self._lock, self._n_inside, self._before = threading.Lock(), 0, []
+
+    def __enter__(self):
+        with self._lock:
+            if self._n_inside == 0:
+                self._before = [library.num_threads for library in _blas_libraries()]
+                self._set([1] * len(self._before))
+            self._n_inside += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._set(self._before)
+
+    def _set(self, numbers):
+        for library, number in zip(_blas_libraries(), numbers, strict=True):
+            library.set_num_threads(number)
+
+
+_one_blas_thread = _OneBlasThread()
+if hasattr(os, "register_at_fork"):  # threads that were inside are not there in the child
+    os.register_at_fork(after_in_child=_one_blas_thread.__init__)
+
+
 def _shares_memory(backend) -> bool:
     return getattr(backend, "supports_sharedmem", False)  # of joblib, whose processes know no such attribute
 
@@ -442,20 +474,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The backend's kernels, on `n_jobs` threads."""
         kernels = get_kernels(self.backend)
         n_jobs = self._effective_n_jobs(require="sharedmem") if n_rows >= MIN_ROWS_FOR_THREADS else 1
-        # BLAS threads wait actively for their next product and would take the cores from ours.
-        libraries = _blas_libraries()
-        n_threads = [library.num_threads for library in libraries]
-        try:
-            for library in libraries:
-                library.set_num_threads(1)
+        with _one_blas_thread:
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:
                 with ThreadPoolExecutor(n_jobs) as executor:
                     yield in_tasks(kernels, executor)
-        finally:
-            for library, number in zip(libraries, n_threads, strict=True):
-                library.set_num_threads(number)
 
     def _effective_n_jobs(self, **hint) -> int:
         """How many of the joblib backend that is active under this hint share the work."""

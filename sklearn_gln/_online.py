@@ -92,6 +92,14 @@ class OnlineNetwork:
         drift = DriftTest() if settings.half_life == "auto" else None
         return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
 
+    def __sizeof__(self) -> int:
+        """Bytes of the largest arrays: by them engines such as Dask decide how an object travels."""
+        arrays = []
+        if self.network is not None:
+            arrays += [layer.weights for layer in self.network.layers]
+            arrays += [preconditioner.moment for preconditioner in self.network.preconditioners]
+        return object.__sizeof__(self) + sum(getattr(array, "nbytes", 0) for array in arrays)
+
     @property
     def periods(self) -> tuple[int, ...]:
         """Rows between events, as `next_event` takes them."""
