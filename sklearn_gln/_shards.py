@@ -112,7 +112,7 @@ def _by_output(merge: Merge, states: list[Any], common: set[str], name: str = ""
         ]
     if isinstance(first, list):
         return [_by_output(merge, list(items), common) for items in zip(*states, strict=True)]
-    if is_dataclass(first):
+    if is_dataclass(first) and not isinstance(first, type):
         values = {key: [vars(state)[key] for state in states] for key in vars(first)}
         return replace(first, **{key: _by_output(merge, of_key, common, key) for key, of_key in values.items()})
     return first
