@@ -9,12 +9,12 @@ A minute of it, to see that it runs::
 
     python benchmarks/many_classes.py --quick
 
-Rows are synthetic: each class has a centre, from which its rows are a standard deviation away in each feature. A run has
-a process of its own, in one thread, in which a first chunk, learned by a model that is thrown away, pays for
-compilation. Rows are learned in calls of --chunk. Seconds are split into *gating* (the product of rows and hyperplanes),
-*neurons* (their steps) and the *rest* (scaling, preconditioners, the loss of each row). Megabytes are the process's peak
-above the peak before learning; *weights* those of the network's arrays. Exponents are slopes on logarithmic axes between
-neighbouring sizes: 1 is in proportion.
+Rows are synthetic: each class has a centre, from which its rows are a standard deviation away in each feature. A run
+has a process of its own, in one thread, in which a small fit, thrown away, pays for compilation. Rows are learned in
+calls of --chunk. Seconds are split into *gating* (the product of rows and hyperplanes), *neurons* (their steps) and the
+*rest* (scaling, preconditioners, the loss of each row). Megabytes are the process's peak above the peak before
+learning; *weights* those of the network's arrays. Exponents are slopes on logarithmic axes between neighbouring sizes:
+1 is in proportion.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -36,6 +37,7 @@ NETWORK = {"layer_sizes": (16,), "aggregation": "neuron", "context_dim": 4}
 N_FEATURES = 32
 QUICK = {"rows": 4096, "classes": [10, 100], "repeats": 1}
 MEGABYTE = 1e6
+WARM_UP_ROWS = 1024
 PARTS = {"select_contexts": "gating", "linear_learn": "neurons"}
 
 
@@ -92,8 +94,7 @@ def learn(n_classes, n_rows, share_halfspaces, chunk, backend):
     """What learning all rows takes."""
     X, y = make_classes(n_rows, n_classes)
     params = NETWORK | {"share_halfspaces": share_halfspaces, "backend": backend, "random_state": 0}
-    warm_up = min(512, n_rows)
-    GLNClassifier(**params).partial_fit(X[:warm_up], y[:warm_up], classes=np.arange(n_classes))
+    GLNClassifier(**params).fit(*make_classes(WARM_UP_ROWS, 10))
     model, before = Timed(**params), peak()
     start = perf_counter()
     for first in range(0, n_rows, chunk):
@@ -163,7 +164,7 @@ def exponents(runs, size):
     for shared in (True, False):
         chosen = [run for run in runs if run[other] == largest and run["share_halfspaces"] == shared]
         chosen = sorted(chosen, key=lambda run: run[size])
-        for low, high in zip(chosen[:-1], chosen[1:], strict=True):
+        for low, high in pairwise(chosen):
             span = np.log(high[size] / low[size])
             growth = {
                 name: float(np.log(high[name]["min"] / low[name]["min"]) / span)

@@ -43,7 +43,7 @@ def _blas_libraries() -> list:
 
 
 class _OneBlasThread:
-    """Entered while there is work: BLAS threads wait actively for their next product and would take the cores from ours.
+    """To be inside of while working: BLAS threads wait actively for their next product and would take cores from ours.
 
     Several threads may be inside at once; the last to leave restores what was before.
     """
