@@ -8,7 +8,7 @@ Optuna's Hyperband over `partial_fit`, which gives up on trials early, against l
 
     python benchmarks/clusters.py optuna --json clusters_optuna.json
 
-One network whose outputs are shared out over processes, against one process and against threads::
+The network of `many_classes.py`, its outputs shared out over processes, against one process and against threads::
 
     python benchmarks/clusters.py sharded --json clusters_sharded.json
 
@@ -37,7 +37,7 @@ from common import (
     write_json,
 )
 from joblib import cpu_count, parallel_config
-from many_classes import make_classes
+from many_classes import NETWORK, make_classes
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, train_test_split
 
@@ -77,7 +77,6 @@ def build_parser():
     add_engine_options(command)
     command.add_argument("--rows", type=positive_int, default=20_000, metavar="N")
     command.add_argument("--classes", type=positive_int, nargs="+", default=[10, 100, 1000], metavar="N")
-    command.add_argument("--aggregation", default="neuron", help="as of GLNClassifier (%(default)s)")
     command.add_argument("--features", type=positive_int, default=64, metavar="N")
     return parser
 
@@ -249,7 +248,7 @@ def sharded_case(options, contexts, n_classes):
 
     def run(engine, n_rows):
         n_jobs = 1 if engine == "one process" else options.n_jobs
-        model = GLNClassifier((16,), aggregation=options.aggregation, dtype="float64", n_jobs=n_jobs, random_state=0)
+        model = GLNClassifier(**NETWORK, dtype="float64", n_jobs=n_jobs, random_state=0)
         with contexts[engine]():
             seconds = seconds_of(model.partial_fit, X[:n_rows], y[:n_rows], classes=np.arange(n_classes))
         logits[engine] = model.decision_function(X[:1000])
