@@ -12,7 +12,7 @@ from functools import cache
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import train_test_split
@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from threadpoolctl import ThreadpoolController
 
 import sklearn_gln
+from sklearn_gln import _shards
 from sklearn_gln._base_predictor import SCALINGS, make_rows
 from sklearn_gln._checks import check_online
 from sklearn_gln._compat import (
@@ -47,6 +48,42 @@ DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 @cache
 def _blas_libraries() -> list:
     return ThreadpoolController().select(user_api="blas").lib_controllers  # looks at all libraries: milliseconds
+
+
+class _OneBlasThread:
+    """To be inside of while working: BLAS threads wait actively for their next product and would take cores from ours.
+
+    Several threads may be inside at once; the last to leave restores what was before.
+    """
+
+    def __init__(self):
+        self._lock, self._n_inside, self._before = threading.Lock(), 0, []
+
+    def __enter__(self):
+        with self._lock:
+            if self._n_inside == 0:
+                self._before = [library.num_threads for library in _blas_libraries()]
+                self._set([1] * len(self._before))
+            self._n_inside += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._set(self._before)
+
+    def _set(self, numbers):
+        for library, number in zip(_blas_libraries(), numbers, strict=True):
+            library.set_num_threads(number)
+
+
+_one_blas_thread = _OneBlasThread()
+if hasattr(os, "register_at_fork"):  # threads that were inside are not there in the child
+    os.register_at_fork(after_in_child=_one_blas_thread.__init__)
+
+
+def _shares_memory(backend) -> bool:
+    return getattr(backend, "supports_sharedmem", False)  # of joblib, whose processes know no such attribute
 
 
 @contextmanager
@@ -480,24 +517,40 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _kernels(self, n_rows: int) -> Iterator[Kernels]:
         """The backend's kernels, on `n_jobs` threads."""
         kernels = get_kernels(self.backend)
-        n_jobs = effective_n_jobs(self.n_jobs) if n_rows >= MIN_ROWS_FOR_THREADS else 1
-        # BLAS threads wait actively for their next product and would take the cores from ours.
-        libraries = _blas_libraries()
-        n_threads = [library.num_threads for library in libraries]
-        try:
-            for library in libraries:
-                library.set_num_threads(1)
+        n_jobs = self._effective_n_jobs(require="sharedmem") if n_rows >= MIN_ROWS_FOR_THREADS else 1
+        with _one_blas_thread:
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:
                 with ThreadPoolExecutor(n_jobs) as executor:
                     yield in_tasks(kernels, executor)
-        finally:
-            for library, number in zip(libraries, n_threads, strict=True):
-                library.set_num_threads(number)
+
+    def _effective_n_jobs(self, **hint) -> int:
+        """How many of the joblib backend that is active under this hint share the work."""
+        _, configured = get_active_backend()
+        backend, _ = get_active_backend(**hint)
+        n_jobs = self.n_jobs or configured or 1
+        # Dask answers with the size of the cluster, whatever it is asked.
+        return n_jobs if n_jobs >= 1 and not _shares_memory(backend) else backend.effective_n_jobs(n_jobs)
+
+    def _n_workers(self, online: OnlineNetwork, n_rows: int) -> int:
+        """Processes that learn a part of the outputs each: where the caller has chosen a joblib engine that has any."""
+        backend, _ = get_active_backend(prefer="threads")
+        # The drift test needs the predictions of all outputs before any goes on.
+        if _shares_memory(backend) or online.drift is not None or n_rows < MIN_ROWS_FOR_THREADS:
+            return 1
+        return min(self._effective_n_jobs(prefer="threads"), len(online.outputs))
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
+        n_workers = self._n_workers(online, len(X))
+        if n_workers > 1:
+            alone = type(self)(**self.get_params() | {"n_jobs": 1})
+            joined, learned = _shards.learn(alone, online, X, y, sample_weight, order, n_workers, epoch, held_out)
+            with _interrupts_held():
+                vars(online).update(vars(joined))
+                yield from learned
+            return
         with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
             learned = online.learn(X, y, sample_weight, kernels, order, epoch, held_out=held_out)
             while True:

@@ -149,8 +149,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         framework's own default. Features that are there already, as an array of this framework, stay there.
 
     n_jobs : int or None, default=None
-        Threads of "numba" and "numpy"; None is 1 and -1 all cores. The result does not depend on it. Other frameworks
-        have threads of their own.
+        Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have threads of their own. Where
+        the caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", so many
+        of its workers learn, each a part of the outputs, unless there is one output only or ``half_life="auto"``. The
+        result does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.

@@ -1,5 +1,6 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,8 @@ from sklearn_gln._spread import Spread
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
+
+_placing = threading.Lock()
 
 POOL_ROWS = 256  # the first rows, from which pair halfspaces are drawn
 MAX_VISITS = (
@@ -176,6 +179,14 @@ class Layer:
         return np.arange(0, self.row_of.size, n_contexts).reshape(n_outputs, n_neurons) + contexts
 
 
+def share_rows(layers: Sequence[Layer]) -> None:
+    """Have layers room for the same number of weight rows, so that their arrays can be joined."""
+    n_rows = max(layer.weights.shape[2] for layer in layers)
+    for layer in layers:
+        if layer.weights.shape[2] < n_rows:
+            layer._map_rows(lambda array: _with_rows(array, n_rows))
+
+
 def _with_rows(array: Array, n_rows: int) -> Array:
     """A copy with room for n_rows weight rows; memory that is not written yet costs nothing."""
     wider = np.zeros((*array.shape[:2], n_rows, *array.shape[3:]), array.dtype)
@@ -196,13 +207,18 @@ class Network:
         """Have the arrays be those of a backend, on the device of its scope, and such that learning can write them."""
         if not kernels.ON_DEVICE and kernels.owns(self.offsets) and all(layer.is_writable() for layer in self.layers):
             return
-        self.hyperplanes, self.offsets = map(kernels.asarray, (self.hyperplanes, self.offsets))
+        with _placing:  # threads that predict may meet here
+            self._place(kernels)
+
+    def _place(self, kernels: Kernels) -> None:
         self.limits = None if self.limits is None else kernels.asarray(self.limits)
         self.cross_moment = None if self.cross_moment is None else kernels.asarray(self.cross_moment)
         for layer in self.layers:
             layer.place(kernels)
         for preconditioner in self.preconditioners:
             preconditioner.place(kernels)
+        # Last, because they tell other threads that all is in place.
+        self.hyperplanes, self.offsets = map(kernels.asarray, (self.hyperplanes, self.offsets))
 
     def solve_first(self, settings: Settings, kernels: Kernels) -> None:
         """Have the linear first neuron be the ridge regression of all rows so far, from which it then goes on."""

@@ -37,6 +37,7 @@ from sklearn_gln._stack import Stack
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
 Array = NDArray[Any]
+Step = tuple[Array, Array, int | None]
 
 LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
@@ -92,6 +93,14 @@ class OnlineNetwork:
         drift = DriftTest() if settings.half_life == "auto" else None
         return cls(settings, predictor, n_features + n_given, outputs, seed, drift=drift)
 
+    def __sizeof__(self) -> int:
+        """Bytes of the largest arrays: by them engines such as Dask decide how an object travels."""
+        arrays = []
+        if self.network is not None:
+            arrays += [layer.weights for layer in self.network.layers]
+            arrays += [preconditioner.moment for preconditioner in self.network.preconditioners]
+        return object.__sizeof__(self) + sum(getattr(array, "nbytes", 0) for array in arrays)
+
     @property
     def periods(self) -> tuple[int, ...]:
         """Rows between events, as `next_event` takes them."""
@@ -131,30 +140,60 @@ class OnlineNetwork:
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
         if self.network is not None:
             self.network.place(kernels)
-        if epoch > 1 and self.stack is not None:
-            self.stack.update()
+        self._begin_pass(epoch)
         if held_out and isinstance(self.stack, RegressionStack):
             self.stack.restart()
-        for block in blocks(self.n_rows_seen, row_numbers, self.periods):
+        for rows, numbers, event in self.steps(order, row_numbers):
             self.epoch, self.held_out = epoch, held_out
-            rows, event = order[block], next_event(self.n_rows_seen, self.periods)
-            outputs = self._learn_block(X, rows, y[rows], sample_weight[rows], row_numbers[block], kernels)
-            at_event, honest = int(row_numbers[block][-1]) == event, epoch == 1
-            predictions = outputs
-            if self.stack is not None:
-                given = outputs, y[rows], sample_weight[rows]
-                predictions = self.stack.learn(*given) if honest else self.stack.predict(outputs)
-            if at_event:
+            honest = epoch == 1
+            outputs = self._learn_block(X, rows, y[rows], sample_weight[rows], numbers, kernels)
+            predictions = self._learn_stack(outputs, y[rows], sample_weight[rows], honest)
+            if event is not None:
                 self._rebuild(kernels) if event <= LAST_REBUILD else self._refresh(kernels)
                 if self.stack is not None and not held_out:
                     self.stack.update()
             if self.drift is not None and honest and self.n_rows_seen > LAST_REBUILD:
                 self.drift.add(self._losses(predictions, y[rows]), sample_weight[rows])
-            if at_event and event > LAST_REBUILD and event % self.forget_period == 0:
+            if self._may_forget(event):
                 self._forget(self._share_kept(), honest)
             yield rows, predictions
         if held_out and self.stack is not None:
             self.stack.update()
+
+    def learn_stack(
+        self, steps: list[Step], outputs: list[Array], y: Array, sample_weight: Array, epoch: int
+    ) -> Iterator[tuple[Array, Array]]:
+        """What is left of `learn` where the layers have learned already, and predicted these outputs at each step."""
+        self._begin_pass(epoch)
+        honest = epoch == 1
+        for (rows, _, event), layer_logits in zip(steps, outputs, strict=True):
+            predictions = self._learn_stack(layer_logits, y[rows], sample_weight[rows], honest)
+            if self.stack is not None and event is not None:
+                self.stack.update()
+                if honest and self._may_forget(event):
+                    self.stack.forget(self._share_kept())
+            yield rows, predictions
+
+    def steps(self, order: Array, row_numbers: Array) -> list[Step]:
+        """Rows to learn, by block: these, their numbers, and the event after them if there is one."""
+        steps, n_rows_seen = [], self.n_rows_seen
+        for block in blocks(n_rows_seen, row_numbers, self.periods):
+            event, n_rows_seen = next_event(n_rows_seen, self.periods), int(row_numbers[block][-1])
+            steps.append((order[block], row_numbers[block], event if n_rows_seen == event else None))
+        return steps
+
+    def _begin_pass(self, epoch: int) -> None:
+        if epoch > 1 and self.stack is not None:
+            self.stack.update()
+
+    def _learn_stack(self, outputs: Array, y: Array, sample_weight: Array, honest: bool) -> Array:
+        """What the stack makes of the layers' outputs before it sees y."""
+        if self.stack is None:
+            return outputs
+        return self.stack.learn(outputs, y, sample_weight) if honest else self.stack.predict(outputs)
+
+    def _may_forget(self, event: int | None) -> bool:
+        return event is not None and event > LAST_REBUILD and event % self.forget_period == 0
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2), for rows X (n, n_columns)."""
@@ -211,7 +250,8 @@ class OnlineNetwork:
         n_layers = len(self.settings.layer_sizes)
         if isinstance(self.stack, RegressionStack):
             return np.zeros((n_rows, len(self.outputs), n_layers + 1))
-        return np.zeros((n_rows, len(self.outputs), *(() if self.stack is None else (n_layers,))))
+        layers = (n_layers,) if self.settings.aggregation == "stacked" else ()
+        return np.zeros((n_rows, len(self.outputs), *layers))
 
     def _losses(self, predictions: Array, y: Array) -> Array:
         """What the drift test is to know of rows (n,), whose predictions were made before their y was known."""

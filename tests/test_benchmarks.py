@@ -19,8 +19,8 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "bigger_than_memory", "features", "forgetting", "inspection", "onnx_speed", "regression",
-    "speed", "streams", "tables",
+    "accuracy", "backends", "bigger_than_memory", "clusters", "features", "forgetting", "inspection", "many_classes",
+    "onnx_speed", "regression", "speed", "streams", "tables",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -598,3 +598,43 @@ def test_explanations_and_one_update_are_measured(load):
     assert update["said"][0] != y[wrong] == update["label"]
     # Of each neuron one weight row at most: those of one context.
     assert 0 < update["weights_moved"] <= 10 * 50 * (65 + 2 * 115)
+
+
+# Many classes and clusters
+
+
+def test_parts_of_a_pass_over_many_classes(load):
+    many_classes = load("many_classes")
+    shared, apart = (many_classes.learn(20, 400, share, 100, "numpy") for share in (True, False))
+    for run in (shared, apart):
+        assert run["seconds"] == pytest.approx(sum(run[f"{part}_seconds"] for part in ("gating", "neurons", "rest")))
+        assert min(run["gating_seconds"], run["neurons_seconds"]) > 0
+        assert run["progressive_accuracy"] > 0.2
+
+
+def test_exponents_of_known_growth(load):
+    def run(n_classes, n_rows, seconds):
+        times = {key: {"min": seconds} for key in ("seconds", "neurons_seconds", "rest_seconds", "peak_megabytes")}
+        return {"classes": n_classes, "rows": n_rows, "share_halfspaces": True, "gating_seconds": {"min": 5.0}} | times
+
+    runs = [run(10, 1000, 1.0), run(100, 1000, 100.0), run(100, 500, 50.0)]
+    by_classes, by_rows = (load("many_classes").exponents(runs, size) for size in ("classes", "rows"))
+    assert [(growth["from"], growth["to"]) for growth in by_classes + by_rows] == [(10, 100), (500, 1000)]
+    assert by_classes[0]["seconds"] == pytest.approx(2)
+    assert by_classes[0]["gating_seconds"] == 0
+    assert by_rows[0]["peak_megabytes"] == pytest.approx(1)
+
+
+def test_outputs_shared_out_in_benchmarks(load, tmp_path, capsys):
+    options = ["--rows", "300", "--classes", "3", "--features", "4", "--repeats", "1", "--engines", "loky"]
+    results = load("clusters").main(["sharded", *options, "--n-jobs", "2", "--json", str(tmp_path / "sharded.json")])
+    assert [run["engine"] for run in results["cases"][0]["runs"]] == ["one process", "2 threads", "loky"]
+    assert max(results["cases"][0]["largest_difference"].values()) < 1e-9
+    assert json.loads((tmp_path / "sharded.json").read_text())["cases"] == results["cases"]
+
+
+def test_hyperband_in_benchmarks(load, capsys):
+    pytest.importorskip("optuna")
+    none, hyperband = load("clusters").main(["optuna", "--trials", "8", "--chunks", "3", "--repeats", "1"])["runs"]
+    assert none["pruned"] == 0 < hyperband["pruned"]
+    assert hyperband["rows_learned"] < none["rows_learned"]
