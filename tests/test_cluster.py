@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -91,11 +92,14 @@ def workers_for_these_tests_only():
 
 CASES = {
     "classes": ({}, Y),
-    "classes, halfspaces of their own, half-life": ({"share_halfspaces": False, "half_life": 600.0}, Y),
+    "classes, own halfspaces, half-life": (
+        {"share_halfspaces": False, "context_dim": 8, "half_life": 600.0},
+        Y,
+    ),
     "classes, plain": ({"learning_rate": "constant", "aggregation": "neuron", "batch_size": 4}, Y),
     "labels": ({}, LABELS),
     "targets": ({}, TARGETS),
-    "targets, halfspaces of their own": ({"share_halfspaces": False}, TARGETS),
+    "targets, own halfspaces": ({"share_halfspaces": False, "context_dim": 8}, TARGETS),
     "targets, Gaussian": ({"likelihood": "gaussian"}, TARGETS),
 }
 
@@ -206,6 +210,22 @@ def test_a_worker_that_fails_changes_nothing(method):
     assert_array_equal(model.predict_proba(X), probabilities)
 
 
+def test_workers_that_are_given_the_memory_itself(monkeypatch):
+    """Dask's workers may be threads of this process."""
+
+    def in_this_process(*_, **__):
+        return lambda tasks: [function(*args, **options) for function, args, options in tasks]
+
+    monkeypatch.setattr(_shards, "Parallel", in_this_process)
+    model = new({"learning_rate": Failing(), "n_jobs": 2}).partial_fit(X[:300], Y[:300], classes=np.arange(5))
+    before, alone = attributes(copy.deepcopy(model)), copy.deepcopy(model).partial_fit(X[300:500], Y[300:500])
+    with parallel_config("loky"):
+        with pytest.raises(ZeroDivisionError):
+            model.partial_fit(X, Y)
+        assert_same_object(attributes(model), before)
+        assert_same_model(model.partial_fit(X[300:500], Y[300:500]), alone)
+
+
 ALONE = {
     "no engine": (None, {"n_jobs": 2}, Y),
     "an engine of threads": ("threading", {"n_jobs": 2}, Y),
@@ -265,9 +285,13 @@ def test_dask_shares_out_networks_too_large_for_its_graphs(cluster, sharings):
     rows, classes = rng.normal(size=(600, 200)), rng.integers(10, size=600)
     params = {"layer_sizes": (30,), "context_dim": 6, "max_iter": 2}
     alone = new(params).fit(rows, classes)
-    with parallel_config("dask"):
+    with parallel_config("dask"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter(
+            "always"
+        )  # as an error in Dask's own thread it would go unheard, and its result never come
         model = new(params | {"n_jobs": 2}).fit(rows, classes)
     assert model._online.network.layers[0].weights.nbytes > 3e7
+    assert [warning.message for warning in caught if "large graph" in str(warning.message)] == []
     assert_allclose(model.predict_proba(rows), alone.predict_proba(rows), **TOLERANCE)
 
 
