@@ -205,7 +205,8 @@ def parts_seconds(model, X, y):
             start = perf_counter()
             base_logits, side_info = online.predictor.transform(X[rows], kernels)
             predicted = perf_counter()
-            learn(network, kernels, base_logits, side_info, targets, None, numbers, online.settings)
+            visited = numbers, online.settings, np.ones(len(targets), bool)
+            learn(network, kernels, base_logits, side_info, targets, None, *visited)
             predicting += predicted - start
             learning += perf_counter() - predicted
     return {"base_predictor": predicting, "gating": kernels.seconds, "learning": learning - kernels.seconds}
@@ -244,8 +245,8 @@ def learn_by_row(online, network, X, y):
     targets = (y[:, np.newaxis] == online.outputs).astype(dtype)
     ends = np.cumsum([layer.weights.shape[1] for layer in network.layers])[:-1]
     hyperplanes, offsets = np.split(network.hyperplanes, ends, axis=1), np.split(network.offsets, ends, axis=1)
-    rate, max_logit, max_weight = (
-        dtype.type(value) for value in (settings.learning_rate_init, settings.max_logit, settings.max_weight)
+    rate, limit, max_weight = (
+        dtype.type(value) for value in (settings.learning_rate_init, settings.limit, settings.max_weight)
     )
     bits = 1 << np.arange(settings.context_dim)
     outputs = np.arange(len(online.outputs))[:, np.newaxis]
@@ -261,7 +262,7 @@ def learn_by_row(online, network, X, y):
             contexts = (hyperplanes[number] @ side_info[t] > offsets[number]) @ bits
             selected = outputs, np.arange(layer.weights.shape[1]), contexts + 1
             weights = layer.weights[selected]  # (n_outputs, n_neurons, n_inputs)
-            logits = np.clip(np.vecdot(weights, inputs[:, np.newaxis]), -max_logit, max_logit)
+            logits = np.clip(np.vecdot(weights, inputs[:, np.newaxis]), -limit, limit)
             steps = rate * (expit(logits) - targets[t, :, np.newaxis])
             stepped = weights - steps[:, :, np.newaxis] * inputs[:, np.newaxis]
             layer.weights[selected] = np.clip(stepped, -max_weight, max_weight)
@@ -280,8 +281,9 @@ def check_loop(model, X, y):
         rows = online.predictor.transform(X_check, HOST)
         targets = y_check[:, np.newaxis] == online.outputs
         with typed._kernels(len(X_check)) as kernels:
-            found = learn(network, kernels, *rows, targets, None, np.arange(len(X_check)) + 1, online.settings)
-        for layer_found, layer_expected in zip(found, expected, strict=True):
+            visited = np.arange(len(X_check)) + 1, online.settings, np.ones(len(X_check), bool)
+            found = learn(network, kernels, *rows, targets, None, *visited)
+        for layer_found, layer_expected in zip(found.layers, expected, strict=True):
             np.testing.assert_allclose(layer_found, layer_expected, rtol=0, atol=tolerance)
 
 

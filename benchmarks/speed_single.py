@@ -46,11 +46,11 @@ def gln_calls(X, y):
     """What a call of GLNClassifier does, and that without the outer parts; arguments are a row and its label."""
     model = GLNClassifier(random_state=0).partial_fit(X[:512], y[:512], classes=[0, 1])
     online, weight, number = model._online, np.ones(1), np.array([513])
-    kernels, settings = in_tasks(get_kernels()), online.settings
+    kernels, settings, first_visit = in_tasks(get_kernels()), online.settings, np.ones(1, bool)
 
     def learn_in_network(x, label):
         inputs = online.predictor.transform(x, kernels)
-        learn(online.network, kernels, *inputs, label[:, np.newaxis] == 1, None, number, settings)
+        learn(online.network, kernels, *inputs, label[:, np.newaxis] == 1, None, number, settings, first_visit)
 
     def infer_in_network(x, _):
         infer(online.network, kernels, *online.predictor.transform(x, kernels), settings)

@@ -638,3 +638,25 @@ def test_hyperband_in_benchmarks(load, capsys):
     none, hyperband = load("clusters").main(["optuna", "--trials", "8", "--chunks", "3", "--repeats", "1"])["runs"]
     assert none["pruned"] == 0 < hyperband["pruned"]
     assert hyperband["rows_learned"] < none["rows_learned"]
+
+
+# Speed
+
+
+def test_the_plain_loop_predicts_what_kernels_predict(load, small_data):
+    speed = load("speed")
+    X, _, y, _ = small_data
+    model = GLNClassifier(**load("common").PYGLN, random_state=0)
+    speed.check_loop(model, X, y)
+    parts = speed.parts_seconds(model, X, y)
+    assert min(parts.values()) > 0
+    assert speed.loop_seconds(model, X[:20], y[:20], 40) > 0
+
+
+def test_calls_of_one_row(load):
+    single = load("speed_single")
+    X = np.random.default_rng(0).normal(size=(600, 3))
+    calls = single.gln_calls(X, (X[:, 0] > 0).astype(int))
+    assert len(calls) == 8
+    for call, rows in calls.values():
+        assert single.microseconds_per_row(call, rows[:3]) > 0
