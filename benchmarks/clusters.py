@@ -104,7 +104,9 @@ def started(engines, n_jobs):
             if engine == "dask":
                 from distributed import Client, LocalCluster
 
-                cluster = LocalCluster(n_workers=n_jobs, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+                cluster = LocalCluster(
+                    n_workers=n_jobs, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+                )
                 running.enter_context(cluster)
                 running.enter_context(Client(cluster))
             elif engine == "ray":

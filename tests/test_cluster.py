@@ -265,13 +265,11 @@ def test_number_of_workers(n_jobs, configured, expected, monkeypatch):
 def cluster():
     """Dask on two local processes, as the active engine of joblib."""
     distributed = pytest.importorskip("distributed")
-    patience = {f"distributed.comm.timeouts.{what}": "120s" for what in ("connect", "tcp")}  # with a busy machine
-    with pytest.importorskip("dask").config.set(patience):
-        local = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        )
-        with local, distributed.Client(local):
-            yield
+    local = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    )
+    with local, distributed.Client(local):
+        yield
 
 
 def test_dask_shares_outputs_out(cluster, sharings):
