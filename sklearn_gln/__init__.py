@@ -14,7 +14,14 @@ How data flow, one file a step::
           Stack           layers weighed by what they predicted honestly      _stack.py
           RegressionStack and how far off they were                           _regression_stack.py
           DriftTest       whether the stream has changed                      _drift.py
-      inspection          what a fitted network does, and why                 inspection/
+        shards            outputs shared out over processes                   _shards.py
+
+What takes fitted estimators, and which nothing above knows of::
+
+    inspection        what a network does, and why                            inspection/
+    onnx              graphs that run without Python                          onnx.py
+    io                files that execute nothing; streams with checkpoints    io.py
+    datasets          MNIST                                                   datasets.py
 """
 
 from sklearn_gln._classifier import GLNClassifier
