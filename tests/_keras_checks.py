@@ -250,8 +250,7 @@ def targets(n):
 
 
 @pytest.mark.parametrize("layer", [*BRANCHES, LKPReLU])
-@pytest.mark.parametrize("n_hidden", [1, 8])
-def test_gradients(layer, n_hidden):
+def test_gradients_of_deep_networks(layer, n_hidden=6):
     X, y, penalties = rows(9, 5), targets(9), {"weight": 0.3, "l1": 0.01, "l2": 0.02}
     if layer is LKPReLU:
         activation = LKPReLU(alpha_initializer=ALPHA)
