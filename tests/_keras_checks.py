@@ -250,8 +250,8 @@ def targets(n):
 
 
 @pytest.mark.parametrize("layer", [*BRANCHES, LKPReLU])
-def test_gradients_of_deep_networks(layer, n_hidden=6):
-    X, y, penalties = rows(9, 5), targets(9), {"weight": 0.3, "l1": 0.01, "l2": 0.02}
+def test_gradients_of_deep_networks(layer):
+    n_hidden, X, y, penalties = 6, rows(9, 5), targets(9), {"weight": 0.3, "l1": 0.01, "l2": 0.02}
     if layer is LKPReLU:
         activation = LKPReLU(alpha_initializer=ALPHA)
     else:
