@@ -4,7 +4,7 @@ What Linked Neurons (2017) and a deep-learning tutorial (2018) showed, measured 
 
     python benchmarks/linked_neurons.py depth        # 50 layers of width 4
     python benchmarks/linked_neurons.py width        # one hidden layer of 50 or 400 units
-    python benchmarks/linked_neurons.py parameters   # three layers; plain ones sqrt(2) wider have as many parameters
+    python benchmarks/linked_neurons.py parameters   # ten layers; plain ones as wide, or of as many parameters
     python benchmarks/linked_neurons.py shift        # three layers of 64; inputs on other scales and far from zero
     python benchmarks/linked_neurons.py convnet      # convolutions of 32 and 64 channels, 128 units, 10 classes
     python benchmarks/linked_neurons.py dead         # 20 layers of 32: units that no image activates, layer by layer
@@ -12,7 +12,7 @@ What Linked Neurons (2017) and a deep-learning tutorial (2018) showed, measured 
     python benchmarks/linked_neurons.py compare      # a GLN's one pass, and one and ten passes by backpropagation
     python benchmarks/linked_neurons.py seconds      # seconds of an epoch, measured in turn
 
-With ``--quick`` each takes seconds to two minutes, apart from recorded results. Images are MNIST's, as they are, or
+With ``--quick`` each takes a minute or less, apart from recorded results. Images are MNIST's, as they are, or
 deskewed in ``compare``; ``--data cifar10`` takes those of keras.datasets, from the network, for ``depth``, ``width``
 and ``parameters``. The article's AllCNN and ResNet50 on CIFAR-10 would take days on a GPU: they are left out.
 
@@ -30,6 +30,7 @@ import json
 import os
 import tempfile
 from functools import partial
+from itertools import count
 from pathlib import Path
 from time import perf_counter
 
@@ -102,12 +103,17 @@ def width():
 def parameters():
     tasks = []
     for units in (16, 64):
-        group = f"about as many parameters as LK-ReLU, 3 layers of {units}"
-        wider = round(2**0.5 * units)
-        for name, size in (("ReLU", units), ("ReLU", wider), ("SELU", wider), ("LK-ReLU", units), ("LK-SELU", units)):
-            (setting,) = settings([name], [size] * 3, group=group)
+        wanted = count_parameters(units, 2 * units)
+        equal = next(size for size in count(units) if count_parameters(size, size) >= wanted)
+        for name, size in (("ReLU", units), ("ReLU", equal), ("SELU", equal), ("LK-ReLU", units), ("LK-SELU", units)):
+            (setting,) = settings([name], [size] * 10, group=f"10 layers, {units} linked units")
             tasks.append({**setting, "label": f"{name}, {size} units"})
     return tasks
+
+
+def count_parameters(units, outputs):
+    """Of ten layers of some units between 784 pixels and ten classes, where each layer gives so many outputs."""
+    return 785 * units + 9 * (outputs + 1) * units + 10 * (outputs + 1)
 
 
 def shift():
@@ -126,24 +132,28 @@ def dead():
 
 
 def digits():
-    forms = {
+    networks = {
         "linear softmax": {"hidden_sizes": []},
         "64-30-10, sigmoid": {"activation": "sigmoid", "kernel_initializer": "glorot_uniform", "hidden_sizes": [30]},
         **{f"64-30-10, {name}": {**MODELS[name], "hidden_sizes": [30]} for name in ("ReLU", "LK-ReLU")},
         **{f"8 layers of 30, {name}": {**MODELS[name], "hidden_sizes": [30] * 8} for name in ("ReLU", "LK-ReLU")},
     }
-    return [{"label": label, "params": params, "epochs": 50, "batch_size": 32} for label, params in forms.items()]
+    glns = {"GLN, one pass": {"max_iter": 1}, "GLN, default settings": {}}
+    return [
+        *({"label": label, "params": params, "epochs": 50, "batch_size": 32} for label, params in networks.items()),
+        *({"label": label, "params": params, "epochs": 0, "network": "GLN"} for label, params in glns.items()),
+    ]
 
 
 def compare():
+    gln = {"label": "GLN, one pass", "params": {**ONE_PASS, "max_iter": 1}, "epochs": 0, "network": "GLN"}
     tasks = []
     for rows in (1000, 10_000, 60_000):
-        tasks += [{"label": "GLN, one pass", "params": ONE_PASS, "epochs": 1, "network": "GLN", "learned": rows}]
-        tasks += [
-            {**setting, "label": f"{setting['label']}, {epochs} pass{'es' * (epochs > 1)}", "epochs": epochs}
-            for epochs in (1, 10)
-            for setting in settings(("ReLU", "LK-ReLU"), [256, 256], learned=rows, batch_size=32)
-        ]
+        tasks.append({**gln, "learned": rows})
+        for passes in (1, 10):
+            for setting in settings(("ReLU", "LK-ReLU"), [256, 256], learned=rows, batch_size=32):
+                label = f"{setting['label']}, {passes} pass{'es' * (passes > 1)}"
+                tasks.append({**setting, "label": label, "epochs": passes})
     return tasks
 
 
@@ -196,15 +206,16 @@ def run(options):
             "epochs": max(1, task["epochs"] // 5) if options.quick else task["epochs"],
         }
         for task in EXPERIMENTS[name]()
+        if task.get("learned", 0) <= (options.rows or 60_000)
     ]
     path = options.out / f"linked_{name}.json"
     learn = partial(run_task, load(options))
-    rates = RATES if name not in FIXED_RATE else (1e-3,)
+    rates = () if name in FIXED_RATE or options.quick else RATES
     trials = [
         {**task, "phase": "choose", "seed": options.seeds[0], "rate": rate}
         for task in tasks
         for rate in rates
-        if len(rates) > 1
+        if task.get("network") != "GLN"
     ]
     trials = run_tasks(learn, trials, path)
     final = [
@@ -259,14 +270,16 @@ def run_task(data, *, phase, network="mlp", group=None, learned=None, count_dead
     start = perf_counter()
     model = train(NETWORKS[network], X[:learned], y[:learned], **task)
     record = {"seconds": perf_counter() - start, "n_parameters": model.count_params()}
+    record["keras_backend"] = os.environ["KERAS_BACKEND"]
     if phase == "choose":
         return record | score(model, X_held, y_held)
     record |= score(model, X_test, y_test)
     if count_dead:
         untrained = train(NETWORKS[network], X, y, **{**task, "epochs": 0})
-        record["dead"] = {"before": dead_units(untrained, X_held), "after": dead_units(model, X_held)}
-    if len(X) < 2000:  # the digits
-        record["weights"] = np.round(model.get_weights()[0].T, 3).tolist()
+        # What batch norm does before training are its batch statistics: it has no others yet.
+        record["dead"] = {"before": dead_units(untrained, X_held, training=True), "after": dead_units(model, X_held)}
+    if task["images"] == "digits":
+        record["weights"] = [" ".join(f"{weight:.2f}" for weight in unit) for unit in model.get_weights()[0].T[:10]]
     return record
 
 
@@ -332,18 +345,18 @@ def score(model, X, y):
 
 def score_gln(X, X_test, y, y_test, params, seed):
     model = GLNClassifier(**params, random_state=seed)
-    seconds = seconds_of(model.partial_fit, X, y, classes=np.unique(y_test))
+    seconds = seconds_of(model.fit, X, y)
     return {"seconds": seconds, "accuracy": float(model.score(X_test, y_test))}
 
 
-def dead_units(model, X):
+def dead_units(model, X, *, training=False):
     """The fraction of each hidden layer's 32 units whose outputs are 0 for every row of X (n, n_features)."""
     import keras
 
     hidden = [layer for layer in model.layers[:-1] if type(layer).__name__ in ("Activation", "LKReLU")]
-    outputs = keras.Model(model.inputs, [layer.output for layer in hidden]).predict(X, batch_size=1000, verbose=0)
-    units = [np.any(each != 0, axis=0).reshape(-1, 32).any(axis=0) for each in outputs]  # of a linked unit both sides
-    return [float(np.mean(~active)) for active in units]
+    outputs = keras.Model(model.inputs, [layer.output for layer in hidden])(X, training=training)
+    active = [np.any(keras.ops.convert_to_numpy(each) != 0, axis=0) for each in outputs]
+    return [float(np.mean(~each.reshape(-1, 32).any(axis=0))) for each in active]  # a linked unit has two sides
 
 
 # Seconds of an epoch
@@ -442,7 +455,7 @@ def draw_dots(figure, records):
 
 def draw_dead(figure, records):
     """The share of dead units layer by layer, before and after training."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure.set_size_inches(8.4, 3.4)
     for ax, when in zip(figure.subplots(1, 2, sharey=True), ("before", "after"), strict=True):
@@ -450,6 +463,7 @@ def draw_dead(figure, records):
             shares = np.transpose([run["dead"][when] for run in runs])
             draw_band(ax, np.arange(1, len(shares) + 1), shares, style, label)
         ax.set(title=f"{when} training", xlabel="layer")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         ax.grid(alpha=0.3)
     figure.axes[0].set_ylabel("units that no image activates")
@@ -458,13 +472,14 @@ def draw_dead(figure, records):
 
 def draw_weights(figure, records):
     """Weights of ten units of the first layer as 8x8 pictures, a row for each network of the first seed."""
-    shown = [record for record in records if record["seed"] == records[0]["seed"]]
+    shown = [record for record in records if "weights" in record and record["seed"] == records[0]["seed"]]
     figure.set_size_inches(8.4, 0.85 * len(shown) + 0.5)
     axes = figure.subplots(len(shown), 10)
     for row, record in zip(axes, shown, strict=True):
         for unit, (ax, weights) in enumerate(zip(row, record["weights"], strict=False)):
+            weights = np.array(weights.split(), dtype=float).reshape(8, 8)
             limit = np.abs(weights).max()
-            ax.imshow(np.reshape(weights, (8, 8)), cmap="PuOr", vmin=-limit, vmax=limit)
+            ax.imshow(weights, cmap="PuOr", vmin=-limit, vmax=limit)
             ax.set(xticks=[], yticks=[])
             if record is shown[0]:
                 ax.set_title(str(unit), fontsize="small")
@@ -475,7 +490,9 @@ def draw_weights(figure, records):
             va="center",
             fontsize="small",
         )
-    figure.suptitle("weights of ten first-layer units, of linear softmax of the classes 0 to 9", fontsize="medium")
+    figure.suptitle(
+        "weights of the classes (linear softmax) or of ten hidden units; violet > 0 > orange", fontsize="medium"
+    )
 
 
 def draw_rows(figure, records):

@@ -16,7 +16,17 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = ("accuracy", "backends", "features", "forgetting", "regression", "speed", "streams", "tables")
+SCRIPTS = (
+    "accuracy",
+    "backends",
+    "features",
+    "forgetting",
+    "linked_neurons",
+    "regression",
+    "speed",
+    "streams",
+    "tables",
+)
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
 STAND_IN = """
