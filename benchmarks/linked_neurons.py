@@ -354,7 +354,7 @@ def dead_units(model, X, *, training=False):
     import keras
 
     hidden = [layer for layer in model.layers[:-1] if type(layer).__name__ in ("Activation", "LKReLU")]
-    outputs = keras.Model(model.inputs, [layer.output for layer in hidden])(X, training=training)
+    outputs = keras.Model(model.inputs[0], [layer.output for layer in hidden])(X, training=training)
     active = [np.any(keras.ops.convert_to_numpy(each) != 0, axis=0) for each in outputs]
     return [float(np.mean(~each.reshape(-1, 32).any(axis=0))) for each in active]  # a linked unit has two sides
 
