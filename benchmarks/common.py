@@ -19,7 +19,8 @@ from sklearn_gln import __version__
 from sklearn_gln.datasets import fetch_mnist
 
 PACKAGES = (
-    "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "river", "vowpalwabbit"
+    "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "keras", "river",
+    "vowpalwabbit",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
 DIGITS = np.arange(10)

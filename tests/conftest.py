@@ -11,6 +11,7 @@ from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
 TESTS = itertools.count(1)
+collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in processes of its own
 
 
 @pytest.fixture(autouse=True)
