@@ -239,12 +239,16 @@ def halves(rows):
 
 def test_explained_in_parts(monkeypatch):
     estimator = fit_classifier()
-    at_once = local_coefficients(estimator, X[:100])
+
+    def explain():
+        local, counted = local_coefficients(estimator, X[:100]), summary(estimator, X[:100]).neurons
+        neurons = neuron_predictions(estimator, X[:100])
+        return [local.coefficients, local.intercept, local.is_clipped, local.slopes, *counted.values(), *neurons]
+
+    at_once = explain()
     monkeypatch.setattr(_online, "MAX_BLOCK_ROWS", 7)
-    in_parts = local_coefficients(estimator, X[:100])
-    assert_allclose(in_parts.coefficients, at_once.coefficients, **EXACT)
-    assert_allclose(in_parts.intercept, at_once.intercept, **EXACT)
-    assert_allclose(summary(estimator, X[:100]).neurons["unseen"], summary(estimator, X[:100]).neurons["unseen"])
+    for in_parts, whole in zip(explain(), at_once, strict=True):
+        assert_allclose(in_parts, whole, **EXACT)
 
 
 def test_before_the_first_row():
