@@ -141,7 +141,7 @@ def without_halfspaces_moving(estimator, base):
         (fit_classifier, {"eps": 0.02}),
         (fit_regressor, {"likelihood": "gaussian"}),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_coefficients_are_finite_differences_in_base_logits(make, params):
     estimator = make(**({"squares": False} if make is fit_regressor else {}), **params)
