@@ -470,7 +470,7 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
     spare_compilers(backend, LEARNERS[learner])
     stream, expected = stream_of(learner), reference(backend, learner)
     if backend.ON_DEVICE:  # whose calls for a single row take milliseconds
-        stream = tuple(array[:1100] for array in stream)
+        stream = tuple(array[:600] for array in stream)
         expected = learn_stream(backend, LEARNERS[learner], stream)
     layers = expected.online._layers
     learn = layers.learn
