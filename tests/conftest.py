@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import itertools
+import signal
 import sys
 
 import numpy as np
@@ -12,6 +13,13 @@ from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels 
 
 TESTS = itertools.count(1)
 collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in processes of its own
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible():
+    """Have Ctrl-C interrupt, which shells turn off in what they run in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
