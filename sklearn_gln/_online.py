@@ -138,8 +138,6 @@ class OnlineNetwork:
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
         if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
-        if self.network is not None:
-            self.network.place(kernels)
         self._begin_pass(epoch)
         if held_out and isinstance(self.stack, RegressionStack):
             self.stack.restart()
