@@ -1,40 +1,77 @@
-"""README.rst renders without a warning, and its code runs."""
+"""The READMEs render without a warning, their links lead somewhere, the code runs, every parameter is explained."""
 
-import importlib.util
+import os
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.rst"
+from sklearn_gln import GLNClassifier, GLNRegressor
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.rst"
+READMES = (README, ROOT / "benchmarks" / "README.rst")
 TEXT = README.read_text(encoding="utf-8")
+BLOCKS = [dedent(code) for code in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)]
 
 
-def code_blocks():
-    return [dedent(code) for code in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)]
-
-
-def test_code_runs():
-    blocks = code_blocks()
-    assert len(blocks) >= 3
+def test_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where it writes files
     namespace = {}
-    for code in blocks:  # in order, in one session: a reader goes on from block to block
-        if 'backend="torch"' in code and importlib.util.find_spec("torch") is None:
-            continue
-        exec(compile(code, str(README), "exec"), namespace)
-    assert namespace["search"].best_score_ > 0.9
+    for code in BLOCKS:  # in order, in one session: a reader goes on from block to block
+        if "keras" not in code and not ('backend="torch"' in code and find_spec("torch") is None):
+            exec(compile(code, str(README), "exec"), namespace)
+    assert namespace["model"].score(namespace["X_test"], namespace["y_test"]) > 0.9
+    assert namespace["search"].best_score_ > -0.2
     assert namespace["stream"].progressive_accuracy_ > 0.9
 
 
-def test_renders_without_warnings():
-    core = pytest.importorskip("docutils.core", reason="docutils renders the README")
+@pytest.mark.parametrize("code", [code for code in BLOCKS if "keras" in code])
+def test_code_of_keras_runs(code):
+    backend = next((name for name in ("jax", "torch", "tensorflow") if find_spec(name)), None)
+    if backend is None or find_spec("keras") is None:
+        pytest.skip("Keras or all of its backends are not installed")
+    variables = {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert 0.9 < float(ran.stdout.split()[-1]) <= 1  # the accuracy that it prints
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_every_parameter_is_explained(estimator):
+    explained = re.findall(r"^   \* - ``(\w+)``", TEXT.partition("Coming from\n")[0], re.MULTILINE)
+    assert len(explained) == len(set(explained))
+    assert estimator().get_params().keys() <= set(explained)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=["front", "benchmarks"])
+def test_renders_without_warnings(readme):
+    core = pytest.importorskip("docutils.core", reason="docutils renders the READMEs")
     settings = {"report_level": 2, "halt_level": 2, "syntax_highlight": "none", "input_encoding": "utf-8"}
-    html = core.publish_string(TEXT, writer="html5", settings_overrides=settings).decode()
+    html = core.publish_string(readme.read_text(encoding="utf-8"), writer="html5", settings_overrides=settings).decode()
     assert "<h1" in html
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:image|figure):: (\S+)|`[^`<]+ <([^>:]+)>`_", TEXT))))
-def test_links_to_files_exist(target):
-    path = next(filter(None, target))
-    assert (README.parent / path).exists()
+@pytest.mark.parametrize("readme", READMES, ids=["front", "benchmarks"])
+def test_links_to_files_exist(readme):
+    text = readme.read_text(encoding="utf-8")
+    found = re.findall(r"(?:image|figure):: (\S+)|`[^`<]+ <([^>:]+)>`_", text)
+    targets = {next(filter(None, target)) for target in found}
+    assert targets
+    for path, _, section in (target.partition("#") for target in targets):
+        assert (readme.parent / path).exists(), path
+        if section:  # as GitHub names them
+            titles = re.findall(r"^(.+)\n[=-]{3,}$", (readme.parent / path).read_text(encoding="utf-8"), re.MULTILINE)
+            assert section in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=["front", "benchmarks"])
+def test_benchmarks_exist(readme):
+    for name in re.findall(r"\b(\w+\.py)\b", readme.read_text(encoding="utf-8")):
+        assert list(ROOT.glob(f"*/{name}")) or list(ROOT.glob(f"*/*/{name}")), name
