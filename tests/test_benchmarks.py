@@ -19,8 +19,8 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "bigger_than_memory", "clusters", "features", "forgetting", "inspection", "linked_neurons",
-    "many_classes", "onnx_speed", "regression", "speed", "streams", "tables",
+    "accuracy", "backends", "bigger_than_memory", "clusters", "features", "forgetting", "import_time", "inspection",
+    "linked_neurons", "many_classes", "onnx_speed", "regression", "speed", "streams", "tables",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
