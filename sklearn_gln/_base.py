@@ -118,10 +118,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
     _UNSCORED_ROWS = 0  # the first rows learned, of which nobody can expect a prediction
 
-    # Not routed by meta-estimators, which know nothing of it.
+    # Not routed by meta-estimators, which know nothing of it. Only of methods that are routed: before scikit-learn 1.9
+    # a request of any other leaves the estimator without all of its set_..._request.
     __metadata_request__partial_fit = {"check_input": UNUSED}
     __metadata_request__predict = {"check_input": UNUSED}
-    __metadata_request__staged_predict = {"check_input": UNUSED}
 
     _parameter_constraints: dict = {
         "layer_sizes": ["array-like"],

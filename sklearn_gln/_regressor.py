@@ -232,9 +232,6 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     _LEARNED = (*BaseGLN._LEARNED, "n_outputs_", "_is_matrix", "progressive_loss_")
     _UNSCORED_ROWS = 16
 
-    # As in BaseGLN.
-    __metadata_request__predict_interval = {"check_input": UNUSED}
-
     def __init__(
         self,
         layer_sizes=(50, 50, 50),
