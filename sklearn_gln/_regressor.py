@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
