@@ -15,7 +15,6 @@ import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, validate_data
@@ -119,10 +118,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
     _UNSCORED_ROWS = 0  # the first rows learned, of which nobody can expect a prediction
 
-    # Not routed by meta-estimators, which know nothing of it.
+    # Not routed by meta-estimators, which know nothing of it. Only of methods that are routed: before scikit-learn 1.9
+    # a request of any other leaves the estimator without all of its set_..._request.
     __metadata_request__partial_fit = {"check_input": UNUSED}
     __metadata_request__predict = {"check_input": UNUSED}
-    __metadata_request__staged_predict = {"check_input": UNUSED}
 
     _parameter_constraints: dict = {
         "layer_sizes": ["array-like"],
@@ -359,6 +358,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             raise ValueError(f"{present} given without {missing}; pass both X_val and y_val, or none of them.")
         if not self.early_stopping:
             return None, rows
+        from sklearn.model_selection import train_test_split  # longer to import than all of this package
+
         test_size = self.validation_fraction
         stratify = self._stratify(data[1][rows], test_size)
         rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)

@@ -241,7 +241,6 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     _LEARNED = (*BaseGLN._LEARNED, "classes_", "_multilabel", "_class_counts")
 
     # As in BaseGLN.
-    __metadata_request__staged_predict_proba = {"check_input": UNUSED}
     __metadata_request__predict_proba = {"check_input": UNUSED}
     __metadata_request__predict_log_proba = {"check_input": UNUSED}
     __metadata_request__decision_function = {"check_input": UNUSED}

@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
@@ -231,9 +230,6 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     }
     _LEARNED = (*BaseGLN._LEARNED, "n_outputs_", "_is_matrix", "progressive_loss_")
     _UNSCORED_ROWS = 16
-
-    # As in BaseGLN.
-    __metadata_request__predict_interval = {"check_input": UNUSED}
 
     def __init__(
         self,

@@ -420,7 +420,8 @@ def select_contexts(graph, network, settings, side_info):
     normals = graph.weights(hyperplanes.reshape(-1, hyperplanes.shape[3]).T, np.float64)
     positive = graph.Greater(graph.MatMul(side_info, normals), graph.weights(offsets.ravel(), np.float64))
     bits = graph.Reshape(graph.cast(positive, np.float32), np.array([0, *offsets.shape]))
-    contexts = graph.MatMul(bits, 2 ** np.arange(settings.context_dim, dtype=np.float32))
+    powers = 2 ** np.arange(settings.context_dim, dtype=np.float32)[:, np.newaxis]  # a column: a vector needs rows
+    contexts = graph.Squeeze(graph.MatMul(bits, powers), np.array([3]))
     return graph.Transpose(graph.cast(contexts, np.int32), perm=[1, 0, 2])
 
 

@@ -27,7 +27,7 @@ REFERENCE = "numba" if "numba" in INSTALLED and not INTERPRETED else "numpy"
 CONVERSIONS = {
     "torch": ("torch", "Tensor", ("numpy", "__array__")),
     "tensorflow": ("tensorflow.python.framework.ops", "EagerTensor", ("numpy", "__array__")),
-    "jax": ("jaxlib._jax", "ArrayImpl", ("__array__",)),
+    "jax": ("jax._src.array", "ArrayImpl", ("__array__",)),
 }
 
 needs_device_backend = pytest.mark.skipif(not ON_DEVICE, reason="the chosen backends have no devices")

@@ -7,6 +7,7 @@ import sys
 from copy import deepcopy
 from dataclasses import is_dataclass
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from sklearn_gln import GLNClassifier
 from sklearn_gln._base import BaseGLN
 from sklearn_gln.kernels import as_numpy
 from tests.conftest import make_stream
-from tests.test_kernels import INTERPRETED
+from tests.test_kernels import INTERPRETED, NAMES
 
 SMALL = {"layer_sizes": (5, 4), "context_dim": 2, "max_iter": 2, "backend": "numpy", "random_state": 0}
 PYGLN = {
@@ -678,7 +679,9 @@ def run(code):
 
 def test_importing_loads_no_framework():
     code = "import sys, sklearn_gln; print(*sys.modules)"
-    loaded = {name.split(".")[0] for name in run(code).split()}
+    modules = set(run(code).split())
+    assert "sklearn.model_selection" not in modules  # longer to import than all of this package
+    loaded = {name.split(".")[0] for name in modules}
     assert {"numpy", "sklearn", "sklearn_gln"} <= loaded
     assert not loaded & {"numba", "torch", "tensorflow", "jax", "matplotlib", "keras", "onnx"}
 
@@ -696,6 +699,24 @@ def test_auto_is_numpy_without_numba(monkeypatch):
     message = "backend='numba'.*pip install"
     assert_refused(new(backend="numba"), lambda it: it.fit(X, Y), ImportError, message)
     assert_refused(new(backend="numba"), lambda it: it.partial_fit(X, Y, [0, 1, 2]), ImportError, message)
+
+
+@pytest.mark.skipif("numba" not in NAMES, reason="without Numba nothing is cached")
+def test_kernels_compile_where_no_folder_can_be_written():
+    code = """
+        import tempfile
+
+        def refuse(*args, **kwargs):
+            raise PermissionError(13, "Permission denied")
+
+        tempfile.TemporaryFile = refuse  # by which Numba finds out
+        import numpy as np
+        from sklearn_gln.kernels import get_kernels
+
+        planes, offsets = np.eye(3)[np.newaxis, np.newaxis], np.zeros((1, 1, 3))
+        print(get_kernels().select_contexts(np.array([[1.0, -1.0, 1.0]]), planes, offsets, "float64").item())
+    """
+    assert run(dedent(code)) == "5\n"
 
 
 # Weights and rates out of the ordinary

@@ -35,6 +35,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import get_tags
+from sklearn.utils._metadata_requests import SIMPLE_METHODS
 from sklearn.utils.estimator_checks import (
     check_dataframe_column_names_consistency,
     check_n_features_in_after_fitting,
@@ -279,6 +280,12 @@ def test_sample_weights_are_routed_through_a_search():
     assert accuracy_score(Y[TEST], search.predict(X[TEST])) > 0.85
     misled = new().fit(X[TRAIN], y[TRAIN])
     assert accuracy_score(Y[TEST], misled.predict(X[TEST])) < 0.85
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_requests_are_of_routed_methods(estimator):
+    names = [name for base in estimator.__mro__ for name in vars(base) if "__metadata_request__" in name]
+    assert {name.partition("__metadata_request__")[2] for name in names} <= set(SIMPLE_METHODS)
 
 
 def test_permutation_importance_finds_the_features_that_matter():

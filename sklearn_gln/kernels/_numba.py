@@ -52,10 +52,21 @@ MAX_PROJECTIONS = 2**23  # elements of one gating product
 # Reductions may be reordered and multiply-adds fused, so that loops vectorise; NaN and infinities keep their meaning.
 options: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
 }
+
+
+def _finds_a_cache() -> bool:
+    """Whether Numba finds a folder for compiled code that can be written; without one each process compiles."""
+    try:
+        numba.njit(_finds_a_cache, cache=True)  # not compiled yet
+    except RuntimeError:
+        return False
+    return True
+
+
+options["cache"] = _finds_a_cache()
 jit = numba.njit(**options)
 inline = numba.njit(inline="always", **options)
 
