@@ -228,8 +228,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before  # at once: another Ctrl-C finds all or nothing done
             raise
 
     def _fit(self, X, y, sample_weight, given):
@@ -277,15 +276,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         order = np.flatnonzero(weights) if read is None else np.arange(len(X))
         counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
         parts = [self._online.before_row_1(0)]
-        progress = self._progress.copy()
-        try:
-            for block, outputs in self._learn(self._online, X, targets, weights, order):
-                progress += self._scores(outputs, targets[block], counted[block])
-                self._add_counts(self._count(targets[block[weights[block] > 0]]))
-                if read is not None:
-                    parts.append(outputs)
-        finally:
-            self._set_progress(progress)
+        for block, outputs in self._learn(self._online, X, targets, weights, order):
+            self._set_progress(self._progress + self._scores(outputs, targets[block], counted[block]))
+            self._add_counts(self._count(targets[block[weights[block] > 0]]))
+            if read is not None:
+                parts.append(outputs)
         return None if read is None else read(np.concatenate(parts))
 
     def _encode_all(self, y, sample_weight, begun):

@@ -244,9 +244,8 @@ def _go_on(estimator, path, trusted):
             f"checkpoint={str(path)!r} is of other parameters: {differences}. Set them as they are there, delete the "
             "file to start anew, or choose another."
         )
-    kept = {name: here[name] for name in MAY_CHANGE if name in here}
+    saved.set_params(**{name: here[name] for name in MAY_CHANGE if name in here})
     vars(estimator).update(vars(saved))
-    estimator.set_params(**kept)
     return content["n_chunks"]
 
 
