@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from copy import deepcopy
 from functools import cache
 from numbers import Integral, Real
+from reprlib import repr as brief
 
 import numpy as np
 from joblib.parallel import get_active_backend
@@ -425,7 +426,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
         if not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
-                f"layer_sizes={self.layer_sizes!r} must hold positive integers, the neurons of each hidden layer; "
+                f"layer_sizes={brief(self.layer_sizes)} must hold positive integers, the neurons of each hidden layer; "
                 "() is a network of one neuron per output."
             )
         sizes, likelihood = tuple(map(int, self.layer_sizes)), self._likelihood
@@ -502,7 +503,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > installed:
             raise MemoryError(
-                f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} may take "
+                f"A network of layer_sizes={brief(self.layer_sizes)} and context_dim={self.context_dim} may take "
                 f"{needed / 2**30:,.1f} GiB for these rows, features and outputs; this machine has "
                 f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which may double the weights, or "
                 "layer_sizes; estimate_memory tells before fitting."

@@ -542,7 +542,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             y = y.astype(float)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"y holds values that are no real numbers ({error}); for labels use GLNClassifier."
+                f"y holds values that are no real numbers ({error!s:.100}); for labels use GLNClassifier."
             ) from error
         if not np.all(np.abs(y) <= MAX_TARGET):
             raise ValueError(
