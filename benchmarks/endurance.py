@@ -49,7 +49,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.io import fit_stream, load, save
 
-N_FEATURES, N_ROWS, N_CLASSES = 6, 1500, 3
+N_FEATURES, N_ROWS, N_CLASSES = 6, 1100, 3
 SMALL = {"layer_sizes": (24, 6), "context_dim": 3, "max_iter": 2, "random_state": 0}  # a layer that threads share
 BLAS_THREADS = 2  # so that one shows if it stays
 LATE = 1.1  # how much longer than a call takes the moments reach
@@ -179,7 +179,7 @@ class PartialFit(Promise):
 
 
 class Stream(Promise):
-    ends = 0, 1, 90, 300, 650, 1001, 1200, N_ROWS
+    ends = 0, 1, 90, 300, 650, 1001, N_ROWS
 
     def prepare(self):
         super().prepare()
@@ -251,6 +251,7 @@ PROMISES = {"fit": Fit, "partial_fit": PartialFit, "fit_stream": Stream, "save":
 def interrupt(call, backend, n_jobs, trials, seed):
     """How often a call had which outcome when Ctrl-C came at a random moment."""
     rng, counts = np.random.default_rng(seed), Counter(before=0, between=0, after=0, broken=0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells turn it off in what they run in the background
     with threadpool_limits(BLAS_THREADS, user_api="blas"), TemporaryDirectory() as folder:
         promise = PROMISES[call](GLNClassifier(**SMALL, backend=backend, n_jobs=n_jobs), *make_data(seed), folder)
         promise.call()  # compiles
@@ -360,7 +361,7 @@ def whole_life(X, y):
 
     def live(i):
         fitted = clone(model).fit(*rows_from(i, X, y))
-        pickle.loads(pickle.dumps(deepcopy(fitted).fit(*rows_from(i, X, y))))
+        pickle.loads(pickle.dumps(deepcopy(fitted).fit(*rows_from(i, X, y))))  # noqa: S301 (its own)
 
     return live
 
