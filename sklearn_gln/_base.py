@@ -58,20 +58,34 @@ class _OneBlasThread:
     """
 
     def __init__(self):
-        self._lock, self._n_inside, self._before = threading.Lock(), 0, []
+        self._lock, self._inside, self._before = threading.Lock(), set(), []
 
-    def __enter__(self):
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        me = object()
+        try:
+            self._enter(me)
+            yield
+        finally:
+            try:
+                self._leave(me)
+            except KeyboardInterrupt:  # setting threads takes long enough to be hit
+                self._leave(me)
+                raise
+
+    def _enter(self, me):
         with self._lock:
-            if self._n_inside == 0:
+            if not self._inside:
                 self._before = [library.num_threads for library in _blas_libraries()]
+            self._inside.add(me)
+            if len(self._inside) == 1:
                 self._set([1] * len(self._before))
-            self._n_inside += 1
 
-    def __exit__(self, *_):
+    def _leave(self, me):
         with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
+            if self._inside == {me}:
                 self._set(self._before)
+            self._inside.discard(me)
 
     def _set(self, numbers):
         for library, number in zip(_blas_libraries(), numbers, strict=True):
@@ -514,7 +528,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The backend's kernels, on `n_jobs` threads."""
         kernels = get_kernels(self.backend)
         n_jobs = self._effective_n_jobs(require="sharedmem") if n_rows >= MIN_ROWS_FOR_THREADS else 1
-        with _one_blas_thread:
+        with _one_blas_thread():
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:

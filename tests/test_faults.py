@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 from threadpoolctl import threadpool_info
 
 import sklearn_gln._network
-from sklearn_gln import GLNClassifier, GLNRegressor
+from sklearn_gln import GLNClassifier, GLNRegressor, _base
 from sklearn_gln._online import from_plain
 from sklearn_gln.inspection import ProgressiveLossDisplay
 from sklearn_gln.kernels import get_kernels
@@ -174,6 +174,25 @@ def test_a_stream_whose_checkpoint_cannot_be_written_goes_on_later(call, error, 
 
 def blas_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("in_call", [1, 2])  # on the way in, on the way out
+@pytest.mark.parametrize("late", [False, True])
+def test_ctrl_c_while_blas_changes_its_threads(in_call, late, monkeypatch):
+    before, numbers, set_threads = blas_threads(), itertools.count(1), _base._OneBlasThread._set
+
+    def interrupted(self, wanted):
+        interrupts = next(numbers) == in_call
+        if late or not interrupts:
+            set_threads(self, wanted)
+        if interrupts:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_base._OneBlasThread, "_set", interrupted)
+    with pytest.raises(KeyboardInterrupt), _base._one_blas_thread():
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+    assert not _base._one_blas_thread._inside
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict_proba"])
