@@ -387,7 +387,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             as it was.
 
         MemoryError
-            If the network would not fit into this machine's memory; see `estimate_memory`.
+            If the network would not fit into this machine's memory; see `estimate_memory`. Or where memory runs out:
+            rows up to `n_samples_seen_` are learned, those of the next block perhaps by some layers, and the estimator
+            can go on.
         """
         self._learn_labels(X, y, classes, sample_weight, check_input)
         return self

@@ -369,7 +369,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             If the input or a parameter is invalid; the estimator is left as it was.
 
         MemoryError
-            If the network would not fit into this machine's memory; see `estimate_memory`.
+            If the network would not fit into this machine's memory; see `estimate_memory`. Or where memory runs out:
+            rows up to `n_samples_seen_` are learned, those of the next block perhaps by some layers, and the estimator
+            can go on.
         """
         self._learn_targets(X, y, sample_weight, check_input)
         return self
