@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from copy import deepcopy
 from functools import cache
 from numbers import Integral, Real
+from reprlib import repr as brief
 
 import numpy as np
 from joblib.parallel import get_active_backend
@@ -56,20 +57,34 @@ class _OneBlasThread:
     """
 
     def __init__(self):
-        self._lock, self._n_inside, self._before = threading.Lock(), 0, []
+        self._lock, self._inside, self._before = threading.Lock(), set(), []
 
-    def __enter__(self):
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        me = object()
+        try:
+            self._enter(me)
+            yield
+        finally:
+            try:
+                self._leave(me)
+            except KeyboardInterrupt:  # setting threads takes long enough to be hit
+                self._leave(me)
+                raise
+
+    def _enter(self, me):
         with self._lock:
-            if self._n_inside == 0:
+            if not self._inside:
                 self._before = [library.num_threads for library in _blas_libraries()]
+            self._inside.add(me)
+            if len(self._inside) == 1:
                 self._set([1] * len(self._before))
-            self._n_inside += 1
 
-    def __exit__(self, *_):
+    def _leave(self, me):
         with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
+            if self._inside == {me}:
                 self._set(self._before)
+            self._inside.discard(me)
 
     def _set(self, numbers):
         for library, number in zip(_blas_libraries(), numbers, strict=True):
@@ -227,8 +242,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before  # at once: another Ctrl-C finds all or nothing done
             raise
 
     def _fit(self, X, y, sample_weight, given):
@@ -276,15 +290,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         order = np.flatnonzero(weights) if read is None else np.arange(len(X))
         counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
         parts = [self._online.before_row_1(0)]
-        progress = self._progress.copy()
-        try:
-            for block, outputs in self._learn(self._online, X, targets, weights, order):
-                progress += self._scores(outputs, targets[block], counted[block])
-                self._add_counts(self._count(targets[block[weights[block] > 0]]))
-                if read is not None:
-                    parts.append(outputs)
-        finally:
-            self._set_progress(progress)
+        for block, outputs in self._learn(self._online, X, targets, weights, order):
+            self._set_progress(self._progress + self._scores(outputs, targets[block], counted[block]))
+            self._add_counts(self._count(targets[block[weights[block] > 0]]))
+            if read is not None:
+                parts.append(outputs)
         return None if read is None else read(np.concatenate(parts))
 
     def _encode_all(self, y, sample_weight, begun):
@@ -431,7 +441,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
         if not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
-                f"layer_sizes={self.layer_sizes!r} must hold positive integers, the neurons of each hidden layer; "
+                f"layer_sizes={brief(self.layer_sizes)} must hold positive integers, the neurons of each hidden layer; "
                 "() is a network of one neuron per output."
             )
         sizes, likelihood = tuple(map(int, self.layer_sizes)), self._likelihood
@@ -508,7 +518,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > installed:
             raise MemoryError(
-                f"A network of layer_sizes={self.layer_sizes!r} and context_dim={self.context_dim} may take "
+                f"A network of layer_sizes={brief(self.layer_sizes)} and context_dim={self.context_dim} may take "
                 f"{needed / 2**30:,.1f} GiB for these rows, features and outputs; this machine has "
                 f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which may double the weights, or "
                 "layer_sizes; estimate_memory tells before fitting."
@@ -519,7 +529,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The backend's kernels, on `n_jobs` threads."""
         kernels = get_kernels(self.backend)
         n_jobs = self._effective_n_jobs(require="sharedmem") if n_rows >= MIN_ROWS_FOR_THREADS else 1
-        with _one_blas_thread:
+        with _one_blas_thread():
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:

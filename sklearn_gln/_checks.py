@@ -25,7 +25,7 @@ def check_online(online: OnlineNetwork, n_features: int, outputs: Array, stack: 
     n_given = online.n_columns - n_features
     _require(n_given > 0 if callable(predictor.kind) else n_given == 0, f"n_columns is {online.n_columns}")
     _require(np.array_equal(online.outputs, outputs), f"outputs are {online.outputs!r:.200}, and not {outputs!r:.200}")
-    _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes}")
+    _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
     _require(online.epoch > 0, f"epoch is {online.epoch}")
     _require(online.n_rows_seen >= (network is not None), f"n_rows_seen is {online.n_rows_seen}")
     _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))

@@ -1,6 +1,7 @@
 """GLNClassifier: labels in, probabilities out."""
 
 from numbers import Real
+from reprlib import repr as brief
 
 import numpy as np
 from scipy.sparse import issparse
@@ -385,7 +386,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             as it was.
 
         MemoryError
-            If the network would not fit into this machine's memory; see `estimate_memory`.
+            If the network would not fit into this machine's memory; see `estimate_memory`. Or where memory runs out:
+            rows up to `n_samples_seen_` are learned, those of the next block perhaps by some layers, and the estimator
+            can go on.
         """
         self._learn_labels(X, y, classes, sample_weight, check_input)
         return self
@@ -618,13 +621,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def _set_classes(self, classes, multilabel):
         if multilabel and self.class_weight is not None:
             raise ValueError(
-                f"class_weight={self.class_weight!r} has no meaning for a matrix of labels; use class_weight=None, and "
-                "sample_weight to weight rows."
+                f"class_weight={brief(self.class_weight)} has no meaning for a matrix of labels; use "
+                "class_weight=None, and sample_weight to weight rows."
             )
         if not multilabel and len(classes) < 2:
             raise ValueError(
-                f"A classifier needs at least two classes; got {len(classes)} class: {classes}. If the stream brings "
-                "others later, announce them as `classes` in the first call of partial_fit."
+                f"A classifier needs at least two classes; got {len(classes)} class: {brief(classes.tolist())}. If the "
+                "stream brings others later, announce them as `classes` in the first call of partial_fit."
             )
         self.classes_, self._multilabel = classes, multilabel
 
@@ -637,16 +640,19 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
                     "such as classes=np.unique(y_all)."
                 )
             classes = np.arange(y.shape[1])
-        classes = unique_labels(as_numpy(classes))
+        try:
+            classes = unique_labels(as_numpy(classes))
+        except ValueError as error:  # which may name them all
+            raise ValueError(f"classes={brief(classes)} are no labels of classes: {error!s:.200}") from None
         if begun and not np.array_equal(classes, self.classes_):
             raise ValueError(
-                f"classes={classes} is not the same as on last call to partial_fit, was: {self.classes_}. Leave "
-                "`classes` out in later calls, or start anew with a clone."
+                f"classes={brief(classes.tolist())} is not the same as on last call to partial_fit, was: "
+                f"{brief(self.classes_.tolist())}. Leave `classes` out in later calls, or start anew with a clone."
             )
         if multilabel and len(classes) != y.shape[1]:
             raise ValueError(
-                f"classes={classes} are {len(classes)}, and y has {y.shape[1]} columns, one for each label; leave "
-                "`classes` out or name each column."
+                f"classes={brief(classes.tolist())} are {len(classes)}, and y has {y.shape[1]} columns, one for each "
+                "label; leave `classes` out or name each column."
             )
         if not begun:
             self._set_classes(classes, multilabel)
@@ -665,13 +671,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             codes = np.searchsorted(self.classes_, y)
         except TypeError as error:
             raise ValueError(
-                f"y holds labels that do not compare with the classes {self.classes_}: {error}."
+                f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error}."
             ) from error
         known = self.classes_[np.minimum(codes, len(self.classes_) - 1)] == y
         if not np.all(known):
             raise ValueError(
-                f"The target label(s) {np.unique(y[~known])} in y do not exist in the initial classes {self.classes_}; "
-                "pass every label that may come as `classes` in the first call of partial_fit."
+                f"The target label(s) {brief(np.unique(y[~known]).tolist())} in y do not exist in the initial classes "
+                f"{brief(self.classes_.tolist())}; pass every label that may come as `classes` in the first call of "
+                "partial_fit."
             )
         return codes
 

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_gln._learning_rate import scheduled_rates
-from sklearn_gln._network import BASE_VARIANCE, MAX_VISITS, Network, Outputs, Settings, contexts_by_layer, filled_up
+from sklearn_gln._network import (
+    BASE_VARIANCE,
+    MAX_VISITS,
+    Network,
+    Outputs,
+    Settings,
+    contexts_by_layer,
+    filled_up,
+    visit,
+)
 from sklearn_gln.kernels import Kernels
 
 Array = NDArray[Any]
@@ -52,8 +61,7 @@ def learn(
 
     base, constant = base_and_constant(kernels, base_inputs, settings)
     predicted: list[Gaussians] = []
-    for layer, layer_contexts in zip(network.layers, contexts, strict=True):
-        rows = layer.visit(layer_contexts, exists)
+    for layer, rows in zip(network.layers, visit(network, contexts, exists), strict=True):
         layer.weights, layer.energy, means, variances = kernels.gaussian_learn(
             layer.weights,
             layer.energy,

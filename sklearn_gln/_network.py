@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -118,7 +118,7 @@ class Layer:
     def visit(self, contexts: Array, exists: Array | None) -> Array:
         """As `rows`, and weight rows are made for new contexts, numbered in the order of their first visits.
 
-        Of the samples, those that do not exist (n,) visit nothing.
+        Of the samples, those that do not exist (n,) visit nothing. Where memory does not suffice nothing changes.
         """
         rows = self.rows(contexts)
         if self.row_of is None or self.n_rows is None:
@@ -131,11 +131,10 @@ class Layer:
         keys = keys[np.lexsort((first, keys // n_contexts))]  # neuron by neuron, in the order of time
         chains = keys // n_contexts
         made = self.n_rows.ravel()[chains] + np.arange(len(keys)) - np.searchsorted(chains, chains)
-        self.n_rows += np.bincount(chains, minlength=self.n_rows.size).reshape(self.n_rows.shape)
-        self.row_of.reshape(-1)[keys] = made
+        n_used = self.n_rows + np.bincount(chains, minlength=self.n_rows.size).reshape(self.n_rows.shape)
         n_rows = self.weights.shape[2]
-        if self.n_rows.max() > n_rows:
-            capacity = max(GROWTH * n_rows, int(self.n_rows.max()))
+        if n_used.max() > n_rows:
+            capacity = max(GROWTH * n_rows, int(n_used.max()))
             capacity = n_contexts + 1 if 2 * capacity > n_contexts else capacity
             self._map_rows(lambda array: _with_rows(array, capacity))
         outputs, neurons = np.unravel_index(chains, self.n_rows.shape)
@@ -145,6 +144,8 @@ class Layer:
         else:
             self.weights[outputs, neurons, made] = self.weights[outputs, neurons, 0]
             self.energy[outputs, neurons, made] = 0
+        self.row_of.reshape(-1)[keys] = made
+        self.n_rows = n_used
         return self.rows(contexts)
 
     def is_writable(self) -> bool:
@@ -158,19 +159,19 @@ class Layer:
         if kernels.ON_DEVICE:
             if self.row_of is not None:
                 row_of = kernels.asarray(self.row_of)
-                self._map_rows(lambda array: kernels.expand(array, row_of))
-                self.row_of = self.n_rows = None
+                self._map_rows(lambda array: kernels.expand(array, row_of), row_of=None, n_rows=None)
         elif not self.is_writable():
             self._map_rows(np.copy)
             if self.row_of is not None and self.n_rows is not None:
                 self.row_of, self.n_rows = self.row_of.copy(), self.n_rows.copy()
 
-    def _map_rows(self, function: Callable[[Array], Array]) -> None:
-        """Replace the arrays that have an element for each weight row."""
-        self.weights, self.energy = function(self.weights), function(self.energy)
+    def _map_rows(self, function: Callable[[Array], Array], **others: None) -> None:
+        """Replace the arrays that have an element for each weight row, and others: all at once, or none if it fails."""
+        replaced: dict[str, Any] = {"weights": function(self.weights), "energy": function(self.energy), **others}
         if self.spread is not None:
-            for name in self.spread.by_row:
-                setattr(self.spread, name, function(getattr(self.spread, name)))
+            by_row = {name: function(getattr(self.spread, name)) for name in self.spread.by_row}
+            replaced["spread"] = replace(self.spread, **by_row)
+        vars(self).update(replaced)
 
     def _keys(self, contexts: Array) -> Array:
         """Where the flat `row_of` has these contexts."""
@@ -412,8 +413,7 @@ def learn(
     layers: list[Array] = []
     variance = None
     exists = None if sample_weight is None else sample_weight > 0
-    for layer, layer_contexts in zip(network.layers, contexts, strict=True):
-        rows = layer.visit(layer_contexts, exists)
+    for layer, rows in zip(network.layers, visit(network, contexts, exists), strict=True):
         blocks = [base_block if settings.skip or not layers else constant_block]
         if layers:
             blocks.insert(0, step_block(kernels, layers[-1], layer.preconditioner, settings.normalized))
@@ -497,6 +497,14 @@ def contexts_by_layer(network: Network, kernels: Kernels, side_info: Array, dtyp
     contexts = kernels.select_contexts(side_info, network.hyperplanes, network.offsets, dtype)
     ends = np.cumsum([layer.energy.shape[1] for layer in network.layers]).tolist()
     return [contexts[:, :, end - layer.energy.shape[1] : end] for layer, end in zip(network.layers, ends, strict=True)]
+
+
+def visit(network: Network, contexts: Sequence[Array], exists: Array | None) -> list[Array]:
+    """The weight rows of each layer's contexts, as `Layer.visit` has them: before any layer learns.
+
+    This is where memory grows, and where it does not suffice nothing has been learned.
+    """
+    return [layer.visit(of_layer, exists) for layer, of_layer in zip(network.layers, contexts, strict=True)]
 
 
 def base_and_constant(kernels: Kernels, base_logits: Array, settings: Settings) -> tuple[Array, Array]:

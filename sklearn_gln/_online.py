@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
 from numbers import Integral, Real
+from reprlib import repr as brief
 from types import UnionType
 from typing import Any, get_args, get_origin
 
@@ -434,7 +435,8 @@ def from_plain(plain: Any) -> Any:
     if isinstance(plain, dict):
         kind = _TYPES_BY_NAME.get(plain.get("type", ""))
         if kind is None or plain.keys() != {"type", *(item.name for item in fields(kind))}:
-            raise ValueError(f"There is no learned state of type {plain.get('type')!r} with the fields {list(plain)}.")
+            name, names = brief(plain.get("type")), brief(list(plain))
+            raise ValueError(f"There is no learned state of type {name} with the fields {names}.")
         values = {item.name: from_plain(plain[item.name]) for item in fields(kind)}
         for item in fields(kind):
             if not _is_of_type(values[item.name], item.type):

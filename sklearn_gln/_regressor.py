@@ -365,7 +365,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             If the input or a parameter is invalid; the estimator is left as it was.
 
         MemoryError
-            If the network would not fit into this machine's memory; see `estimate_memory`.
+            If the network would not fit into this machine's memory; see `estimate_memory`. Or where memory runs out:
+            rows up to `n_samples_seen_` are learned, those of the next block perhaps by some layers, and the estimator
+            can go on.
         """
         self._learn_targets(X, y, sample_weight, check_input)
         return self
@@ -538,7 +540,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             y = y.astype(float)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"y holds values that are no real numbers ({error}); for labels use GLNClassifier."
+                f"y holds values that are no real numbers ({error!s:.100}); for labels use GLNClassifier."
             ) from error
         if not np.all(np.abs(y) <= MAX_TARGET):
             raise ValueError(

@@ -21,6 +21,7 @@ _SIDE = 28  # pixels
 _N_TRAIN = 60_000  # rows of OpenML's table that come first and are the training set
 _FILE_PREFIXES = {"train": ("train",), "test": ("t10k",), "all": ("train", "t10k")}
 _CACHE_NAME = "sklearn_gln_mnist.npz"
+_MAX_VALUES = 2**30  # in a file: twenty times MNIST's
 _CHUNK = 256  # images: bounds the temporary arrays and keeps them in the processor's cache
 
 _DESCR = """MNIST: 70,000 handwritten digits of 28 x 28 grey values, 60,000 for training and 10,000 for testing.
@@ -219,24 +220,29 @@ def _read_idx(folder, name, n_dims):
             f"{folder} has no file {name} or {name}.gz; put it there, or unset folder= and {_FOLDER_VARIABLE} "
             "to fetch MNIST from OpenML"
         )
+    header = struct.Struct(f">{1 + n_dims}I")
+    wanted = 0x0800 + n_dims  # 8 stands for unsigned bytes
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            start = file.read(header.size)
+            if len(start) < header.size:
+                raise OSError(
+                    f"{path} is truncated: {len(start)} bytes, its header alone has {header.size}; get it anew"
+                )
+            magic, *shape = header.unpack(start)
+            if magic != wanted:
+                raise ValueError(
+                    f"{path} has magic number {magic}; wanted {wanted}, {name}'s: is it another file, renamed?"
+                )
+            n_values = math.prod(shape)
+            if n_values > _MAX_VALUES:  # which few compressed bytes may stand for
+                raise ValueError(f"{path} says that its shape is {shape}: too large for MNIST; get it anew")
+            content = file.read(n_values + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise OSError(f"{path} is truncated or not a gzip file ({error}); get it anew") from error
-
-    header = struct.Struct(f">{1 + n_dims}I")
-    if len(content) < header.size:
-        raise OSError(f"{path} is truncated: {len(content)} bytes, its header alone has {header.size}; get it anew")
-    magic, *shape = header.unpack_from(content)
-    wanted = 0x0800 + n_dims  # 8 stands for unsigned bytes
-    if magic != wanted:
-        raise ValueError(f"{path} has magic number {magic}; wanted {wanted}, {name}'s: is it another file, renamed?")
-    n_values = len(content) - header.size
-    if n_values != math.prod(shape):
-        raise OSError(f"{path} is truncated or damaged: {n_values} values, its header says {shape}; get it anew")
-    return np.frombuffer(content, dtype=np.uint8, offset=header.size).reshape(shape)
+    if len(content) != n_values:
+        raise OSError(f"{path} is truncated or damaged: {len(content)} values, its header says {shape}; get it anew")
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
 def _from_openml(data_home, download_if_missing):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from reprlib import repr as brief
 from time import monotonic
 from uuid import uuid4
 from zipfile import ZIP_STORED, ZipFile
@@ -239,14 +240,13 @@ def _go_on(estimator, path, trusted):
     here, there = estimator.get_params(), saved.get_params()
     other = [name for name in here if not (name in MAY_CHANGE or _same(here[name], there.get(name)))]
     if other:
-        differences = ", ".join(f"{name}={here[name]!r} (there {there.get(name)!r})" for name in other)
+        differences = ", ".join(f"{name}={brief(here[name])} (there {brief(there.get(name))})" for name in other)
         raise ValueError(
             f"checkpoint={str(path)!r} is of other parameters: {differences}. Set them as they are there, delete the "
             "file to start anew, or choose another."
         )
-    kept = {name: here[name] for name in MAY_CHANGE if name in here}
+    saved.set_params(**{name: here[name] for name in MAY_CHANGE if name in here})
     vars(estimator).update(vars(saved))
-    estimator.set_params(**kept)
     return content["n_chunks"]
 
 
@@ -312,15 +312,15 @@ def _read(path, trusted):
             _check_content(content)
         except UntrustedTypesFoundException as error:
             raise ValueError(
-                f"{path} names types that are not trusted, so nothing of it was made. {error} If you know what they do "
-                "and whom the file is from, name them in `trusted`."
+                f"{path} names types that are not trusted, so nothing of it was made. {error!s:.500} If you know what "
+                "they do and whom the file is from, name them in `trusted`."
             ) from error
         except Warning:  # under a filter that makes them errors
             raise
         except Exception as error:  # what is not as `save` made it may fail in any way
             raise ValueError(
                 f"{path} cannot be loaded: it is no file of sklearn_gln.io.save, or it is damaged, or tampered with "
-                f"({type(error).__name__}: {error}). Nothing in it was executed."
+                f"({type(error).__name__}: {error!s:.500}). Nothing in it was executed."
             ) from error
     return content
 
@@ -332,7 +332,7 @@ def _check_archive(file):
         members = archive.infolist()
     for member in members:
         if member.compress_type != ZIP_STORED or set("/\\") & set(member.filename):
-            raise ValueError(f"member {member.filename!r} of the archive is compressed or in a folder")
+            raise ValueError(f"member {member.filename!r:.100} of the archive is compressed or in a folder")
     if sum(member.file_size for member in members) > n_bytes:
         raise ValueError("the archive's members are larger than the archive")
 

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,8 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "bigger_than_memory", "clusters", "features", "forgetting", "import_time", "inspection",
-    "linked_neurons", "many_classes", "onnx_speed", "regression", "speed", "streams", "tables",
+    "accuracy", "backends", "bigger_than_memory", "clusters", "endurance", "features", "forgetting", "import_time",
+    "inspection", "linked_neurons", "many_classes", "onnx_speed", "regression", "speed", "streams", "tables",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -86,13 +87,37 @@ def checkout(tmp_path):
 def test_help(script, load, capsys):
     if script == "regression":
         pytest.importorskip("pandas")
-    if script == "bigger_than_memory":
+    if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
     if script in ("streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
         load(script).main(["--help"])
     assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("call", ["partial_fit", "fit_stream", "save", "predict"])
+def test_ctrl_c_at_random_moments(call, load):
+    pytest.importorskip("skops")
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timers here")
+    endurance = load("endurance")
+    handler = signal.getsignal(signal.SIGALRM)
+    try:
+        found = endurance.interrupt(call, "auto", 2, trials=4, seed=0)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert found["broken"] == 0
+    assert found["before"] + found["between"] + found["after"] == 4
+
+
+def test_leaks_are_measured(load, monkeypatch):
+    pytest.importorskip("skops")
+    pytest.importorskip("psutil")
+    endurance = load("endurance")
+    monkeypatch.setattr(endurance, "POINTS", 2)  # collecting all garbage takes long amid tests
+    for call in ("partial_fit, 1 row", "clone, fit, copy, pickle", "refused calls"):
+        assert len(endurance.leaks(call, 2, seed=0)["MB_at_points"]) == 2
 
 
 def test_onnx_speed(load, tmp_path):

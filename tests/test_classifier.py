@@ -571,22 +571,22 @@ WRONG_ROWS = {
     "too few weights": ((X, Y), {"sample_weight": WEIGHTS[:-1]}, "sample_weight"),
 }
 WRONG_IN_STREAM = {
-    "unknown class": ((X, Y + 1), {}, r"label\(s\) \[3\] in y do not exist.*classes \[0 1 2\]"),
+    "unknown class": ((X, Y + 1), {}, r"label\(s\) \[3\] in y do not exist.*classes \[0, 1, 2\]"),
     "too many features": ((np.hstack([X, X]), Y), {}, "8 features.*4 features"),
     "too few features": ((X[:, :3], Y), {}, "3 features.*4 features"),
     "other classes": (
         (X, Y),
         {"classes": [0, 1, 2, 3]},
-        r"classes=\[0 1 2 3\] is not the same as on last call to partial_fit, was: \[0 1 2\]",
+        r"classes=\[0, 1, 2, 3\] is not the same as on last call to partial_fit, was: \[0, 1, 2\]",
     ),
-    "fewer classes": ((X, Y), {"classes": [0, 1]}, r"classes=\[0 1\] is not the same as on last call"),
+    "fewer classes": ((X, Y), {"classes": [0, 1]}, r"classes=\[0, 1\] is not the same as on last call"),
     "one class": ((X, Y), {"classes": [1]}, r"classes=\[1\] is not the same as on last call"),
 }
 WRONG_AT_FIRST = {
     "no classes": ((X, Y), {}, "classes=None in the first call"),
     "one class": ((X, 0 * Y), {"classes": [0]}, "at least two classes; got 1 class"),
     "no class": ((X, Y), {"classes": []}, "class"),
-    "unknown class": ((X, Y), {"classes": [0, 1]}, r"label\(s\) \[2\] in y do not exist.*classes \[0 1\]"),
+    "unknown class": ((X, Y), {"classes": [0, 1]}, r"label\(s\) \[2\] in y do not exist.*classes \[0, 1\]"),
     "mixed classes": ((X, Y), {"classes": [0, "1"]}, "[Mm]ix"),
 }
 STREAM_METHODS = ["partial_fit", "progressive_predict_proba"]

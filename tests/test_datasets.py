@@ -140,7 +140,8 @@ BAD_FILES = {
     "images as labels": ("labels-idx1", idx(LABELS, magic=2051), ValueError, "magic number 2051; wanted 2049"),
     "empty": ("images-idx3", b"", OSError, "truncated: 0 bytes, its header alone has 16"),
     "cut": ("images-idx3", idx(IMAGES)[:-1], OSError, rf"{N_TRAIN * 784 - 1} values, .* \[{N_TRAIN}, 28, 28\]"),
-    "too long": ("labels-idx1", idx(LABELS) + b"0", OSError, rf"{N_TRAIN + 1} values, .* \[{N_TRAIN}\]"),
+    "too long": ("labels-idx1", idx(LABELS) + bytes(2**20), OSError, rf"{N_TRAIN + 1} values, .* \[{N_TRAIN}\]"),
+    "too large": ("images-idx3", struct.pack(">4I", 2051, 2**32 - 1, 28, 28), ValueError, "too large for MNIST"),
     "fewer labels": ("labels-idx1", idx(LABELS[1:]), ValueError, f"{N_TRAIN} train images but {N_TRAIN - 1}"),
     "other size": ("images-idx3", idx(IMAGES[:, :20]), ValueError, "are 20 x 28; wanted 28 x 28"),
 }

@@ -1,5 +1,7 @@
 """Where the halfspaces of neurons cut a plane of two features."""
 
+from reprlib import repr as brief
+
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier, is_regressor
 from sklearn.inspection import DecisionBoundaryDisplay
@@ -221,7 +223,8 @@ def _check(estimator, neurons, output, response):
     for layer, neuron in neurons:
         if not (0 <= layer < len(sizes) and 0 <= neuron < sizes[layer]):
             raise ValueError(
-                f"neurons={neurons} names neuron {neuron} of layer {layer}; the layers have {sizes} neurons."
+                f"neurons={brief(neurons)} names neuron {neuron} of layer {layer}; the layers have "
+                f"{brief(sizes)} neurons."
             )
     if not 0 <= output < len(online.outputs):
         raise ValueError(f"output={output!r} is none of the estimator's, which are 0 to {len(online.outputs) - 1}.")

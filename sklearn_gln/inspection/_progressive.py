@@ -1,5 +1,7 @@
 """How a classifier did along a stream, each row predicted before it was learned."""
 
+from reprlib import repr as brief
+
 import numpy as np
 from sklearn.base import clone
 
@@ -128,7 +130,9 @@ class ProgressiveLossDisplay:
         is_class = y[:, np.newaxis] == classes
         if not is_class.any(axis=1).all():
             unknown = np.unique(y[~is_class.any(axis=1)])
-            raise ValueError(f"y has the labels {unknown}, which are not in classes={classes}.")
+            raise ValueError(
+                f"y has the labels {brief(unknown.tolist())}, which are not in classes={brief(classes.tolist())}."
+            )
         codes = is_class.argmax(axis=1)
         losses = -np.log(np.maximum(np.take_along_axis(probabilities, codes[:, np.newaxis], axis=1)[:, 0], SMALLEST))
         hits = probabilities.argmax(axis=1) == codes

@@ -1,5 +1,7 @@
 """Which features made the network say what it said: contributions as bars, or as images."""
 
+from reprlib import repr as brief
+
 import numpy as np
 from sklearn.base import is_classifier
 
@@ -128,7 +130,9 @@ class SaliencyDisplay:
                 outputs = predicted
         unknown = [output for output in outputs if output not in names]
         if unknown:
-            raise ValueError(f"outputs={unknown} are none of the estimator's, which are {list(names)}.")
+            raise ValueError(
+                f"outputs={brief(unknown)} are none of the estimator's, which are {brief(names.tolist())}."
+            )
         chosen = [int(np.flatnonzero(names == output)[0]) for output in outputs]
         if row_names is None and classifies and predicted.ndim == 1:
             row_names = [f"says {label}" for label in predicted]
