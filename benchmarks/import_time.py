@@ -36,7 +36,7 @@ TIMED = "from time import perf_counter; {}; start = perf_counter(); {}; print(1e
 def milliseconds(before, statement):
     """How long a statement takes in a new interpreter."""
     command = [sys.executable, "-c", TIMED.format(before, statement)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT).stdout)
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT).stdout)  # noqa: S603
 
 
 def main(arguments=None):
