@@ -654,6 +654,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _codes(self, y):
         """Class numbers (n,) int, or (n, n_labels) bool."""
+        if self._multilabel and y.shape == (0,):  # an empty list
+            y = np.zeros((0, len(self.classes_)), bool)
         if (y.ndim == 2) != self._multilabel or y.shape[1:] not in ((), self.classes_.shape):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "

@@ -532,6 +532,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     def _encode(self, y):
         """Targets (n, n_outputs) float64."""
+        if self._is_matrix and y.shape == (0,):  # an empty list
+            y = y.reshape(0, self.n_outputs_)
         if (y.ndim == 2) != self._is_matrix or y.shape[1:] not in ((), (self.n_outputs_,)):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "

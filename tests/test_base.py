@@ -708,7 +708,8 @@ def no_rows(model, kind):
 
 
 def an_empty_list_of_labels(model, kind):
-    model.partial_fit(X[:0], [] if kind.y.ndim == 1 else kind.y[:0], sample_weight=[], **kind.classes)
+    begun = model.__sklearn_is_fitted__()
+    model.partial_fit(X[:0], [] if begun or kind.y.ndim == 1 else kind.y[:0], sample_weight=[], **kind.classes)
 
 
 def an_empty_frame(model, kind):
@@ -762,7 +763,7 @@ def test_an_empty_chunk_of_strings_and_of_labels():
     names = np.array(["a", "b", "c"])
     model = new().partial_fit(X[:0], [], names).partial_fit(X, names[Y]).partial_fit(X[:0], [])
     assert_array_equal(model.predict(X), names[streamed(1000).predict(X)])
-    model = new().partial_fit(X[:0], LABELS[:0]).partial_fit(X, LABELS).partial_fit(X[:0], LABELS[:0])
+    model = new().partial_fit(X[:0], LABELS[:0]).partial_fit(X, LABELS).partial_fit(X[:0], [])
     assert_array_equal(model.predict_proba(X), new().partial_fit(X, LABELS).predict_proba(X))
 
 
