@@ -34,7 +34,7 @@ from sklearn_gln._compat import (
     validate_parameter_constraints,
 )
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, default_rate
-from sklearn_gln._network import Settings, estimate_memory
+from sklearn_gln._network import MAX_VISITS, Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
@@ -543,6 +543,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
+        sample_weight = np.minimum(sample_weight, MAX_VISITS)  # what one row says to statistics has bounds too
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})

@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
-from sklearn_gln._network import MAX_VISITS
 from sklearn_gln._regression_stack import MAX_TARGET, RegressionStack, gaussian_losses
 
 MAX_SQUARES = 64  # features; of more, squares cost more than they tell
@@ -520,11 +519,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _encode_all(self, y, sample_weight, begun):
         if not begun:
             self._set_targets(y)
-        targets = self._encode(y)
-        return targets, self._weights_in_stream(targets, sample_weight)
-
-    def _weights_in_stream(self, targets, sample_weight):  # noqa: ARG002
-        return np.minimum(sample_weight, MAX_VISITS)  # what one row says of the target's unit has bounds too
+        return self._encode(y), sample_weight
 
     def _set_targets(self, y):
         self._is_matrix = y.ndim == 2

@@ -776,6 +776,34 @@ def test_an_empty_chunk_is_checked_all_the_same():
     assert_refused(new(), lambda it: it.fit(X[:0], Y[:0]), ValueError, "0 sample")
 
 
+# Rows that count much, and rows before the first
+
+
+def test_a_weight_of_more_than_a_thousand_is_a_thousand(kind):
+    weights = np.where(np.arange(300) % 100 == 50, 1e30, 1.0)
+    for learn in ("fit", "partial_fit"):
+        classes = kind.classes if learn == "partial_fit" else {}
+        huge, large = (
+            getattr(kind.new(class_weight=None) if kind.classes else kind.new(), learn)(
+                X[:300], kind.y[:300], sample_weight=given, **classes
+            )
+            for given in (weights, np.minimum(weights, 1000.0))
+        )
+        assert_array_equal(kind.predict(huge), kind.predict(large))
+
+
+def test_row_numbers_start_at_1(kind):
+    numbers = []
+
+    def rate(t):
+        numbers.extend(t)
+        return 1e-3 / t
+
+    model = kind.new(learning_rate=rate)
+    model.partial_fit(X[:9], kind.y[:9], sample_weight=np.arange(9) // 4, **kind.classes)
+    assert min(numbers) == 1
+
+
 # Without checks
 
 
