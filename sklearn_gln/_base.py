@@ -42,6 +42,7 @@ MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_MAX_WEIGHTS = {"bernoulli": np.inf, "squared": np.inf, "gaussian": 10.0}  # above 1 all gave the same errors
+MAX_WEIGHT_OF_BATCHES = 1e6  # whose summed steps may overshoot, and a squared error then grows without end
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
@@ -460,6 +461,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if likelihood != "bernoulli":
             sizes = (1, *sizes)
         rate = default_rate(self.learning_rate, likelihood)
+        summed = likelihood == "squared" and self.batch_size > 1
+        max_weight = MAX_WEIGHT_OF_BATCHES if summed else DEFAULT_MAX_WEIGHTS[likelihood]
         return Settings(
             likelihood=likelihood,
             layer_sizes=sizes,
@@ -476,7 +479,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,
             eps=getattr(self, "eps", 0.0),
-            max_weight=DEFAULT_MAX_WEIGHTS[likelihood] if self.max_weight is None else self.max_weight,
+            max_weight=max_weight if self.max_weight is None else self.max_weight,
             batch_size=self.batch_size,
             dtype=np.dtype(self.dtype).name,
             half_life=self.half_life,

@@ -52,8 +52,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     base_predictor : {"standard", "global", "identity"} or callable, default="standard"
         How features become the first layer's inputs. "standard": scaled by running mean and deviation, clipped to +-10
         (+-4 for halfspaces). "global": centred, and scaled by one deviation common to all features (for features of one
-        unit, such as pixels). "identity": as they are. A callable maps rows (n, n_features) to inputs (n, n_base), each
-        row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
+        unit, such as pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs
+        (n, n_base), within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the
+        scaled ones.
 
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
@@ -68,7 +69,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     learning_rate : {"normalized", "constant", "inverse", "hyperbolic"} or callable, default="normalized"
         The size of steps. "normalized": a / (u . P u) of each row's inputs u, decaying in the weight vectors that have
         seen many rows. Plain gradient steps: "constant" is a; "inverse" min(100 / t, a) [1]_; "hyperbolic"
-        min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
+        min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,). No step of
+        "squared" is longer than 1 / (u . P u), or 1 / (u . u), with which it meets the row's own target.
 
     learning_rate_init : float or None, default=None
         The a above. None: 0.5 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
@@ -89,7 +91,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         layer. "neuron": that of a final layer of one neuron [1]_.
 
     max_weight : float or None, default=None
-        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
+        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all, but for batches at 1e6.
 
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates of "squared"
