@@ -33,7 +33,7 @@ from sklearn_gln._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
-from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, default_rate
+from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
 from sklearn_gln._network import MAX_VISITS, Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
@@ -129,18 +129,18 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "layer_sizes": ["array-like"],
         "context_dim": [Interval(Integral, 0, 24, closed="both")],
         "halfspaces": [StrOptions(set(DEFAULT_OFFSET_SCALES))],
-        "offset_scale": [Interval(Real, 0, None, closed="left"), None],
+        "offset_scale": [Interval(Real, 0, 1e6, closed="both"), None],
         "share_halfspaces": ["boolean"],
         "base_predictor": [StrOptions(set(SCALINGS)), callable],
         "bias": ["boolean"],
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate_init": [Interval(Real, 0, MAX_RATE, closed="right"), None],
         "preconditioner": [StrOptions({"auto", "full", "block"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
         "aggregation": [StrOptions({"stacked", "layers", "last_layer", "neuron"})],
-        "max_weight": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_weight": [Interval(Real, 0, 1e30, closed="right"), None],  # a number in float32 too
+        "batch_size": [Interval(Integral, 1, 2**31 - 1, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "warm_start": ["boolean"],
@@ -429,7 +429,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _settings(self, n_base: int) -> Settings:
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
-        if not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
+        is_flat = getattr(self.layer_sizes, "ndim", 1) == 1
+        if not is_flat or not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
                 f"layer_sizes={self.layer_sizes!r} must hold positive integers, the neurons of each hidden layer; "
                 "() is a network of one neuron per output."
@@ -466,7 +467,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         return Settings(
             likelihood=likelihood,
             layer_sizes=sizes,
-            context_dim=self.context_dim,
+            context_dim=int(self.context_dim),
             halfspaces=self.halfspaces,
             offset_scale=DEFAULT_OFFSET_SCALES[self.halfspaces] if self.offset_scale is None else self.offset_scale,
             share_halfspaces=self.share_halfspaces,

@@ -694,7 +694,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """Each row's class weight, as scikit-learn has it: (n,)."""
         if self.class_weight is None:
             return 1.0
-        return compute_class_weight(self.class_weight, classes=self.classes_, y=y)[codes]
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if not np.all((weights >= 0) & np.isfinite(weights)):
+            raise ValueError(f"class_weight={self.class_weight!r} must hold finite weights >= 0; 0 leaves a class out.")
+        return weights[codes]
 
     def _weights_in_stream(self, codes, sample_weight):
         # The weights of classes are those of the rows before and the row itself.
