@@ -40,6 +40,7 @@ from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
+MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_MAX_WEIGHTS = {"bernoulli": np.inf, "squared": np.inf, "gaussian": 10.0}  # above 1 all gave the same errors
 MAX_WEIGHT_OF_BATCHES = 1e6  # whose summed steps may overshoot, and a squared error then grows without end
@@ -108,6 +109,14 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
         release()
 
 
+def _check_size(extremes: tuple[float, float]) -> None:
+    if max(np.abs(extremes)) > MAX_FEATURE:
+        raise ValueError(
+            f"X holds values from {extremes[0]:.6g} to {extremes[1]:.6g}; features must lie within +-{MAX_FEATURE:g}. "
+            "Scale them, and where such a number stands for a missing value, put NaN in its place."
+        )
+
+
 def _major(version: str) -> int:
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0
@@ -129,7 +138,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "layer_sizes": ["array-like"],
         "context_dim": [Interval(Integral, 0, 24, closed="both")],
         "halfspaces": [StrOptions(set(DEFAULT_OFFSET_SCALES))],
-        "offset_scale": [Interval(Real, 0, 1e6, closed="both"), None],
+        "offset_scale": [Interval(Real, 0, 1e3, closed="both"), None],
         "share_halfspaces": ["boolean"],
         "base_predictor": [StrOptions(set(SCALINGS)), callable],
         "bias": ["boolean"],
@@ -370,6 +379,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if check_input:
             X, seen = self._features(X, self._online.predictor.kind)
             seen = validate_data(self, seen, reset=False, **ROWS)
+            _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         return self._make_rows(X, self._online)
 
@@ -387,6 +397,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **ROWS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
+            _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         if sample_weight is None:
             sample_weight = np.ones(len(X))
@@ -412,11 +423,13 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             return None, as_numpy(X)
         with kernels.scope(self.device):
             X = kernels.asarray(X)
-            if not np.isfinite(kernels.extremes(X)).all():
+            extremes = kernels.extremes(X)
+            if not np.isfinite(extremes).all():
                 raise ValueError(
                     f"Input X contains infinity or a value too large for {dtype!r}. Remove or clip such values; NaN "
                     "stands for a missing one."
                 )
+            _check_size(extremes)
         return X, np.broadcast_to(dtype.type(0), tuple(X.shape))
 
     def _rows(self, X, rows):

@@ -266,6 +266,7 @@ def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.ran
     Returns normals (n_neurons, context_dim, n_side) and offsets (n_neurons, context_dim).
     """
     n_rows, n_side = pool.shape
+    pool = pool.astype(float, copy=False)
     count = n_neurons * settings.context_dim
     if settings.halfspaces == "pairs":
         first = rng.integers(n_rows, size=count)

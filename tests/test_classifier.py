@@ -505,7 +505,7 @@ WRONG_PARAMETERS = [
     ({"context_dim": 25}, "context_dim"),
     ({"halfspaces": "pair"}, "halfspaces"),
     ({"offset_scale": -0.1}, "offset_scale"),
-    ({"offset_scale": 1e7}, "offset_scale"),
+    ({"offset_scale": 1e4}, "offset_scale"),
     ({"share_halfspaces": "no"}, "share_halfspaces"),
     ({"base_predictor": "robust"}, "base_predictor"),
     ({"base_predictor": None}, "base_predictor"),
@@ -568,6 +568,7 @@ WITH_INF[7, 2] = np.inf
 WRONG_ROWS = {
     "too few labels": ((X, Y[:-1]), {}, "inconsistent numbers of samples"),
     "infinite feature": ((WITH_INF, Y), {}, "infinity"),
+    "huge feature": ((np.where(np.isinf(WITH_INF), -1e33, X), Y), {}, r"-1e\+33.*1e\+32"),
     "text": ((np.full(X.shape, "a"), Y), {}, "could not convert"),
     "one dimension": ((X[:, 0], Y), {}, "2D"),
     "continuous labels": ((X, X[:, 0] / 3), {}, "NaN|continuous|do not exist"),
