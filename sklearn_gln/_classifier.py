@@ -410,7 +410,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _learn_labels(self, X, y, classes, sample_weight, check_input, read=None):
         def encode(y, begun):
-            if not begun or (check_input and y.ndim > 1):  # other labels are compared to the classes anyway
+            if y.ndim > 1 and (check_input or not begun):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
             if classes is not None or not begun:
                 self._announce_classes(classes, y, begun)

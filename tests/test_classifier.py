@@ -644,6 +644,14 @@ def test_the_first_call_of_a_stream_refuses(data, options, message, method):
     assert_same_object(classifier, new().partial_fit(X, Y, [0, 1, 2]))
 
 
+def test_a_stream_of_more_classes_than_rows():
+    labels = np.arange(1000)
+    classifier = new(layer_sizes=(2,)).partial_fit(X[:30], labels[:30], classes=labels)
+    assert classifier.predict_proba(X).shape == (150, 1000)
+    with pytest.raises(ValueError, match="do not exist"):
+        classifier.partial_fit(X[:30], labels[:30] + 0.5)
+
+
 def test_a_stream_may_bring_some_classes_only():
     classifier = new().partial_fit(X[Y > 0], Y[Y > 0], classes=[0, 1, 2])
     assert classifier.predict_proba(X)[:, 0].max() < 0.5
