@@ -33,15 +33,17 @@ from sklearn_gln._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
-from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, default_rate
-from sklearn_gln._network import Settings, estimate_memory
+from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
+from sklearn_gln._network import MAX_VISITS, Settings, estimate_memory
 from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
+MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_MAX_WEIGHTS = {"bernoulli": np.inf, "squared": np.inf, "gaussian": 10.0}  # above 1 all gave the same errors
+MAX_WEIGHT_OF_BATCHES = 1e6  # whose summed steps may overshoot, and a squared error then grows without end
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
@@ -121,6 +123,14 @@ def _interrupts_held() -> Iterator[Callable[[], None]]:
         release()
 
 
+def _check_size(extremes: tuple[float, float]) -> None:
+    if max(np.abs(extremes)) > MAX_FEATURE:
+        raise ValueError(
+            f"X holds values from {extremes[0]:.6g} to {extremes[1]:.6g}; features must lie within +-{MAX_FEATURE:g}. "
+            "Scale them, and where such a number stands for a missing value, put NaN in its place."
+        )
+
+
 def _major(version: str) -> int:
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0
@@ -142,18 +152,18 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "layer_sizes": ["array-like"],
         "context_dim": [Interval(Integral, 0, 24, closed="both")],
         "halfspaces": [StrOptions(set(DEFAULT_OFFSET_SCALES))],
-        "offset_scale": [Interval(Real, 0, None, closed="left"), None],
+        "offset_scale": [Interval(Real, 0, 1e3, closed="both"), None],
         "share_halfspaces": ["boolean"],
         "base_predictor": [StrOptions(set(SCALINGS)), callable],
         "bias": ["boolean"],
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate_init": [Interval(Real, 0, MAX_RATE, closed="right"), None],
         "preconditioner": [StrOptions({"auto", "full", "block"}), None],
         "initial_weights": [StrOptions({"mean", "uniform", "zero"})],
         "aggregation": [StrOptions({"stacked", "layers", "last_layer", "neuron"})],
-        "max_weight": [Interval(Real, 0, None, closed="neither"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_weight": [Interval(Real, 0, 1e30, closed="right"), None],  # a number in float32 too
+        "batch_size": [Interval(Integral, 1, 2**31 - 1, closed="both")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "shuffle": ["boolean"],
         "warm_start": ["boolean"],
@@ -380,6 +390,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if check_input:
             X, seen = self._features(X, self._online.predictor.kind)
             seen = validate_data(self, seen, reset=False, **ROWS)
+            _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         return self._make_rows(X, self._online)
 
@@ -397,6 +408,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **ROWS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
+            _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         if sample_weight is None:
             sample_weight = np.ones(len(X))
@@ -422,11 +434,13 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             return None, as_numpy(X)
         with kernels.scope(self.device):
             X = kernels.asarray(X)
-            if not np.isfinite(kernels.extremes(X)).all():
+            extremes = kernels.extremes(X)
+            if not np.isfinite(extremes).all():
                 raise ValueError(
                     f"Input X contains infinity or a value too large for {dtype!r}. Remove or clip such values; NaN "
                     "stands for a missing one."
                 )
+            _check_size(extremes)
         return X, np.broadcast_to(dtype.type(0), tuple(X.shape))
 
     def _rows(self, X, rows):
@@ -439,7 +453,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _settings(self, n_base: int) -> Settings:
         """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
-        if not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
+        is_flat = getattr(self.layer_sizes, "ndim", 1) == 1
+        if not is_flat or not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
                 f"layer_sizes={brief(self.layer_sizes)} must hold positive integers, the neurons of each hidden layer; "
                 "() is a network of one neuron per output."
@@ -471,10 +486,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if likelihood != "bernoulli":
             sizes = (1, *sizes)
         rate = default_rate(self.learning_rate, likelihood)
+        summed = likelihood == "squared" and self.batch_size > 1
+        max_weight = MAX_WEIGHT_OF_BATCHES if summed else DEFAULT_MAX_WEIGHTS[likelihood]
         return Settings(
             likelihood=likelihood,
             layer_sizes=sizes,
-            context_dim=self.context_dim,
+            context_dim=int(self.context_dim),
             halfspaces=self.halfspaces,
             offset_scale=DEFAULT_OFFSET_SCALES[self.halfspaces] if self.offset_scale is None else self.offset_scale,
             share_halfspaces=self.share_halfspaces,
@@ -487,7 +504,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,
             eps=getattr(self, "eps", 0.0),
-            max_weight=DEFAULT_MAX_WEIGHTS[likelihood] if self.max_weight is None else self.max_weight,
+            max_weight=max_weight if self.max_weight is None else self.max_weight,
             batch_size=self.batch_size,
             dtype=np.dtype(self.dtype).name,
             half_life=self.half_life,
@@ -554,6 +571,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
+        sample_weight = np.minimum(sample_weight, MAX_VISITS)  # what one row says to statistics has bounds too
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})

@@ -14,6 +14,7 @@ SCALINGS = ("standard", "global", "minmax", "identity")
 MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
+MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
 
 Array = NDArray[Any]
@@ -124,10 +125,10 @@ class BasePredictor:
 def make_rows(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:
     """Rows that the network can take: X (n, n_features), and beside it what a callable gives.
 
-    Base probabilities that are none, and base means that are infinite, raise ValueError here, before anything is
+    Base probabilities that are none, and base means that are too large, raise ValueError here, before anything is
     learned from them.
     """
-    check = _check_probabilities if are_probabilities else _check_finite
+    check = _check_probabilities if are_probabilities else _check_means
     if not callable(kind):
         return check(X, "The features (base_predictor='identity')") if kind == "identity" else X
     base = np.asarray(kind(X))
@@ -151,7 +152,10 @@ def _check_probabilities(base: Array, name: str) -> Array:
     return base
 
 
-def _check_finite(base: Array, name: str) -> Array:
-    if np.isinf(base).any():
-        raise ValueError(f"{name} must be finite; got infinite values. Clip them, or choose another base_predictor.")
+def _check_means(base: Array, name: str) -> Array:
+    if np.any(np.abs(base) > MAX_MEAN):
+        raise ValueError(
+            f"{name} must lie within +-{MAX_MEAN:g}; got values from {np.nanmin(base):.6g} to {np.nanmax(base):.6g}. "
+            "Scale them first, or choose another base_predictor."
+        )
     return base

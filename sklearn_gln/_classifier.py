@@ -412,7 +412,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _learn_labels(self, X, y, classes, sample_weight, check_input, read=None):
         def encode(y, begun):
-            if not begun or (check_input and y.ndim > 1):  # other labels are compared to the classes anyway
+            if y.ndim > 1 and (check_input or not begun):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
             if classes is not None or not begun:
                 self._announce_classes(classes, y, begun)
@@ -659,6 +659,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _codes(self, y):
         """Class numbers (n,) int, or (n, n_labels) bool."""
+        if self._multilabel and y.shape == (0,):  # an empty list
+            y = np.zeros((0, len(self.classes_)), bool)
         if (y.ndim == 2) != self._multilabel or y.shape[1:] not in ((), self.classes_.shape):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "
@@ -698,7 +700,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """Each row's class weight, as scikit-learn has it: (n,)."""
         if self.class_weight is None:
             return 1.0
-        return compute_class_weight(self.class_weight, classes=self.classes_, y=y)[codes]
+        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if not np.all((weights >= 0) & np.isfinite(weights)):
+            raise ValueError(f"class_weight={self.class_weight!r} must hold finite weights >= 0; 0 leaves a class out.")
+        return weights[codes]
 
     def _weights_in_stream(self, codes, sample_weight):
         # The weights of classes are those of the rows before and the row itself.

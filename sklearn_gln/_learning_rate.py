@@ -30,6 +30,7 @@ NORMALIZED_RATES = {"bernoulli": DEFAULT_RATES["normalized"], "squared": 0.5, "g
 # Normalised steps aim at s and 1 - s: with 0 and 1 the logits of a neuron grow without end where it is right.
 SMOOTHING = 0.02
 
+MAX_RATE = 1e6  # what it makes of any row is a number in float32 too
 TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
 
 MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" is "block": the cost of "full" grows with their square
@@ -47,10 +48,10 @@ def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate:
     """The plain step's rate at each row: (n,)."""
     if callable(learning_rate):
         rates = np.asarray(learning_rate(row_numbers), dtype=float)
-        if rates.shape not in ((), row_numbers.shape) or not np.all((rates >= 0) & np.isfinite(rates)):
+        if rates.shape not in ((), row_numbers.shape) or not np.all((rates >= 0) & (rates <= MAX_RATE)):
             raise ValueError(
                 f"The learning_rate callable returned {rates!r:.200} for the row numbers {row_numbers!r:.200}; it must "
-                f"return one finite rate >= 0 for each, shape {row_numbers.shape}."
+                f"return one rate from 0 to {MAX_RATE:g} for each, shape {row_numbers.shape}."
             )
         return np.broadcast_to(rates, row_numbers.shape)
     return SCHEDULES[learning_rate](row_numbers, initial_rate)

@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_gln._learning_rate import Preconditioner, group_shape, normalized_rates, scheduled_rates, step_block
+from sklearn_gln._learning_rate import (
+    Block,
+    Preconditioner,
+    group_shape,
+    normalized_rates,
+    scheduled_rates,
+    step_block,
+)
 from sklearn_gln._spread import Spread
 from sklearn_gln.kernels import Kernels
 
@@ -21,6 +28,7 @@ POOL_ROWS = 256  # the first rows, from which pair halfspaces are drawn
 MAX_VISITS = (
     1000  # of a row, to bound the work: by then normalised steps leave an error near 1e-4, small plain ones more
 )
+OWN_TARGET = 1.0  # over u . P u: the largest step of a squared error, which brings a row to its own target
 BASE_VARIANCE = 2.0  # of the base Gaussians of likelihood="gaussian"; 4 and 0.5 were worse
 OFF_THE_ROWS = 1e-5  # of the projections: a median is a row's own projection, and rounding must not decide its side
 GROWTH = 4  # of the room for weight rows: what is outgrown takes memory while it is copied
@@ -259,6 +267,7 @@ def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.ran
     Returns normals (n_neurons, context_dim, n_side) and offsets (n_neurons, context_dim).
     """
     n_rows, n_side = pool.shape
+    pool = pool.astype(float, copy=False)
     count = n_neurons * settings.context_dim
     if settings.halfspaces == "pairs":
         first = rng.integers(n_rows, size=count)
@@ -403,20 +412,30 @@ def learn(
         visits = given(np.minimum(sample_weight, MAX_VISITS)[:, np.newaxis])
         moment_weight = given(sample_weight[:, np.newaxis])
         total_weight = float(sample_weight.sum())
-    rate = settings.learning_rate_init
-    if not settings.normalized:
-        rates = given(scheduled_rates(settings.learning_rate, rate, row_numbers)[:, np.newaxis])
+    rate, bounded = settings.learning_rate_init, settings.likelihood == "squared"  # errors that grow never end
+    measured = settings.normalized or bounded
+    if settings.normalized:
+        rate = min(rate, OWN_TARGET) if bounded else rate
+    else:
+        scheduled = scheduled_rates(settings.learning_rate, rate, row_numbers)[:, np.newaxis]
+
+    def rates(blocks: Sequence[Block]) -> Array:
+        if settings.normalized:
+            return normalized_rates(blocks, rate)
+        if not bounded:
+            return given(scheduled)
+        return given(np.minimum(scheduled, kernels.to_numpy(normalized_rates(blocks, OWN_TARGET))[:n_rows]))
 
     base, constant = base_and_constant(kernels, base_logits, settings)
-    base_block = step_block(kernels, base, network.base_preconditioner, settings.normalized)
-    constant_block = step_block(kernels, constant, None, settings.normalized)
+    base_block = step_block(kernels, base, network.base_preconditioner, measured)
+    constant_block = step_block(kernels, constant, None, measured)
     layers: list[Array] = []
     variance = None
     exists = None if sample_weight is None else sample_weight > 0
     for layer, rows in zip(network.layers, visit(network, contexts, exists), strict=True):
         blocks = [base_block if settings.skip or not layers else constant_block]
         if layers:
-            blocks.insert(0, step_block(kernels, layers[-1], layer.preconditioner, settings.normalized))
+            blocks.insert(0, step_block(kernels, layers[-1], layer.preconditioner, measured))
         layer.weights, layer.energy, outputs = kernels.linear_learn(
             layer.weights,
             layer.energy,
@@ -424,7 +443,7 @@ def learn(
             tuple(block.inputs for block in blocks),
             tuple(block.directions for block in blocks),
             filled_targets,
-            normalized_rates(blocks, rate) if settings.normalized else rates,
+            rates(blocks),
             visits,
             loss="log" if settings.likelihood == "bernoulli" else "squared",
             damping=settings.damping(layer.weights.shape[-1]),

@@ -138,7 +138,8 @@ class OnlineNetwork:
         order = np.arange(len(X)) if order is None else order
         row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
         if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
-            scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, row_numbers)
+            numbers = np.maximum(row_numbers, 1)  # those of rows of weight 0 before row 1 are 0
+            scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
         self._begin_pass(epoch)
         if held_out and isinstance(self.stack, RegressionStack):
             self.stack.restart()

@@ -7,7 +7,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
-from sklearn_gln._network import MAX_VISITS
 from sklearn_gln._regression_stack import MAX_TARGET, RegressionStack, gaussian_losses
 
 MAX_SQUARES = 64  # features; of more, squares cost more than they tell
@@ -52,8 +51,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     base_predictor : {"standard", "global", "identity"} or callable, default="standard"
         How features become the first layer's inputs. "standard": scaled by running mean and deviation, clipped to +-10
         (+-4 for halfspaces). "global": centred, and scaled by one deviation common to all features (for features of one
-        unit, such as pixels). "identity": as they are. A callable maps rows (n, n_features) to inputs (n, n_base), each
-        row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
+        unit, such as pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs
+        (n, n_base), within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the
+        scaled ones.
 
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
@@ -68,7 +68,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     learning_rate : {"normalized", "constant", "inverse", "hyperbolic"} or callable, default="normalized"
         The size of steps. "normalized": a / (u . P u) of each row's inputs u, decaying in the weight vectors that have
         seen many rows. Plain gradient steps: "constant" is a; "inverse" min(100 / t, a) [1]_; "hyperbolic"
-        min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
+        min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,). No step of
+        "squared" is longer than 1 / (u . P u), or 1 / (u . u), with which it meets the row's own target.
 
     learning_rate_init : float or None, default=None
         The a above. None: 0.5 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
@@ -89,7 +90,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         layer. "neuron": that of a final layer of one neuron [1]_.
 
     max_weight : float or None, default=None
-        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
+        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all, but for batches at 1e6.
 
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates of "squared"
@@ -518,11 +519,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _encode_all(self, y, sample_weight, begun):
         if not begun:
             self._set_targets(y)
-        targets = self._encode(y)
-        return targets, self._weights_in_stream(targets, sample_weight)
-
-    def _weights_in_stream(self, targets, sample_weight):  # noqa: ARG002
-        return np.minimum(sample_weight, MAX_VISITS)  # what one row says of the target's unit has bounds too
+        return self._encode(y), sample_weight
 
     def _set_targets(self, y):
         self._is_matrix = y.ndim == 2
@@ -530,6 +527,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     def _encode(self, y):
         """Targets (n, n_outputs) float64."""
+        if self._is_matrix and y.shape == (0,):  # an empty list
+            y = y.reshape(0, self.n_outputs_)
         if (y.ndim == 2) != self._is_matrix or y.shape[1:] not in ((), (self.n_outputs_,)):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "

@@ -15,6 +15,7 @@ from uuid import uuid4
 from zipfile import ZIP_STORED, ZipFile
 
 import joblib
+import numpy as np
 from numpy.random import RandomState
 from sklearn.base import BaseEstimator
 
@@ -257,6 +258,12 @@ def _same(parameter, other):
 
 
 def _write(content, estimator, path, trusted):
+    for name, value in estimator.get_params().items():
+        if isinstance(value, dict) and any(isinstance(key, bool | np.bool_) for key in value):
+            raise ValueError(
+                f"{name}={value!r} has the keys True or False, which skops does not keep apart; write them as 1 and 0, "
+                "which stand for the same labels."
+            )
     with _replacement(path) as file, _without_callbacks(estimator):
         skops.io.dump(content, file)
         file.flush()

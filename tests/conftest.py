@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import BACKENDS, as_numpy
@@ -13,6 +14,13 @@ from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels 
 
 TESTS = itertools.count(1)
 collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in processes of its own
+
+PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("ci", max_examples=40, stateful_step_count=15, derandomize=True, **PATIENT)
+settings.register_profile(
+    "long", max_examples=4000, stateful_step_count=30, **PATIENT
+)  # for test_properties.py, by hand
+settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -466,7 +466,8 @@ class NaiveGLN:
         beside = self.beside(level, x)
         u = p + beside
         if not self.normalized:
-            return u, u, self.learning_rate(row.number), 0.0
+            rate = self.learning_rate(row.number)
+            return u, u, min(rate, 1.0 / dot(u, u)) if self.loss == "squared" and any(u) else rate, 0.0
         base_matrix = self.base_matrix if level == 0 or self.skip else None
         v = multiply(layer.matrix, p) + multiply(base_matrix, beside)
         square = dot(u, v)

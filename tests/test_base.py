@@ -708,7 +708,8 @@ def no_rows(model, kind):
 
 
 def an_empty_list_of_labels(model, kind):
-    model.partial_fit(X[:0], [] if kind.y.ndim == 1 else kind.y[:0], sample_weight=[], **kind.classes)
+    begun = model.__sklearn_is_fitted__()
+    model.partial_fit(X[:0], [] if begun or kind.y.ndim == 1 else kind.y[:0], sample_weight=[], **kind.classes)
 
 
 def an_empty_frame(model, kind):
@@ -762,7 +763,7 @@ def test_an_empty_chunk_of_strings_and_of_labels():
     names = np.array(["a", "b", "c"])
     model = new().partial_fit(X[:0], [], names).partial_fit(X, names[Y]).partial_fit(X[:0], [])
     assert_array_equal(model.predict(X), names[streamed(1000).predict(X)])
-    model = new().partial_fit(X[:0], LABELS[:0]).partial_fit(X, LABELS).partial_fit(X[:0], LABELS[:0])
+    model = new().partial_fit(X[:0], LABELS[:0]).partial_fit(X, LABELS).partial_fit(X[:0], [])
     assert_array_equal(model.predict_proba(X), new().partial_fit(X, LABELS).predict_proba(X))
 
 
@@ -773,6 +774,34 @@ def test_an_empty_chunk_is_checked_all_the_same():
     assert_refused(model, lambda it: it.partial_fit(X[:0], Y[:0], [0, 1]), ValueError, "classes")
     assert_refused(new(), lambda it: it.partial_fit(X[:0], Y[:0]), ValueError, "classes=None")
     assert_refused(new(), lambda it: it.fit(X[:0], Y[:0]), ValueError, "0 sample")
+
+
+# Rows that count much, and rows before the first
+
+
+def test_a_weight_of_more_than_a_thousand_is_a_thousand(kind):
+    weights = np.where(np.arange(300) % 100 == 50, 1e30, 1.0)
+    for learn in ("fit", "partial_fit"):
+        classes = kind.classes if learn == "partial_fit" else {}
+        huge, large = (
+            getattr(kind.new(class_weight=None) if kind.classes else kind.new(), learn)(
+                X[:300], kind.y[:300], sample_weight=given, **classes
+            )
+            for given in (weights, np.minimum(weights, 1000.0))
+        )
+        assert_array_equal(kind.predict(huge), kind.predict(large))
+
+
+def test_row_numbers_start_at_1(kind):
+    numbers = []
+
+    def rate(t):
+        numbers.extend(t)
+        return 1e-3 / t
+
+    model = kind.new(learning_rate=rate)
+    model.partial_fit(X[:9], kind.y[:9], sample_weight=np.arange(9) // 4, **kind.classes)
+    assert min(numbers) == 1
 
 
 # Without checks

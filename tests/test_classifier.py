@@ -498,6 +498,7 @@ WRONG_PARAMETERS = [
     ({"layer_sizes": (5, -1)}, r"layer_sizes=\(5, -1\)"),
     ({"layer_sizes": (2.5,)}, r"layer_sizes=\(2.5,\)"),
     ({"layer_sizes": 5}, "layer_sizes"),
+    ({"layer_sizes": np.array(5)}, "layer_sizes"),
     ({"layer_sizes": "5"}, "layer_sizes"),
     ({"layer_sizes": None}, "layer_sizes"),
     ({"context_dim": -1}, "context_dim"),
@@ -505,6 +506,7 @@ WRONG_PARAMETERS = [
     ({"context_dim": 25}, "context_dim"),
     ({"halfspaces": "pair"}, "halfspaces"),
     ({"offset_scale": -0.1}, "offset_scale"),
+    ({"offset_scale": 1e4}, "offset_scale"),
     ({"share_halfspaces": "no"}, "share_halfspaces"),
     ({"base_predictor": "robust"}, "base_predictor"),
     ({"base_predictor": None}, "base_predictor"),
@@ -514,6 +516,7 @@ WRONG_PARAMETERS = [
     ({"learning_rate": 0.1}, "learning_rate"),
     ({"learning_rate_init": 0.0}, "learning_rate_init"),
     ({"learning_rate_init": -1.0}, "learning_rate_init"),
+    ({"learning_rate_init": 1e7}, "learning_rate_init"),
     ({"label_smoothing": 0.5}, "label_smoothing"),
     ({"preconditioner": "diagonal"}, "preconditioner"),
     ({"preconditioner": "full", "learning_rate": "constant"}, r"preconditioner='full'.*learning_rate='constant'"),
@@ -523,7 +526,9 @@ WRONG_PARAMETERS = [
     ({"eps": 0.0}, "eps"),
     ({"eps": 0.5}, "eps"),
     ({"max_weight": 0.0}, "max_weight"),
+    ({"max_weight": 1e31}, "max_weight"),
     ({"batch_size": 0}, "batch_size"),
+    ({"batch_size": 2**31, "learning_rate": "constant"}, "batch_size"),
     ({"half_life": 0.5}, "half_life"),
     ({"half_life": "long"}, "half_life"),
     ({"batch_size": 2}, r"batch_size=2.*learning_rate='normalized'"),
@@ -535,6 +540,8 @@ WRONG_PARAMETERS = [
     ({"n_iter_no_change": 0}, "n_iter_no_change"),
     ({"tol": -1e-3}, "tol"),
     ({"class_weight": "equal"}, "class_weight"),
+    ({"class_weight": {0: -1.0}}, "class_weight"),
+    ({"class_weight": {0: np.nan}}, "class_weight"),
     ({"dtype": "float16"}, "dtype"),
     ({"dtype": int}, "dtype"),
     ({"backend": "cupy"}, "backend"),
@@ -562,6 +569,7 @@ WITH_INF[7, 2] = np.inf
 WRONG_ROWS = {
     "too few labels": ((X, Y[:-1]), {}, "inconsistent numbers of samples"),
     "infinite feature": ((WITH_INF, Y), {}, "infinity"),
+    "huge feature": ((np.where(np.isinf(WITH_INF), -1e33, X), Y), {}, r"-1e\+33.*1e\+32"),
     "text": ((np.full(X.shape, "a"), Y), {}, "could not convert"),
     "one dimension": ((X[:, 0], Y), {}, "2D"),
     "continuous labels": ((X, X[:, 0] / 3), {}, "NaN|continuous|do not exist"),
@@ -635,6 +643,14 @@ def test_the_first_call_of_a_stream_refuses(data, options, message, method):
     assert_refused(classifier, lambda it: getattr(it, method)(*data, **options), ValueError, message)
     classifier.partial_fit(X, Y, [0, 1, 2])
     assert_same_object(classifier, new().partial_fit(X, Y, [0, 1, 2]))
+
+
+def test_a_stream_of_more_classes_than_rows():
+    labels = np.arange(1000)
+    classifier = new(layer_sizes=(2,)).partial_fit(X[:30], labels[:30], classes=labels)
+    assert classifier.predict_proba(X).shape == (150, 1000)
+    with pytest.raises(ValueError, match="do not exist"):
+        classifier.partial_fit(X[:30], labels[:30] + 0.5)
 
 
 def test_a_stream_may_bring_some_classes_only():
@@ -734,7 +750,12 @@ def test_a_huge_weight_saturates(weight):
 
 @pytest.mark.parametrize(
     "learning_rate",
-    [lambda t: np.full(t.shape, np.nan), lambda t: np.full(t.shape, -1.0), lambda t: np.ones(len(t) + 1)],
+    [
+        lambda t: np.full(t.shape, np.nan),
+        lambda t: np.full(t.shape, -1.0),
+        lambda t: 1e7,
+        lambda t: np.ones(len(t) + 1),
+    ],
 )
 def test_a_callable_that_gives_no_rates_is_refused(learning_rate):
     def late(t):

@@ -97,6 +97,16 @@ def test_labels(labels, path):
     assert_same_object(load(path), model)
 
 
+@pytest.mark.parametrize("labels", [[False, True], np.array([False, True])])
+def test_class_weights_of_true_and_false_are_refused(labels, path):
+    model = make_pipeline(StandardScaler(), new(class_weight=dict(zip(labels, [0.5, 2.0], strict=True))))
+    with pytest.raises(ValueError, match="gl.*class_weight=.*1 and 0"):
+        save(model, path)
+    model.set_params(glnclassifier__class_weight={0: 0.5, 1: 2.0}).fit(X_FULL, Y > 0)
+    save(model, path)
+    assert_same_object(load(path)[-1], model[-1])
+
+
 @pytest.mark.parametrize("fitted", [False, True])
 @pytest.mark.parametrize("wrap", [lambda model: make_pipeline(StandardScaler(), model), OneVsRestClassifier])
 def test_estimators_around_ours(wrap, fitted, path):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -34,12 +34,7 @@ def on_examples(n, /, **strategies):
         def run(backend):
             compiled = backend.ROW_COUNTS is not None
 
-            @settings(
-                max_examples=max(5, n // (20 if compiled else 8 if INTERPRETED else 1)),
-                derandomize=True,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            )
+            @settings(max_examples=max(5, n // (20 if compiled else 8 if INTERPRETED else 1)))
             @given(**strategies)
             def check(**drawn):
                 test(backend, **drawn)

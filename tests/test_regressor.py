@@ -551,6 +551,28 @@ def test_frames(library, streamed):
         assert_allclose(model.predict(frame), getattr(new(**EXACT), learn)(X, y, WEIGHTS).predict(X), rtol=1e-6)
 
 
+# Steps
+
+STEEP = {"learning_rate": "constant", "learning_rate_init": 4.0}
+
+
+@pytest.mark.parametrize("params", [STEEP, {**STEEP, "batch_size": 100}, {"learning_rate_init": 1e6}], ids=str)
+@pytest.mark.parametrize("weight", [1.0, 900.0])
+def test_no_step_is_so_long_that_errors_grow_without_end(params, weight):
+    model = new(base_predictor="identity", **params)
+    results = model.progressive_predict(1e3 * X, Y3, np.full(700, weight), return_std=True)
+    assert np.isfinite(results).all()
+    assert np.isfinite(moments(model)).all()
+
+
+@pytest.mark.parametrize("base_predictor", ["identity", np.negative])
+def test_inputs_too_large_are_refused(likelihood, base_predictor):
+    model = new(likelihood, base_predictor=base_predictor).partial_fit(X[:9], Y[:9])
+    rows = np.where(X > 0, 1e16, X)
+    assert_refused(model, lambda it: it.partial_fit(rows, Y), ValueError, r"within \+-1e\+15.*1e\+16")
+    assert_refused(model, lambda it: it.predict(rows), ValueError, "base_predictor")
+
+
 # Backends
 
 

@@ -33,7 +33,7 @@ MAX_DENSE_CONTEXTS = 64  # up to here a product with every row of W beats gather
 
 
 def scope(device: Any) -> AbstractContextManager[None]:
-    if device not in (None, "cpu"):
+    if not isinstance(device, str | None) or device not in (None, "cpu"):
         raise ValueError(
             f"device={device!r} is not one of this backend, which knows 'cpu' only; leave it None, or choose "
             "backend='torch', 'tensorflow' or 'jax'."
