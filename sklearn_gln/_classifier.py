@@ -702,7 +702,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             return 1.0
         weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if not np.all((weights >= 0) & np.isfinite(weights)):
-            raise ValueError(f"class_weight={self.class_weight!r} must hold finite weights >= 0; 0 leaves a class out.")
+            raise ValueError(f"class_weight={brief(self.class_weight)} must hold finite weights >= 0; 0 leaves a class out.")
         return weights[codes]
 
     def _weights_in_stream(self, codes, sample_weight):

@@ -261,7 +261,7 @@ def _write(content, estimator, path, trusted):
     for name, value in estimator.get_params().items():
         if isinstance(value, dict) and any(isinstance(key, bool | np.bool_) for key in value):
             raise ValueError(
-                f"{name}={value!r} has the keys True or False, which skops does not keep apart; write them as 1 and 0, "
+                f"{name}={brief(value)} has the keys True or False, which skops does not keep apart; write them as 1 and 0, "
                 "which stand for the same labels."
             )
     with _replacement(path) as file, _without_callbacks(estimator):
