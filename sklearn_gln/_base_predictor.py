@@ -14,7 +14,7 @@ SCALINGS = ("standard", "global", "minmax", "identity")
 MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
-NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
+NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
 
 Array = NDArray[Any]
 BaseKind = str | Callable[[Array], Array]
