@@ -15,6 +15,7 @@ MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
+MAX_MEAN = 1e15  # of base means: beyond, sums of their products would be no numbers in float32
 
 Array = NDArray[Any]
 BaseKind = str | Callable[[Array], Array]
@@ -124,10 +125,10 @@ class BasePredictor:
 def make_rows(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:
     """Rows that the network can take: X (n, n_features), and beside it what a callable gives.
 
-    Base probabilities that are none, and base means that are infinite, raise ValueError here, before anything is
+    Base probabilities that are none, and base means that are too large, raise ValueError here, before anything is
     learned from them.
     """
-    check = _check_probabilities if are_probabilities else _check_finite
+    check = _check_probabilities if are_probabilities else _check_means
     if not callable(kind):
         return check(X, "The features (base_predictor='identity')") if kind == "identity" else X
     base = np.asarray(kind(X))
@@ -151,7 +152,10 @@ def _check_probabilities(base: Array, name: str) -> Array:
     return base
 
 
-def _check_finite(base: Array, name: str) -> Array:
-    if np.isinf(base).any():
-        raise ValueError(f"{name} must be finite; got infinite values. Clip them, or choose another base_predictor.")
+def _check_means(base: Array, name: str) -> Array:
+    if np.any(np.abs(base) > MAX_MEAN):  # NaN passes
+        raise ValueError(
+            f"{name} must lie within +-{MAX_MEAN:g}; got values from {np.nanmin(base):.6g} to {np.nanmax(base):.6g}. "
+            "Scale or clip them, or choose another base_predictor."
+        )
     return base

@@ -20,7 +20,8 @@ where all outputs share the array.
     minmax_logit(x, *, max_logit) -> (n, d) # the same of each row scaled to its own [0, 1]; 0 for a constant row
     fill_missing(x) -> as shaped            # 0 where x is NaN
     column_moments(x, sample_weight) -> (weight, mean, squares)     # (n, d), (n,) -> (d,) each, float64, NaN left out:
-                                            # sums of weights, means, weighted sums of squared deviations
+                                            # sums of weights, means, weighted sums of squared deviations; of x within
+                                            # +-MAX_VALUE
     base_block(x, dtype, bias, *, square_scale=0.0, square_limit=inf) -> (n, 1, ...)    # x (n, d) cast; if the scale is
                                             # not 0, then scale * x^2 of x within +-limit; then a constant 1 if bias
 
@@ -120,6 +121,7 @@ BACKENDS = {
 }
 OTHER_NAMES = {"pytorch": "torch", "tf": "tensorflow"}
 
+MAX_VALUE = 1e100  # sums of its squares are numbers
 Kernels = ModuleType | ThreadedKernels
 
 

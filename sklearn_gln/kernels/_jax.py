@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels import MAX_VALUE, as_numpy
 
 try:
     from jax import enable_x64
@@ -131,7 +131,7 @@ def fill_missing(x: Array) -> Array:
 @jax.jit
 def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
     seen = ~jnp.isnan(x)
-    x = jnp.where(seen, x, 0).astype(jnp.float64)
+    x = jnp.clip(jnp.where(seen, x, 0).astype(jnp.float64), -MAX_VALUE, MAX_VALUE)
     weights = jnp.where(seen, sample_weight.astype(jnp.float64)[:, jnp.newaxis], 0)
     weight = weights.sum(axis=0)
     mean = (weights * x).sum(axis=0) / jnp.where(weight > 0, weight, 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.linalg.blas import get_blas_funcs
 
-from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels import MAX_VALUE, as_numpy
 
 Array = NDArray[Any]
 Groups = tuple[Array, Array]
@@ -68,6 +68,7 @@ def fill_missing(x: Array) -> Array:
     return np.where(missing, x.dtype.type(0), x) if missing.any() else x
 
 
+@np.errstate(over="ignore")  # of what the limit stops
 def standardize(x: Array, mean: Array, inverse_deviation: Array, *, limit: float) -> Array:
     return _zero_missing(np.clip((x - mean) * inverse_deviation, -limit, limit))
 
@@ -96,6 +97,7 @@ def _zero_missing(x: Array) -> Array:
 
 def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
     missing = np.isnan(x)
+    x = x if x.dtype == np.float32 else np.clip(x, -MAX_VALUE, MAX_VALUE)
     if missing.any():
         seen = np.where(missing, 0.0, sample_weight[:, np.newaxis])  # (n, d)
         x = np.where(missing, 0, x)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels import MAX_VALUE, as_numpy
 
 Array = Any  # tf.Tensor; tf.Variable for weights and energy that have been learned
 Groups = tuple[Array, Array]
@@ -103,7 +103,7 @@ def fill_missing(x: Array) -> Array:
 def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
     x, missing = tf.cast(x, tf.float64), tf.math.is_nan(x)
     counts = tf.where(missing, tf.zeros_like(x), tf.cast(sample_weight, tf.float64)[:, None])
-    x = tf.where(missing, tf.zeros_like(x), x)
+    x = tf.clip_by_value(tf.where(missing, tf.zeros_like(x), x), -MAX_VALUE, MAX_VALUE)
     weight = tf.reduce_sum(counts, axis=0)
     mean = tf.math.divide_no_nan(tf.reduce_sum(counts * x, axis=0), weight)
     return weight, mean, tf.reduce_sum(counts * (x - mean) ** 2, axis=0)

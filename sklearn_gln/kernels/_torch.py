@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels import MAX_VALUE, as_numpy
 
 Array = torch.Tensor
 Groups = tuple[Array, Array]
@@ -121,7 +121,7 @@ def fill_missing(x: Array) -> Array:
 
 def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
     missing = x.isnan()
-    values = x.double().masked_fill(missing, 0)
+    values = x.double().masked_fill(missing, 0).clamp_(-MAX_VALUE, MAX_VALUE)
     weights = sample_weight.double().unsqueeze(1).expand_as(values).masked_fill(missing, 0)
     weight = weights.sum(0)
     mean = (weights * values).sum(0) / weight.where(weight > 0, 1)
