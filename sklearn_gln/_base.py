@@ -42,6 +42,7 @@ MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
 ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_MAX_WEIGHTS = {"bernoulli": np.inf, "squared": np.inf, "gaussian": 10.0}  # above 1 all gave the same errors
+MAX_SAMPLE_WEIGHT = 1e6  # beyond, other rows would be lost in the rounding of sums
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
@@ -543,7 +544,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
-        n_workers = self._n_workers(online, len(X))
+        n_workers, sample_weight = self._n_workers(online, len(X)), np.minimum(sample_weight, MAX_SAMPLE_WEIGHT)
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
             joined, learned = _shards.learn(alone, online, X, y, sample_weight, order, n_workers, epoch, held_out)
