@@ -28,6 +28,7 @@ LINEAR_RIDGE = 5.0  # rows' worth of a linear first neuron's pull to 0
 SQUARE_SCALE = 0.2  # of squared inputs beside the inputs themselves, which come first where they do as well
 SQUARE_LIMIT = 4.0  # deviations
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all rows have weight 0
+MAX_ENERGY = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -235,6 +236,15 @@ class Network:
         weights = np.empty(tuple(self.layers[0].weights.shape), settings.dtype)
         weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
         self.layers[0].weights = kernels.asarray(weights)
+
+    def bound_energy(self, dtype: str, kernels: Kernels) -> None:
+        """Have steps stay as large as after so many rows.
+
+        Where most are lost in the rounding of the weights, but not those of rare large errors, these move the weights.
+        """
+        for layer in self.layers:
+            limits = np.full(layer.energy.shape[1], MAX_ENERGY / np.finfo(dtype).eps)
+            layer.energy = kernels.clip(layer.energy, kernels.asarray(limits))
 
     def refresh_spread(self, kernels: Kernels) -> None:
         for layer in self.layers:

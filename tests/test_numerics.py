@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._base import MAX_SAMPLE_WEIGHT
 from sklearn_gln._base_predictor import MAX_MEAN, BasePredictor, RunningMoments
-from sklearn_gln._online import to_plain
+from sklearn_gln._online import BOUND_PERIOD, to_plain
 from sklearn_gln.kernels import get_kernels
 from tests.test_kernels import call
 
@@ -127,6 +127,23 @@ def test_all_sums_are_of_float64(likelihood):
     assert model._online.network.layers[0].weights.dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_steps_stay_above_the_rounding_of_weights(dtype):
+    X, y, _ = make_rows(300)
+    model, predict = stream("classifier", dtype=dtype)
+    predict(X, y)
+    online = model._online
+    for layer in online.network.layers:
+        layer.energy[:] = 1e9
+    online.n_rows_seen = BOUND_PERIOD - 100
+    predict(X[:99], y[:99])
+    assert all(layer.energy.min() >= 1e9 for layer in online.network.layers)
+    predict(X[99:150], y[99:150])
+    bound = 2**20 if dtype == "float32" else 1e9
+    for layer in online.network.layers:
+        assert bound <= layer.energy.max() < bound + 150
+
+
 def test_the_spread_stays_true_after_years():
     X, _, t = make_rows(6000)
     model = GLNRegressor(**TINY, dtype="float32").partial_fit(X[:2000], t[:2000])
@@ -181,13 +198,32 @@ def test_moments_against_exact_fractions(offset, digits):
     assert_allclose(np.sqrt(moments.variance), deviation, rtol=1e-6)
 
 
+def scaled(X, backend, kind):
+    """The base logits of rows, scaled by their own moments, which the backend takes in two parts."""
+    predictor = BasePredictor(kind, 9.0, RunningMoments.empty(X.shape[1]))
+    with backend.scope("cpu"):
+        for rows in np.split(X, [100]):
+            predictor.update(backend.asarray(rows), backend.asarray(np.ones(len(rows))), backend)
+        predictor.refresh()
+        assert all(np.isfinite(array).all() for _, array in sums_of(predictor))
+        return backend.to_numpy(predictor.transform(backend.asarray(X), backend)[0])
+
+
+@pytest.mark.parametrize("kind", ["standard", "global"])
+def test_an_offset_is_taken_away_before_any_cast(backend, kind):
+    X = 1e8 + 1e-3 * make_rows(600)[0]
+    got, expected = (scaled(rows, backend, kind) for rows in (X, X - 1e8))  # the difference is exact
+    assert_allclose(got, expected, rtol=0, atol=2e-4)
+    assert got.std() > 0.9
+
+
 @pytest.mark.parametrize("base_predictor", ["standard", "global"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_an_offset_of_features_changes_nothing(backend_name, base_predictor, dtype):
+def test_an_offset_of_features_changes_nothing(base_predictor, dtype):
     X, y, _ = make_rows(600)
     X = 1e8 + 1e-3 * X
-    params = {"base_predictor": base_predictor, "backend": backend_name, "dtype": dtype}
-    got, expected = (stream("classifier", **params)[1](rows, y) for rows in (X, X - 1e8))  # the difference is exact
+    params = {"base_predictor": base_predictor, "dtype": dtype}
+    got, expected = (stream("classifier", **params)[1](rows, y) for rows in (X, X - 1e8))
     assert np.mean((expected > 0.5) == y) > 0.75
     assert np.median(np.abs(got - expected)) < 1e-4
     assert np.mean(np.abs(got - expected) > 0.01) < 0.02
@@ -259,16 +295,26 @@ def test_redundant_features_do_no_harm(features, kind, dtype):
 # Huge values and weights
 
 
-@pytest.mark.parametrize("base_predictor", ["standard", "global"])
-def test_huge_features_overflow_nothing(backend_name, base_predictor):
+def make_huge():
     X, y, _ = make_rows(600, n_features=3)
     X[[0, 90, 400], 2] = 1.7e308, -1e300, 1e300
-    model, predict = stream("classifier", base_predictor=base_predictor, backend=backend_name)
-    predicted = predict(X, y)
-    assert np.isfinite(predicted).all()
-    assert all(np.isfinite(array).all() for _, array in sums_of(model._online) if isinstance(array, np.ndarray))
-    if base_predictor == "standard":  # the other features are none the worse
-        assert np.mean((predicted > 0.5) == y) > 0.75
+    return X, y
+
+
+@pytest.mark.parametrize("kind", ["standard", "global"])
+def test_huge_features_overflow_nothing(backend, kind):
+    X, _ = make_huge()
+    x = scaled(X, backend, kind)
+    assert np.isfinite(x).all()
+    assert_array_equal(np.sign(x[[0, 90, 400], 2]), [1, -1, 1])
+    if kind == "standard":  # the other features are none the worse
+        assert_allclose(x[:, :2], scaled(X[:, :2], backend, kind), rtol=1e-12)
+
+
+def test_beside_a_huge_feature_the_others_are_learned():
+    X, y = make_huge()
+    predicted = stream("classifier")[1](X, y)
+    assert np.mean((predicted > 0.5) == y) > 0.75
 
 
 def test_huge_means_are_refused_before_anything_is_learned():
