@@ -311,6 +311,12 @@ def test_huge_features_overflow_nothing(backend, kind):
         assert_allclose(x[:, :2], scaled(X[:, :2], backend, kind), rtol=1e-12)
 
 
+def test_a_limit_holds_what_would_overflow(backend):
+    x = np.array([[1.7e308, -1e300, np.nan]])
+    got = call(backend, "standardize", x, np.zeros(3), np.full(3, 1e20), limit=4.0)
+    assert_array_equal(got, [[4.0, -4.0, 0.0]])
+
+
 def test_beside_a_huge_feature_the_others_are_learned():
     X, y = make_huge()
     predicted = stream("classifier")[1](X, y)
