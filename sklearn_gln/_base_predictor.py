@@ -14,8 +14,8 @@ SCALINGS = ("standard", "global", "minmax", "identity")
 MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
+NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
-NEGLIGIBLE = 1e-9  # a deviation below this fraction of the mean's magnitude is rounding, not information
 
 Array = NDArray[Any]
 BaseKind = str | Callable[[Array], Array]
@@ -153,9 +153,9 @@ def _check_probabilities(base: Array, name: str) -> Array:
 
 
 def _check_means(base: Array, name: str) -> Array:
-    if np.any(np.abs(base) > MAX_MEAN):
+    if np.any(np.abs(base) > MAX_MEAN):  # NaN passes
         raise ValueError(
             f"{name} must lie within +-{MAX_MEAN:g}; got values from {np.nanmin(base):.6g} to {np.nanmax(base):.6g}. "
-            "Scale them first, or choose another base_predictor."
+            "Scale or clip them, or choose another base_predictor."
         )
     return base

@@ -565,7 +565,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         --------
         >>> from sklearn_gln import GLNClassifier
         >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
-        1216
+        1217
         """
         n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
         n_rows = np.inf if n_samples is None else n_samples
@@ -702,7 +702,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             return 1.0
         weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if not np.all((weights >= 0) & np.isfinite(weights)):
-            raise ValueError(f"class_weight={brief(self.class_weight)} must hold finite weights >= 0; 0 leaves a class out.")
+            raise ValueError(
+                f"class_weight={brief(self.class_weight)} must hold finite weights >= 0; 0 leaves a class out."
+            )
         return weights[codes]
 
     def _weights_in_stream(self, codes, sample_weight):

@@ -36,6 +36,7 @@ LINEAR_RIDGE = 5.0  # rows' worth of a linear first neuron's pull to 0
 SQUARE_SCALE = 0.2  # of squared inputs beside the inputs themselves, which come first where they do as well
 SQUARE_LIMIT = 4.0  # deviations
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all rows have weight 0
+MAX_ENERGY = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
 COINCIDENT = 1e-6  # two rows nearer than this fraction of their norms define no direction
 
 
@@ -113,11 +114,15 @@ class Layer:
     """
 
     weights: Array  # (n_outputs, n_neurons, n_rows, n_inputs); rows of no context yet are 0
-    energy: Array  # (n_outputs, n_neurons, n_rows): squared errors of each weight row, summed; or its visits
+    energy: Array  # (n_outputs, n_neurons, n_rows) float64: squared errors of each weight row, summed; or its visits
     row_of: Array | None  # (n_outputs | 1, n_neurons, n_contexts) int32: the weight row of each context, or None
     n_rows: Array | None  # (n_outputs | 1, n_neurons): rows in use, or None
     preconditioner: Preconditioner | None  # of the previous layer's outputs
     spread: Spread | None = None  # of the last layer, for likelihood="squared"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.energy, np.ndarray):  # which files of earlier versions have in the network's precision
+            self.energy = self.energy.astype(float, copy=False)
 
     def rows(self, contexts: Array) -> Array:
         """The weight rows (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
@@ -241,6 +246,15 @@ class Network:
         weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
         self.layers[0].weights = kernels.asarray(weights)
 
+    def bound_energy(self, dtype: str, kernels: Kernels) -> None:
+        """Have steps stay as large as after so many rows.
+
+        Where most are lost in the rounding of the weights, but not those of rare large errors, these move the weights.
+        """
+        for layer in self.layers:
+            limits = np.full(layer.energy.shape[1], MAX_ENERGY / np.finfo(dtype).eps)
+            layer.energy = kernels.clip(layer.energy, kernels.asarray(limits))
+
     def refresh_spread(self, kernels: Kernels) -> None:
         for layer in self.layers:
             if layer.spread is not None:
@@ -301,10 +315,10 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, set
     n_neurons, sharing = sum(settings.layer_sizes), 1 if settings.share_halfspaces else n_outputs
     n_contexts = 2**settings.context_dim
     inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
-    in_rows = sum(size * (n_inputs + 1) for size, n_inputs in inputs)
-    in_rows += 3 * settings.layer_sizes[-1] * (settings.likelihood == "squared")  # the spread
-    floats = n_outputs * int(1 + min(n_contexts, n_rows)) * in_rows
+    weight_rows = n_outputs * int(1 + min(n_contexts, n_rows))
+    floats = weight_rows * sum(size * n_inputs for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
+    sums = weight_rows * (n_neurons + 3 * settings.layer_sizes[-1] * (settings.likelihood == "squared"))  # the spread
     squares = 0
     if settings.preconditioner is not None:
         n_groups, group_size = group_shape(n_base, settings.preconditioner)
@@ -312,7 +326,7 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_rows: float, set
     itemsize = np.dtype(settings.dtype).itemsize
     integers = sharing * n_neurons * (4 * n_contexts + 8)
     crossed = n_outputs * n_base * settings.solves_first
-    return floats * itemsize + integers + squares * (8 + itemsize) + crossed * 8
+    return floats * itemsize + sums * 8 + integers + squares * (8 + itemsize) + crossed * 8
 
 
 def init_network(
@@ -328,7 +342,7 @@ def init_network(
     n_previous = 0
     for n_neurons, n_inputs in zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True):
         initial = initial_weights(n_previous, n_inputs, settings).astype(dtype)
-        energy = np.zeros((len(outputs), n_neurons, 1), dtype)
+        energy = np.zeros((len(outputs), n_neurons, 1))
         weights = np.tile(initial, (*energy.shape, 1))
         n_rows = np.ones((1 if settings.share_halfspaces else len(outputs), n_neurons), int)
         row_of = np.zeros((*n_rows.shape, 2**settings.context_dim), np.int32)

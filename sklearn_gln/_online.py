@@ -10,6 +10,7 @@ after row                      what happens
 512, 768, 1024, 1280, ...      with a half-life: scaling is refreshed, then all statistics count less ("auto": only
                                where rows since the last event were predicted worse than those before)
 each of these                  the stack is fitted to the rows since the last event
+multiples of 2**20             energies are kept from making steps smaller than the rounding of weights
 =============================  =======================================================================================
 
 In regression scaling stays, but with a half-life in rows, and there are more events, at which variances and limits are
@@ -47,6 +48,7 @@ EARLY_PERIOD, LATE = 64, 1024  # in regression, and from which row on it is the 
 AFTER_CHANGE = 0.02  # of the rows before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # rows; fewer say too little about second moments
 MAX_BLOCK_ROWS = 2048
+BOUND_PERIOD = 2**20
 
 
 def next_event(n_rows_seen: int, periods: tuple[int, ...] = (REFRESH_PERIOD,)) -> int:
@@ -360,6 +362,8 @@ class OnlineNetwork:
             self._set_limits(self.network)
             self.network.place(kernels)
             self.network.refresh_spread(kernels)
+            if self.n_rows_seen % BOUND_PERIOD == 0:
+                self.network.bound_energy(self.settings.dtype, kernels)
         # More often than without a half-life would not pay: inverting large matrices takes longer than learning.
         if self.network is not None and self.n_rows_seen == next_event(self.n_rows_seen - 1):
             self._refresh_preconditioners(self.network, kernels)

@@ -25,10 +25,15 @@ SMALLEST = 1e-12  # mean squared error, of a target with deviation 1
 
 @dataclass
 class Spread:
-    errors: Array  # (n_outputs, n_neurons, n_rows): squared errors, summed
-    visits: Array  # (n_outputs, n_neurons, n_rows): their weights, summed
+    errors: Array  # (n_outputs, n_neurons, n_rows) float64: squared errors, summed
+    visits: Array  # (n_outputs, n_neurons, n_rows) float64: their weights, summed
     log_ratio: Array  # (n_outputs, n_neurons, n_rows): ln(r / v) of the last refresh
     mean_square: Array  # (n_outputs,): v of the last refresh
+
+    def __post_init__(self) -> None:
+        for name in ("errors", "visits"):  # which files of earlier versions have in the network's precision
+            if isinstance(getattr(self, name), np.ndarray):
+                setattr(self, name, getattr(self, name).astype(float, copy=False))
 
     @classmethod
     def empty(cls, energy: Array) -> "Spread":
@@ -57,10 +62,10 @@ class Spread:
 
     def refresh(self, kernels: Kernels) -> None:
         errors, visits = kernels.to_numpy(self.errors), kernels.to_numpy(self.visits)
-        total = visits.sum(axis=(1, 2), dtype=float)
-        mean_square = errors.sum(axis=(1, 2), dtype=float) / np.where(total > 0, total, 1)
+        total = visits.sum(axis=(1, 2))
+        mean_square = errors.sum(axis=(1, 2)) / np.where(total > 0, total, 1)
         self.mean_square = np.where(total > 0, np.maximum(mean_square, SMALLEST), self.mean_square)
-        scaled = errors / self.mean_square[:, np.newaxis, np.newaxis].astype(errors.dtype)
+        scaled = errors / self.mean_square[:, np.newaxis, np.newaxis]
         self.log_ratio = kernels.asarray(np.log((scaled + PRIOR) / (visits + PRIOR)))
 
     def forget(self, factor: float) -> None:

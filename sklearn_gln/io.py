@@ -261,8 +261,8 @@ def _write(content, estimator, path, trusted):
     for name, value in estimator.get_params().items():
         if isinstance(value, dict) and any(isinstance(key, bool | np.bool_) for key in value):
             raise ValueError(
-                f"{name}={brief(value)} has the keys True or False, which skops does not keep apart; write them as 1 and 0, "
-                "which stand for the same labels."
+                f"{name}={brief(value)} has the keys True or False, which skops does not keep apart; write them as 1 "
+                "and 0, which stand for the same labels."
             )
     with _replacement(path) as file, _without_callbacks(estimator):
         skops.io.dump(content, file)

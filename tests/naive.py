@@ -179,7 +179,7 @@ def weighted_moments(values, weights):
 
 
 def standardise(value, mean, deviation, limit):
-    if math.isnan(value) or deviation <= 1e-9 * abs(mean):
+    if math.isnan(value) or deviation <= 1e-12 * abs(mean):
         return 0.0
     return clip((value - mean) / deviation, -limit, limit)
 

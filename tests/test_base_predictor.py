@@ -203,7 +203,7 @@ def test_a_constant_column_scales_to_zero(kind, constant):
 def test_a_deviation_negligible_beside_the_mean_scales_to_zero():
     rng = np.random.default_rng(10)
     noise = rng.normal(size=(200, 1))
-    X = np.hstack([1e6 + 1e-4 * noise, 1e6 + 1e-2 * noise, 1e-4 * noise])
+    X = np.hstack([1e6 + 1e-7 * noise, 1e6 + 1e-5 * noise, 1e-7 * noise])
     _, z = transform(predictor_of("standard", X), X)
     assert_array_equal(z[:, 0], 0.0)
     assert_allclose(z[:, 1:].std(axis=0), 1.0, rtol=1e-2)

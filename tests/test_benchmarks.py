@@ -21,7 +21,8 @@ from sklearn_gln import GLNClassifier
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "backends", "bigger_than_memory", "clusters", "endurance", "features", "forgetting", "import_time",
-    "inspection", "linked_neurons", "many_classes", "onnx_speed", "regression", "speed", "streams", "tables",
+    "inspection", "linked_neurons", "many_classes", "numerics", "onnx_speed", "regression", "speed", "streams",
+    "tables",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -686,3 +687,29 @@ def test_calls_of_one_row(load):
     assert len(calls) == 8
     for call, rows in calls.values():
         assert single.microseconds_per_row(call, rows[:3]) > 0
+
+
+def test_numerics(load, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("numba")
+    numerics = load("numerics")
+    monkeypatch.setattr(numerics, "OFFSETS", (1e8,))
+    monkeypatch.setattr(numerics, "SPREADS", (1e-3,))
+    monkeypatch.setattr(numerics, "REDUNDANT", {name: numerics.REDUNDANT[name] for name in ("copies", "constants")})
+    monkeypatch.setattr(numerics, "YEARS", (numerics.YEARS[0], numerics.YEARS[-1]))
+
+    def run(command, *options):
+        return numerics.main([command, "--rows", "300", "--out", str(tmp_path), *options])
+
+    for record in run("precision", "--backends", "numpy"):
+        single, double, oracle = record["runs"]
+        assert oracle["largest"] == 0 < single["largest"] < 1e-3
+        assert double["largest"] < 1e-12
+        assert double["loss"] == pytest.approx(oracle["loss"], abs=1e-6)
+    for record in run("cancellation"):
+        if record["input"] == "float64":
+            assert record["score with"] == pytest.approx(record["score without"], abs=0.02)
+            assert record["mean error"] < 1e-3
+    assert all(record["finite"] and not record["warnings"] for record in run("preconditioner"))
+    for record in run("years"):
+        assert [decade["rows"] for decade in record["decades"]] == [300]
+        assert record["decades"][0]["moments"] == 1

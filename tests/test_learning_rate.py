@@ -278,7 +278,7 @@ def test_zero_inputs_make_no_step(backend, dtype):
         backend,
         "linear_learn",
         np.full((1, 1, 1, 3), 0.25, dtype),
-        np.zeros((1, 1, 1), dtype),
+        np.zeros((1, 1, 1)),
         np.zeros((1, 1, 1), np.int32),
         (base[:1],),
         (block.directions[:1],),

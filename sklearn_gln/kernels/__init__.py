@@ -33,8 +33,8 @@ where all outputs share the array.
 
     linear_learn(weights, energy, contexts, inputs, directions, targets, rates, sample_weight=None, *,
                     loss, damping, limit, max_weight, batch_size) -> (weights, energy, logits)
-        # energy (k, j, c): what damps the steps of each weight row, see below; directions: blocks shaped as inputs, the
-        # step's v (the inputs themselves for a gradient step); targets (n, k); rates (n, k|1);
+        # energy (k, j, c) float64: what damps the steps of each weight row, see below; directions: blocks shaped as
+        # inputs, the step's v (the inputs themselves for a gradient step); targets (n, k); rates (n, k|1);
         # sample_weight (n, k|1): visits of each row; loss: "log" or "squared"
 
     gaussian_base(features, dtype, *, scale, bias_means, variance) -> (means, variances)
@@ -44,7 +44,8 @@ where all outputs share the array.
         # weights and contexts as above; inputs: one or two blocks, each a pair (means, variances) of (n, k|1, size)
     gaussian_learn(weights, counts, contexts, inputs, targets, rates, sample_weight=None, *, normalized, damping,
                    max_error, max_weight, min_variance, max_variance) -> (weights, counts, means, variances)
-        # counts (k, j, c): visits of each weight row, summed; targets (n, k); rates (n, k|1); sample_weight (n, k|1)
+        # counts (k, j, c) float64: visits of each weight row, summed; targets (n, k); rates (n, k|1);
+        # sample_weight (n, k|1)
 
     clip(x, limits) -> (n, k, j)            # x (n, k, j) within +-limits (k,)
     neuron_mean(x) -> (n, k) float64        # the mean over neurons of x (n, k, j)
@@ -97,7 +98,8 @@ Rules that every backend keeps:
   is below 1 / max_variance straight towards max_weight, until it is on the bound. A row of weight q is visited
   floor(q) times, each time with the prediction that the visit before left, then once more with the step, and its
   count, scaled by the fraction; returned is the prediction before the first. There are no batches;
-- no random numbers, no row counter, no global configuration inside; arrays of one floating dtype in, the same out;
+- no random numbers, no row counter, no global configuration inside; arrays of one floating dtype in, the same out, but
+  for sums, which are float64: beyond 2^24 float32 would no longer count;
 - nothing of shape (n, k, j, i) for all rows at once.
 """
 

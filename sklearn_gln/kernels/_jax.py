@@ -241,14 +241,14 @@ def _learn(
         table, energies = state
         logits = _dots(table, (row.chosen, row.inputs))
         before = barrier(_at(energies, row.chosen))  # else XLA copies all energies for every row
-        steps, gains = visit(logits, before, row)
+        steps, gains = visit(logits, before.astype(logits.dtype), row)
         table = _put(table, row.chosen, bound(_moved(table, row, steps)))
         return (table, _put(energies, row.chosen, before + gains)), logits
 
     def learn_batch(state: State, batch: _Rows) -> tuple[State, Array]:
         table, energies = state
         logits = lax.map(partial(_dots, table), (batch.chosen, batch.inputs), batch_size=BATCH_ROWS)
-        steps, gains = jax.vmap(visit)(logits, _at(energies, batch.chosen), batch)
+        steps, gains = jax.vmap(visit)(logits, _at(energies, batch.chosen).astype(logits.dtype), batch)
 
         def add(state: State, move: tuple[_Rows, Array, Array]) -> tuple[State, None]:
             (table, energies), (row, steps, gains) = state, move
@@ -553,7 +553,7 @@ def _step_gaussian(
     a, h = row.precisions[:, jnp.newaxis], row.shifts[:, jnp.newaxis]
     bound = of.max_error * jnp.sqrt(v)
     e = jnp.clip(row.target[:, jnp.newaxis] - m, -bound, bound)
-    rate = part * row.rate[:, jnp.newaxis] / (1 + of.damping * count)
+    rate = part * row.rate[:, jnp.newaxis] / (1 + of.damping * count.astype(w.dtype))
     if normalized:
         aa, ah, hh = (a * a).sum(axis=2), (a * h).sum(axis=2), (h * h).sum(axis=2)
         rate /= v * (v * aa / 2 + jnp.maximum(hh - 2 * m * ah + m * m * aa, 0))

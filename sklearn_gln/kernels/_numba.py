@@ -281,8 +281,9 @@ def _learn(
                     logits[t, k, j] = min(max(s[q], -limit), limit)
                     if visits.size:
                         visit, square = visits[t, k], squares[t, k]
+                    before = weights.dtype.type(energy[k, j, c])
                     s[q], gain = _visit(
-                        s[q], targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, squared, damping, limit
+                        s[q], targets[t, k], rates[t, kr], before, square, visit, one, squared, damping, limit
                     )
                     energy[k, j, c] += gain
                 for q in range(in_step):
@@ -319,7 +320,7 @@ def _learn_batches(
             first = 0
             while first < order.size:
                 c, batch = contexts[kc, j, order[first]], order[first] // batch_size
-                summed = one - one
+                summed, before = one - one, weights.dtype.type(energy[k, j, c])
                 last = first
                 while last < ends[c] and order[last] // batch_size == batch:
                     t = order[last]
@@ -328,7 +329,7 @@ def _learn_batches(
                     if visits.size:
                         visit, square = visits[t, k], squares[t, k]
                     steps[last], gain = _visit(
-                        s, targets[t, k], rates[t, kr], energy[k, j, c], square, visit, one, squared, damping, limit
+                        s, targets[t, k], rates[t, kr], before, square, visit, one, squared, damping, limit
                     )
                     summed += gain
                     last += 1
@@ -449,7 +450,7 @@ def _learn_gaussian(
                     part = min(left, one)
                     bound = max_error * sqrt(v)
                     e = min(max(targets[t, k] - m, -bound), bound)
-                    rate = part * rates[t, kr] / (one + damping * counts[k, j, c])
+                    rate = part * rates[t, kr] / (one + damping * weights.dtype.type(counts[k, j, c]))
                     if normalized:
                         aa, ah, hh = products[t, kp, 0], products[t, kp, 1], products[t, kp, 2]
                         rate /= v * (v * aa / two + max(hh - two * m * ah + m * m * aa, zero))

@@ -151,7 +151,7 @@ def at_rows(table: Array, rows: Array) -> Array:
 
 def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
     flat = table.reshape(-1)
-    np.add.at(flat, _chains(table, rows).ravel(), values.ravel())
+    np.add.at(flat, _chains(table, rows).ravel(), values.ravel().astype(table.dtype, copy=False))
     return flat.reshape(table.shape)
 
 
@@ -319,13 +319,13 @@ def _recursion(logits: Array, energy: Array, block: _Block) -> Array:
     `energy` (groups, neurons, c) is brought up to date.
     """
     n_rows = len(logits)
-    steps, gains = np.empty_like(logits), np.empty_like(logits)
+    steps, gains = np.empty_like(logits), np.empty_like(logits, energy.dtype)
     flat_energy, chains = energy.reshape(-1), _chains(energy, block.contexts)
     squares = np.vecdot(block.inputs, block.directions).T[..., np.newaxis]
     if block.batch_size < n_rows:  # [r, t]: v_r . u_t, (rows, rows, groups, 1)
         products = (block.directions @ block.inputs.transpose(0, 2, 1)).transpose(1, 2, 0)[..., np.newaxis]
     for batch in block.batches():
-        before = flat_energy[chains[batch]] if block.damping else None
+        before = flat_energy[chains[batch]].astype(logits.dtype, copy=False) if block.damping else None
         steps[batch], gains[batch] = _visit(logits[batch], squares[batch], before, block, batch)
         if block.damping:  # else nothing in the block depends on its own energy
             np.add.at(flat_energy, chains[batch], gains[batch])
@@ -442,7 +442,8 @@ def _learn_by_row(
         squares = np.vecdot(inputs, directions)[:, np.newaxis]
         logits[batch, group, neurons] = dots
         of_group = (slice(None), group, neurons)
-        steps, gains = _visit(dots, squares, energy[neurons, contexts], block, batch, of_group)
+        before = energy[neurons, contexts].astype(dots.dtype, copy=False)
+        steps, gains = _visit(dots, squares, before, block, batch, of_group)
         for context, step, gain, v in zip(contexts, steps, gains, directions, strict=True):
             weights[neurons, context] -= step[:, np.newaxis] * v
             energy[neurons, context] += gain
@@ -517,7 +518,7 @@ def gaussian_learn(
             part = np.clip(visits[t, :, np.newaxis] - visit, 0, 1)  # (k|1, 1), of this visit
             bound = max_error * np.sqrt(v)
             e = np.clip(targets[t, :, np.newaxis] - m, -bound, bound)
-            rate = part * rates[t, :, np.newaxis] / (1 + damping * counts[at])
+            rate = part * rates[t, :, np.newaxis] / (1 + damping * counts[at].astype(w.dtype, copy=False))
             if normalized:
                 rate = rate / (v * (v * aa / 2 + np.maximum(hh - 2 * m * ah + m * m * aa, 0)))
             counts[at] += part

@@ -148,6 +148,7 @@ def at_rows(table: Array, rows: Array) -> Array:
 
 
 def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
+    values = tf.cast(values, table.dtype)
     flat = tf.tensor_scatter_nd_add(tf.reshape(table, (-1,)), _places(table, rows)[..., None], values)
     return tf.reshape(flat, table.shape)
 
@@ -430,7 +431,7 @@ def _learn_block(rows: _Rows) -> Array:
 
     weights = tf.raw_ops.ReadVariableOp(resource=rows.weights, dtype=u.dtype)
     weights = tf.reshape(weights, (n_groups, grouped[2] * rows.n_contexts, n_inputs))
-    energy = tf.ensure_shape(tf.raw_ops.ReadVariableOp(resource=rows.energy, dtype=u.dtype), [None])
+    energy = tf.ensure_shape(tf.raw_ops.ReadVariableOp(resource=rows.energy, dtype=tf.float64), [None])
     met = lanes(rows.contexts)
     products = tf.transpose(tf.matmul(u, weights, transpose_b=True), (1, 0, 2))
     logits = tf.gather(tf.reshape(products, (*grouped, rows.n_contexts)), met, batch_dims=3)
@@ -444,7 +445,7 @@ def _learn_block(rows: _Rows) -> Array:
         rows.damping,
         rows.limit,
     )
-    energies = tf.gather(energy, tf.cast(met, tf.int64) + first_row)
+    energies = tf.cast(tf.gather(energy, tf.cast(met, tf.int64) + first_row), u.dtype)
     batch_size = tf.cast((rows.batch_size or (1,))[0], tf.int32)
     several = bool(rows.visits)
     logits, steps, gains = _recursion(logits, energies, met, gram, scalars, batch_size, BLOCK_ROWS, several)
@@ -456,7 +457,7 @@ def _learn_block(rows: _Rows) -> Array:
         moved = tf.reshape(tf.matmul(tf.transpose(scattered, (1, 2, 0)), v), (-1, n_inputs))
         tf.raw_ops.AssignSubVariableOp(resource=rows.weights, value=moved)
         met_gains = tf.reshape(tf.reduce_sum(chosen * gains[..., None], axis=0), (-1,))
-        tf.raw_ops.AssignAddVariableOp(resource=rows.energy, value=met_gains)
+        tf.raw_ops.AssignAddVariableOp(resource=rows.energy, value=tf.cast(met_gains, tf.float64))
         return logits
 
     if not rows.max_weight:
@@ -632,7 +633,7 @@ def _scalars(rows: _Rows, runs: _Runs, inputs: list[Array], directions: list[Arr
 
 def _parts(rows: _Rows, runs: _Runs) -> tuple[list[Array], list[Array], list[Array]]:
     """Weights (m, g, outputs / g, b), inputs and directions of each block."""
-    weights = _read(rows.weights, runs, rows, 3)
+    weights = _read(rows.weights, runs, rows.damping.dtype, 3)
     inputs = [runs.features(block) for block in rows.inputs]
     directions = [runs.features(block) for block in rows.own_directions] or inputs
     parts, start = [], tf.constant(0, tf.int64)
@@ -648,22 +649,23 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
     """Learn runs in which no weight is clipped; say which ones are left, because one could be."""
     weights, inputs, directions = _parts(rows, runs)
     scalars = _scalars(rows, runs, inputs, directions)
-    energy = _read(rows.energy, runs, rows, 2)
-    shape = tf.shape(scalars.targets)
-    logits = tf.zeros(shape, energy.dtype)
+    energy = _read(rows.energy, runs, tf.float64, 2)
+    shape, dtype = tf.shape(scalars.targets), scalars.targets.dtype
+    before = tf.cast(energy, dtype)
+    logits = tf.zeros(shape, dtype)
     for w, u in zip(weights, inputs, strict=True):
         logits += tf.reshape(tf.transpose(tf.matmul(u, w, transpose_b=True), (2, 0, 1, 3)), shape)
     if rows.batch_size:
-        steps, gains = _visit(logits, energy, scalars, bool(rows.visits))
+        steps, gains = _visit(logits, before, scalars, bool(rows.visits))
     else:
-        products = tf.zeros([1] * 4, energy.dtype)
+        products = tf.zeros([1] * 4, dtype)
         for u, v in zip(inputs, directions, strict=True):
             products += tf.transpose(tf.matmul(v, u, transpose_b=True), (2, 3, 0, 1))
         n_groups = tf.shape(products)[3]
         lanes = (shape[0], shape[1] * n_groups, shape[2] // n_groups)
         logits, steps, gains = _recursion(
             tf.reshape(logits, lanes),
-            tf.broadcast_to(tf.reshape(energy, (1, *lanes[1:])), lanes),
+            tf.broadcast_to(tf.reshape(before, (1, *lanes[1:])), lanes),
             tf.zeros(lanes, tf.int32),
             tf.reshape(products, (shape[0], shape[0], lanes[1])),
             scalars.map(lambda array: tf.reshape(array, lanes)),
@@ -672,7 +674,7 @@ def _learn_runs(rows: _Rows, runs: _Runs, longest: Array, table: Array) -> tuple
             bool(rows.visits),
         )
         logits, steps, gains = (tf.reshape(array, shape) for array in (logits, steps, gains))
-    energy += tf.reduce_sum(gains, axis=0)
+    energy += tf.cast(tf.reduce_sum(gains, axis=0), tf.float64)
     after = []
     for w, v in zip(weights, directions, strict=True):
         summed = tf.transpose(tf.reshape(steps, (shape[0], shape[1], tf.shape(w)[1], -1)), (1, 2, 3, 0))
@@ -698,21 +700,22 @@ def _learn_by_row(rows: _Rows, runs: _Runs, table: Array) -> Array:
     """Learn runs one row after the other, with the clip of every step."""
     weights, inputs, directions = _parts(rows, runs)
     scalars = _scalars(rows, runs, inputs, directions)
-    energy = _read(rows.energy, runs, rows, 2)
-    shape = tf.shape(scalars.targets)
+    energy = _read(rows.energy, runs, tf.float64, 2)
+    shape, dtype = tf.shape(scalars.targets), scalars.targets.dtype
 
     def row(step: Array, weights: list[Array], energy: Array, logits: Array) -> tuple[Any, ...]:
         dots = [tf.linalg.matvec(w, u[:, :, step]) for w, u in zip(weights, inputs, strict=True)]
         before = tf.add_n([tf.reshape(part, shape[1:]) for part in dots])
-        moved, gains = _visit(before, energy, scalars.map(lambda array: array[step]), bool(rows.visits))
+        scalars_now = scalars.map(lambda array: array[step])
+        moved, gains = _visit(before, tf.cast(energy, dtype), scalars_now, bool(rows.visits))
         filled = runs.filled[:, step, None, None, None]
         after = []
         for w, v in zip(weights, directions, strict=True):
             stepped = w - tf.reshape(moved, tf.shape(w)[:3])[..., None] * v[:, :, None, step]
             after.append(tf.where(filled, tf.clip_by_value(stepped, -rows.max_weight[0], rows.max_weight[0]), w))
-        return step + 1, after, energy + gains, logits.write(step, before)
+        return step + 1, after, energy + tf.cast(gains, tf.float64), logits.write(step, before)
 
-    logits = tf.TensorArray(energy.dtype, shape[0], element_shape=(None, None))
+    logits = tf.TensorArray(dtype, shape[0], element_shape=(None, None))
     start = (tf.constant(0), weights, energy, logits)
     _, weights, energy, logits = tf.while_loop(lambda step, *_: step < shape[0], row, start)
     weights = [tf.reshape(w, (shape[1], shape[2], tf.shape(w)[3])) for w in weights]
@@ -720,8 +723,8 @@ def _learn_by_row(rows: _Rows, runs: _Runs, table: Array) -> Array:
     return runs.scatter(rows, logits.stack(), table)
 
 
-def _read(resource: Array, runs: _Runs, rows: _Rows, rank: int) -> Array:
-    array = tf.raw_ops.ResourceGather(resource=resource, indices=runs.weight_rows, dtype=rows.damping.dtype)
+def _read(resource: Array, runs: _Runs, dtype: Any, rank: int) -> Array:
+    array = tf.raw_ops.ResourceGather(resource=resource, indices=runs.weight_rows, dtype=dtype)
     return tf.ensure_shape(array, [None] * rank)
 
 
@@ -833,7 +836,7 @@ def _learn_gaussian(rows: _GaussianRows, normalized: bool = False) -> tuple[Arra
     def learn_row(t: Array, means: Array, variances: Array) -> tuple[Array, Array, Array]:
         chosen = rows.chosen[t]
         w = tf.raw_ops.ResourceGather(resource=rows.weights, indices=chosen, dtype=dtype)
-        count = tf.raw_ops.ResourceGather(resource=rows.counts, indices=chosen, dtype=dtype)
+        count = tf.raw_ops.ResourceGather(resource=rows.counts, indices=chosen, dtype=tf.float64)
         w, count = tf.ensure_shape(w, [None] * 3), tf.ensure_shape(count, [None] * 2)
         inputs, target, rate = rows.inputs[t], rows.targets[t][:, None], rows.rates[t][:, None]
         a, h = inputs[:, None, :, 0], inputs[:, None, :, 1]
@@ -847,7 +850,7 @@ def _learn_gaussian(rows: _GaussianRows, normalized: bool = False) -> tuple[Arra
             part = tf.clip_by_value(left, 0, 1)
             bound = of.max_error * tf.sqrt(v)
             e = tf.clip_by_value(target - m, -bound, bound)
-            length = part * rate / (1 + of.damping * count)
+            length = part * rate / (1 + of.damping * tf.cast(count, dtype))
             if normalized:
                 length /= v * (v * aa / 2 + tf.maximum(hh - 2 * m * ah + m * m * aa, 0))
             along_a, along_h = length * ((e * e - v) / 2 + e * m), length * e
@@ -858,7 +861,7 @@ def _learn_gaussian(rows: _GaussianRows, normalized: bool = False) -> tuple[Arra
             share = tf.minimum(tf.math.divide_no_nan(within - precision, corner * totals[t][:, None] - precision), 1)
             stepped += share[..., None] * (corner[..., None] - stepped)
             w = tf.where(part[..., None] > 0, stepped, w)
-            return left - 1, w, count + part, *predict(w)
+            return left - 1, w, count + tf.cast(part, tf.float64), *predict(w)
 
         m, v = predict(w)
         if rows.visits:

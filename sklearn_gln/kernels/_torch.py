@@ -268,7 +268,7 @@ def linear_learn(
             batch_size,
         )
         if recursion is None or len(recursion.logits) != len(block.contexts):
-            recursion = _Recursion(weights, block)
+            recursion = _Recursion(weights, energy.dtype, block)
         _learn_block(weights, energy, block, recursion, guard)
         logits[rows] = recursion.logits
     return weights, energy, logits.clamp_(-limit, limit)
@@ -421,10 +421,11 @@ class _Recursion:
     takes about as long as making a view.
     """
 
-    def __init__(self, weights: Array, block: _Block) -> None:
+    def __init__(self, weights: Array, of_energy: torch.dtype, block: _Block) -> None:
         n_rows, width, n_neurons = block.contexts.shape
         n_outputs, size = len(weights), block.batch_size
-        self.logits, self.gains, self.steps = weights.new_empty(3, n_rows, n_outputs, n_neurons)
+        self.logits, self.steps = weights.new_empty(2, n_rows, n_outputs, n_neurons)
+        self.gains = torch.empty_like(self.logits, dtype=of_energy)
         self.targets = weights.new_empty(n_rows, n_outputs, 1)
         self.chains = torch.empty_like(self.logits, dtype=torch.int64)
         arrays = (self.logits, self.gains, self.steps, self.targets, self.chains)
@@ -545,7 +546,7 @@ def _learn_by_row(
         times=block.times or [1] * n_rows,
     )
     logits = weights.new_empty(n_rows, len(neurons), 1)
-    gains, steps = torch.empty_like(logits), torch.empty_like(logits)
+    gains, steps = torch.empty_like(logits, dtype=energy.dtype), torch.empty_like(logits)
     for rows in _slices(n_rows, block.batch_size):
         batch = range(n_rows)[rows]
         for t in batch:
@@ -631,7 +632,7 @@ def gaussian_learn(
             part = (visits[t] - visit).clamp(0, 1)
             bound = max_error * v.sqrt()
             e = (targets[t] - m).clamp(-bound, bound)
-            rate = part * rates[t] / (1 + damping * count)
+            rate = part * rates[t] / (1 + damping * count.to(w.dtype))
             if normalized:
                 rate = rate / (v * (v * aa / 2 + (hh - 2 * m * ah + m * m * aa).clamp(min=0)))
             count = count + part
