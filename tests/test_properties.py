@@ -526,11 +526,16 @@ def test_fit(case, seed, n, weights, layout):
     into = LAYOUTS[layout]
     model = case.new()
     call = {} if sample_weight is None else {"sample_weight": into(sample_weight)}
-    if weights == "zero":
-        assert_refused(model, lambda it: it.fit(into(X), into(y), **call), "sample_weight is zero|two classes")
-        return
+    n_learned = n if sample_weight is None else np.count_nonzero(sample_weight)
+    fault = None
     if isinstance(case.targets, Labels) and len(np.unique(y)) < 2:
-        assert_refused(model, lambda it: it.fit(into(X), into(y), **call), "at least two classes")
+        fault = "at least two classes"
+    elif not n_learned:
+        fault = "sample_weight is zero"
+    elif model.early_stopping and np.ceil(n_learned * model.validation_fraction) >= n_learned:
+        fault = "early_stopping"
+    if fault is not None:
+        assert_refused(model, lambda it: it.fit(into(X), into(y), **call), fault)
         return
     model.fit(into(X), into(y), **call)
     check_predictions(model, np.concatenate([X[:20], case.features.extremes()]))
