@@ -397,14 +397,18 @@ class Stream(RuleBasedStateMachine):
 
     @initialize(case=cases())
     def begin(self, case):
-        self.case, self.model, self.pieces, self.switched = case, case.new(), [], False
+        self.case, self.model, self.pieces = case, case.new(), []
 
     def _draw(self, seed, n, weights="none"):
         X, y, sample_weight = self.case.draw(seed, n, weights)
         return X, y, {} if self.pieces else self.case.targets.first_call, sample_weight
 
     def _is_exact(self):
-        return np.dtype(self.case.estimator.dtype) == np.float64
+        """Whether rounding stays rounding: plain steps that are too long make chaos of it."""
+        params = self.case.estimator.get_params()
+        is_plain = params["learning_rate"] in ("constant", "inverse", "hyperbolic")
+        is_chaotic = is_plain and (params["learning_rate_init"] or 0) > 0.3
+        return np.dtype(params["dtype"]) == np.float64 and not is_chaotic
 
     @rule(
         seed=SEEDS,
@@ -495,12 +499,9 @@ class Stream(RuleBasedStateMachine):
     def it_is_sane(self):
         if not getattr(self, "pieces", None):
             return
-        assert self.model.n_samples_seen_ == sum(np.count_nonzero(self._weights(y, w)) for _, y, w in self.pieces)
+        assert self.model.n_samples_seen_ == sum(np.count_nonzero(sample_weight) for *_, sample_weight in self.pieces)
         assert self.model.n_features_in_ == len(self.case.features.columns)
         check_predictions(self.model, self.case.features.extremes())
-
-    def _weights(self, y, sample_weight):
-        return sample_weight
 
     def teardown(self):
         if not getattr(self, "pieces", None) or not self._is_exact() or self.model.batch_size > 1:
