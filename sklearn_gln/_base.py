@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from copy import deepcopy
 from functools import cache
+from math import ceil
 from numbers import Integral, Real
 from reprlib import repr as brief
 
@@ -381,6 +382,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         from sklearn.model_selection import train_test_split  # longer to import than all of this package
 
         test_size = self.validation_fraction
+        if ceil(test_size * len(rows)) >= len(rows):
+            raise ValueError(
+                f"early_stopping=True with validation_fraction={test_size} leaves none of {len(rows)} rows to learn "
+                "from; pass more rows, or X_val and y_val."
+            )
         stratify = self._stratify(data[1][rows], test_size)
         rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)
         return tuple(self._rows(array, held_out) for array in data), np.sort(rows)

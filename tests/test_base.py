@@ -491,6 +491,12 @@ def test_early_stopping_without_strata(y):
     assert model.n_samples_seen_ == 900
 
 
+def test_early_stopping_of_too_few_rows(kind):
+    model = kind.new(early_stopping=True, validation_fraction=0.9)
+    y = [0, 1] if kind.classes else kind.y[:2]
+    assert_refused(model, lambda it: it.fit(X[:2], y), ValueError, "early_stopping")
+
+
 def test_early_stopping_holds_out_rows_of_a_label_matrix():
     model = new(early_stopping=True, tol=0.0).fit(X, LABELS)
     best = int(np.argmin(model.validation_loss_curve_))
