@@ -38,6 +38,7 @@ GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
 MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
+FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of what neurons may predict, over the largest target seen
 
@@ -133,7 +134,7 @@ class RegressionStack:
             rows = zip(*self.pending, strict=True)
             self.pending = []
             self._fit(*map(np.concatenate, rows))
-        self.varied = self.largest > CONSTANT
+        self.varied = self.largest > FARTHEST * CONSTANT
 
     def _fit(self, residuals: Array, log_variance: Array, sample_weight: Array) -> None:
         weights = np.outer(sample_weight, self.varied)

@@ -239,6 +239,14 @@ def test_an_offset_of_targets_changes_nothing():
     assert model.score(X, shifted) > 0.4
 
 
+@pytest.mark.parametrize("spread", [0.8e-3, 1e-3, 1.2e-3])
+def test_targets_that_hardly_vary_are_not_predicted_too_surely(spread):
+    X, _, t = make_rows(300)
+    t = 1e10 + spread * t  # their deviation is about the least that counts
+    mean, deviation = GLNRegressor(**TINY).progressive_predict(X, t, return_std=True)
+    assert (np.abs(mean - t) / deviation)[16:].max() < 50
+
+
 def test_float32_rows_at_an_offset_carry_nothing():
     X, y, _ = make_rows(300)
     X = (1e8 + 1e-3 * X).astype(np.float32)  # whose neighbours are 8 apart
