@@ -248,12 +248,16 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     @contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
-        """Attributes set inside are taken back if anything raises."""
+        """Attributes set inside, and random numbers drawn, are taken back if anything raises."""
         before = vars(self).copy()
+        generator = self.random_state if isinstance(self.random_state, np.random.RandomState) else None
+        drawn = None if generator is None else generator.get_state()
         try:
             yield
         except BaseException:
             self.__dict__ = before  # at once: another Ctrl-C finds all or nothing done
+            if generator is not None:
+                generator.set_state(drawn)
             raise
 
     def _fit(self, X, y, sample_weight, given):
@@ -298,7 +302,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             if not begun:
                 self._online = self._begin(X, check_random_state(self.random_state))
             weights = self._weights_in_stream(targets, sample_weight)
-        order = np.flatnonzero(weights) if read is None else np.arange(len(X))
+            order = np.flatnonzero(weights) if read is None else np.arange(len(X))
+            self._online.number(weights[order])
         counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
         parts = [self._online.before_row_1(0)]
         for block, outputs in self._learn(self._online, X, targets, weights, order):

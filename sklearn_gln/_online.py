@@ -138,10 +138,7 @@ class OnlineNetwork:
         teach it afresh.
         """
         order = np.arange(len(X)) if order is None else order
-        row_numbers = self.n_rows_seen + np.cumsum(sample_weight[order] > 0)
-        if callable(self.settings.learning_rate):  # one that fails does so before anything is learned
-            numbers = np.maximum(row_numbers, 1)  # those of rows of weight 0 before row 1 are 0
-            scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
+        row_numbers = self.number(sample_weight[order])
         self._begin_pass(epoch)
         if held_out and isinstance(self.stack, RegressionStack):
             self.stack.restart()
@@ -161,6 +158,14 @@ class OnlineNetwork:
             yield rows, predictions
         if held_out and self.stack is not None:
             self.stack.update()
+
+    def number(self, sample_weight: Array) -> Array:
+        """The numbers (n,) of rows to come; a learning_rate that fails for them does so before anything is learned."""
+        row_numbers = self.n_rows_seen + np.cumsum(sample_weight > 0)
+        if callable(self.settings.learning_rate):
+            numbers = np.maximum(row_numbers, 1)  # those of rows of weight 0 before row 1 are 0
+            scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
+        return row_numbers
 
     def learn_stack(
         self, steps: list[Step], outputs: list[Array], y: Array, sample_weight: Array, epoch: int

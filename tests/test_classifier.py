@@ -329,6 +329,14 @@ def test_without_a_seed_networks_differ():
     assert not np.allclose(*learned, atol=1e-3)
 
 
+def test_a_call_that_is_refused_draws_no_random_numbers():
+    generator = np.random.RandomState(0)
+    classifier = new(random_state=generator, early_stopping=True)
+    with pytest.raises(ValueError, match="early_stopping"):
+        classifier.fit(X[:2], [0, 1], sample_weight=[0, 1])
+    assert generator.randint(2**31) == np.random.RandomState(0).randint(2**31)
+
+
 def test_fit_starts_from_nothing():
     classifier = new(class_weight="balanced").fit(1e3 * X[:, :3] + 5, BINARY).partial_fit(X[:, :3], BINARY)
     assert_same_object(classifier.fit(X, Y), new(class_weight="balanced").fit(X, Y))
@@ -761,6 +769,7 @@ def test_a_callable_that_gives_no_rates_is_refused(learning_rate):
     def late(t):
         return learning_rate(t) if np.any(t > 100) else np.full(t.shape, 1e-3)
 
+    assert_refused(new(learning_rate=learning_rate), lambda it: it.partial_fit(X, Y, [0, 1, 2]), ValueError, "rate")
     classifier = new(learning_rate=late).partial_fit(X[:50], Y[:50], [0, 1, 2])
     assert_refused(classifier, lambda it: it.partial_fit(X[50:], Y[50:]), ValueError, "learning_rate")
 

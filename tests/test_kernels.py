@@ -410,6 +410,11 @@ def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
         assert backend.extremes(backend.asarray(infinite))[0] == -np.inf
 
 
+def test_rows_of_all_scales_have_logits(backend):
+    rows = np.array([[-1e30, 1e-30, 2e-30, np.nan]], np.float32)  # the odds of the second overflow
+    assert_array_equal(call(backend, "minmax_logit", rows, max_logit=4.0), [[-4, 4, 4, 0]])
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
     reference = registry.get_kernels("numpy")

@@ -81,7 +81,7 @@ def minmax_logit(x: Array, *, max_logit: float) -> Array:
     for start in range(0, len(x), CACHED_ROWS):
         rows = x[start : start + CACHED_ROWS]
         odds = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             odds /= np.fmax.reduce(rows, axis=1, keepdims=True) - rows
             np.log(odds, out=odds)
         np.clip(odds, -max_logit, max_logit, out=logits[start : start + CACHED_ROWS])
