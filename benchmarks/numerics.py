@@ -374,6 +374,7 @@ YEARS = (  # kind, dtype, parameters, and what share of the rows
     ("regressor", "float64", {}, 0.1),
     ("regressor", "float32", {"half_life": 10_000}, 0.1),
     ("regressor", "float32", {"likelihood": "gaussian"}, 0.1),
+    ("regressor", "float64", {"likelihood": "gaussian"}, 0.1),
     ("regressor", "float32", {}, 1),
 )
 
