@@ -1,6 +1,6 @@
 """Faults at random moments and leaks over many calls: whether estimators keep what they promise.
 
-All checks, which take a quarter of an hour; some of them; a few trials of each::
+All checks, which take an hour; some of them; a few trials of each::
 
     python benchmarks/endurance.py --json results/endurance.json
     python benchmarks/endurance.py leaks --calls 100_000
@@ -17,6 +17,11 @@ threads back, and Ctrl-C its handler.
 kill does the same with `kill -9` to a process that saves, or learns a stream with checkpoints: the file loads, and a
 process that starts again ends with the model of an undisturbed one.
 
+memory allows a process little more than it has (RLIMIT_AS), at random, and has it call. A call that lacks memory raises
+MemoryError, and leaves what Ctrl-C would leave. After `partial_fit`, rows of the block in which memory lacked may be
+learned by some layers, which is counted apart. So are crashes: NumPy itself (2.4) may end in one where it lacks the
+last kilobytes. Each call has a new process, so this takes long; a tenth of the trials is enough.
+
 leaks repeats a call and measures the process at each twentieth: memory, threads, open files, objects of Python. What
 grows is given per call, by a line through the second half, when the model has its size.
 
@@ -26,7 +31,9 @@ what is left.
 
 import argparse
 import gc
+import os
 import pickle
+import resource
 import signal
 import threading
 from collections import Counter
@@ -39,6 +46,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
+from unittest.mock import patch
 
 import joblib
 import numpy as np
@@ -51,6 +59,10 @@ from sklearn_gln.io import fit_stream, load, save
 
 N_FEATURES, N_ROWS, N_CLASSES = 6, 1100, 3
 SMALL = {"layer_sizes": (24, 6), "context_dim": 3, "max_iter": 2, "random_state": 0}  # a layer that threads share
+GROWING = {"layer_sizes": (64, 64), "context_dim": 9}
+MOST_BYTES = 2**26
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # so that freed arrays go back to the system, and leave no room
+ENDINGS = ("done", "no memory", "in part", "broken", "crashed")
 BLAS_THREADS = 2  # so that one shows if it stays
 LATE = 1.1  # how much longer than a call takes the moments reach
 PATIENCE = 2.0  # seconds
@@ -332,6 +344,70 @@ def kill(call, trials, seed):
     return {"call": call, "milliseconds": 1e3 * seconds, **counts}
 
 
+# Memory
+
+
+def memory(call, backend, trials, seed):
+    """How often a call ended how when memory was limited, each time in a new process."""
+    rng, context = np.random.default_rng(seed), get_context("spawn")  # forks were found to escape the limit
+    counts = dict.fromkeys(ENDINGS, 0)
+    with patch.dict(os.environ, RETURNED):
+        for n_bytes in MOST_BYTES * rng.random(trials):
+            child = context.Process(target=attempt, args=(call, backend, int(n_bytes), seed))
+            child.start()
+            child.join()
+            counts[ENDINGS[max(child.exitcode, -1)]] += 1
+    return {"call": call, "backend": backend, **counts}
+
+
+def attempt(call, backend, n_bytes, seed):
+    """A call with so much memory, in a process that then ends with the number of how it ended."""
+    ending = "broken"
+    with suppress(Exception), TemporaryDirectory() as folder:
+        promise = PROMISES[call](GLNClassifier(**SMALL | GROWING, backend=backend), *make_data(seed), folder)
+        promise.call()
+        ending = end_of(promise, n_bytes)
+    os._exit(ENDINGS.index(ending))
+
+
+def end_of(promise, n_bytes):
+    promise.prepare()
+    ending = "done"
+    try:
+        with at_most(n_bytes):
+            promise.call()
+    except Exception as error:  # zipfile's, where it cleans up after the first
+        if not any(isinstance(cause, MemoryError) for cause in causes(error)):
+            raise
+        ending = "no memory"
+    n = getattr(promise.tried, "n_samples_seen_", 0)
+    if ending == "done" or not n or not isinstance(promise, PartialFit):
+        return ending if promise.outcome() else "broken"
+    expected = promise.learn_rows(deepcopy(promise.model), 0, n)
+    promise.tried._check_learned()
+    same = np.array_equal(promise.tried.predict_proba(promise.X), expected.predict_proba(promise.X))
+    promise.learn_rows(promise.tried, n, N_ROWS)
+    whole = promise.tried.n_samples_seen_ == N_ROWS and np.isfinite(promise.tried.predict_proba(promise.X)).all()
+    return "broken" if not whole else ending if same else "in part"
+
+
+def causes(error):
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
+@contextmanager
+def at_most(n_bytes):
+    """Have this process take no more memory than it has, and so many bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + n_bytes, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 # Leaks
 
 
@@ -450,6 +526,13 @@ CHECKS = {
         ],
     ),
     "kill": (kill, [{"call": call} for call in ("save", "fit_stream")]),
+    "memory": (
+        memory,
+        [
+            {"call": call, "backend": backend}
+            for call, backend in product(("fit", "partial_fit", "save"), ("numba", "numpy"))
+        ],
+    ),
     "leaks": (leaks, [{"call": call} for call in LEAKS]),
 }
 

@@ -5,11 +5,7 @@ import errno
 import itertools
 import os
 import re
-import subprocess
-import sys
 import threading
-from pathlib import Path
-from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -63,86 +59,6 @@ def test_without_memory_for_contexts_nothing_is_learned(name, backend, allocatio
     assert_array_equal(kind.predict(model, X), kind.predict(before.partial_fit(X[:n], kind.y[:n]), X))
     monkeypatch.undo()
     assert_array_equal(kind.predict(model.partial_fit(X[n:], kind.y[n:]), X), kind.predict(expected, X))
-
-
-MEMORY = """
-    import copy, resource, sys, tempfile
-    from contextlib import contextmanager
-    from pathlib import Path
-    import numpy as np
-    from sklearn_gln import GLNClassifier
-    from sklearn_gln.io import load, save
-
-    @contextmanager
-    def at_most(n_bytes):
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + n_bytes, resource.RLIM_INFINITY))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-    def causes(error):
-        while error:
-            yield error
-            error = error.__context__
-
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(700, 40)), rng.integers(2, size=700)
-    small = {"layer_sizes": (40, 40), "context_dim": 9, "backend": sys.argv[1], "random_state": 0}
-    learned = GLNClassifier(**small).partial_fit(X[:300], y[:300], classes=[0, 1])
-    after = copy.deepcopy(learned).partial_fit(X, y)
-    copy.deepcopy(learned).fit(X, y)
-    path = Path(sys.argv[2])
-    save(learned, path)
-    load(path)
-    outcomes = []
-    for megabytes in (0, 1, 2, 4, 6, 9, 13, 20, 2000):
-        for call in ("partial_fit", "fit", "save"):
-            model = copy.deepcopy(learned)
-            try:
-                with at_most(megabytes * 2**20):
-                    save(after, path) if call == "save" else getattr(model, call)(X, y)
-                outcome = "done"
-            except MemoryError:
-                outcome = "no memory"
-            except ValueError as error:  # zipfile's, where it cleans up
-                assert call == "save" and any(isinstance(cause, MemoryError) for cause in causes(error)), repr(error)
-                outcome = "no memory"
-            model._check_learned()
-            assert np.isfinite(model.predict_proba(X)).all()
-            if call == "save":
-                saved = load(path)
-                assert saved.n_samples_seen_ == (300 if outcome == "no memory" else after.n_samples_seen_)
-                save(learned, path)
-            elif outcome == "no memory":
-                if call == "fit":
-                    assert model.n_samples_seen_ == 300
-                    assert (model.predict_proba(X) == learned.predict_proba(X)).all()
-                n = model.n_samples_seen_ - 300
-                model.partial_fit(X[n:], y[n:])
-            assert call == "fit" or call == "save" or model.n_samples_seen_ == after.n_samples_seen_
-            outcomes.append((call, outcome))
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    print(*sorted({" ".join(outcome) for outcome in outcomes}), sep="\\n")
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is not limited as on Linux")
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_memory_that_runs_out(backend, tmp_path):
-    """In a process of its own, at more and more memory: every call fails at first, and succeeds at last."""
-    pytest.importorskip("skops")
-    pytest.importorskip(backend)
-    exact = {"MALLOC_MMAP_THRESHOLD_": "16384", "MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
-    root = Path(__file__).parents[1]
-    child = subprocess.run(
-        [sys.executable, "-c", dedent(MEMORY), backend, str(tmp_path / "model.skops")],
-        env=os.environ | exact | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert child.returncode == 0, child.stderr
-    outcomes = [f"{call} {outcome}" for call in ("fit", "partial_fit", "save") for outcome in ("done", "no memory")]
-    assert child.stdout.split("\n")[:-1] == outcomes
 
 
 # The disk
