@@ -428,6 +428,7 @@ _TYPES = (
     RegressionStack, DriftTest,
 )  # fmt: skip
 _TYPES_BY_NAME = {kind.__name__: kind for kind in _TYPES}
+_NDARRAY = get_origin(NDArray[Any])  # np.ndarray, but an alias from NumPy 2.5 on
 
 
 def to_plain(state: Any) -> Any:
@@ -471,6 +472,6 @@ def _is_of_type(value: Any, annotation: Any) -> bool:
             arguments = arguments[:1] * len(value) if isinstance(value, tuple) else ()
         matches = isinstance(value, tuple) and len(value) == len(arguments)
         return matches and all(map(_is_of_type, value, arguments))
-    if kind is np.ndarray:
+    if kind is _NDARRAY:
         return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
     return isinstance(value, {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind))
