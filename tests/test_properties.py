@@ -41,7 +41,7 @@ def squash(X):
 
 
 def decaying(t):
-    return 0.1 / np.sqrt(t)
+    return 0.01 / np.sqrt(t)
 
 
 FUNCTIONS = [f"{__name__}.{function.__name__}" for function in (squash, decaying)]  # what `load` is to trust
@@ -92,10 +92,6 @@ PARAMETERS = {
     },
 }
 ESTIMATORS = list(PARAMETERS)
-METHODS = {
-    GLNClassifier: ["predict", "predict_proba", "predict_log_proba", "decision_function"],
-    GLNRegressor: ["predict", "predict_interval"],
-}
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -293,7 +289,7 @@ def cases(draw, **fixed):
         targets = Labels(list(draw(st.sampled_from(list(LABELS.values())))))
         if params["class_weight"] is dict:
             names = [int(name) if name is True or name is False else name for name in targets.names]  # for `save`
-            params["class_weight"] = dict(zip(names, [0.5, 2.0, *np.ones(30)], strict=False))
+            params["class_weight"] = dict(zip(names, [0.5, 2.0, *[1.0] * 30], strict=False))
     else:
         targets, params["class_weight"] = Indicators(draw(st.integers(2, 4))), None
     bound = "none"
