@@ -97,6 +97,7 @@ def test_help(script, load, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ctrl-C amid some __del__
 @pytest.mark.parametrize("call", ["partial_fit", "fit_stream", "save", "predict"])
 def test_ctrl_c_at_random_moments(call, load):
     pytest.importorskip("skops")
