@@ -378,8 +378,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         test_size = self.validation_fraction
         if ceil(test_size * len(rows)) >= len(rows):
             raise ValueError(
-                f"early_stopping=True with validation_fraction={test_size} leaves none of n_samples={len(rows)} rows to "
-                "learn from; pass more rows, or X_val and y_val."
+                f"early_stopping=True with validation_fraction={test_size} leaves none of n_samples={len(rows)} rows "
+                "to learn from; pass more rows, or X_val and y_val."
             )
         stratify = self._stratify(data[1][rows], test_size)
         rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)
