@@ -303,7 +303,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 self._online = self._begin(X, check_random_state(self.random_state))
             weights = self._weights_in_stream(targets, sample_weight)
             order = np.flatnonzero(weights) if read is None else np.arange(len(X))
-            self._online.number(weights[order])
+            self._online.check_rates(weights[order])
         counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
         parts = [self._online.before_row_1(0)]
         for block, outputs in self._learn(self._online, X, targets, weights, order):
@@ -389,8 +389,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         test_size = self.validation_fraction
         if ceil(test_size * len(rows)) >= len(rows):
             raise ValueError(
-                f"early_stopping=True with validation_fraction={test_size} leaves none of {len(rows)} rows to learn "
-                "from; pass more rows, or X_val and y_val."
+                f"early_stopping=True with validation_fraction={test_size} leaves none of n_samples={len(rows)} rows "
+                "to learn from; pass more rows, or X_val and y_val."
             )
         stratify = self._stratify(data[1][rows], test_size)
         rows, held_out = train_test_split(rows, test_size=test_size, stratify=stratify, random_state=random_state)

@@ -138,7 +138,7 @@ class OnlineNetwork:
         teach it afresh.
         """
         order = np.arange(len(X)) if order is None else order
-        row_numbers = self.number(sample_weight[order])
+        row_numbers = self.row_numbers(sample_weight[order])
         self._begin_pass(epoch)
         if held_out and isinstance(self.stack, RegressionStack):
             self.stack.restart()
@@ -159,13 +159,15 @@ class OnlineNetwork:
         if held_out and self.stack is not None:
             self.stack.update()
 
-    def number(self, sample_weight: Array) -> Array:
-        """The numbers (n,) of rows to come; a learning_rate that fails for them does so before anything is learned."""
-        row_numbers = self.n_rows_seen + np.cumsum(sample_weight > 0)
+    def row_numbers(self, sample_weight: Array) -> Array:
+        """The numbers (n,) that rows to come will have; one of weight 0 has that of the row before."""
+        return self.n_rows_seen + np.cumsum(sample_weight > 0)
+
+    def check_rates(self, sample_weight: Array) -> None:
+        """Have a learning_rate callable that fails for rows to come fail now, before anything is learned."""
         if callable(self.settings.learning_rate):
-            numbers = np.maximum(row_numbers, 1)  # those of rows of weight 0 before row 1 are 0
+            numbers = np.maximum(self.row_numbers(sample_weight), 1)
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
-        return row_numbers
 
     def learn_stack(
         self, steps: list[Step], outputs: list[Array], y: Array, sample_weight: Array, epoch: int

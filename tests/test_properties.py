@@ -400,10 +400,10 @@ class Stream(RuleBasedStateMachine):
         return X, y, {} if self.pieces else self.case.targets.first_call, sample_weight
 
     def _is_exact(self):
-        """Whether rounding stays rounding: plain steps that are too long make chaos of it."""
+        """Whether rounding stays rounding: long plain steps make chaos of it, and normalised ones of inputs near 0."""
         params = self.case.estimator.get_params()
         is_plain = params["learning_rate"] in ("constant", "inverse", "hyperbolic")
-        is_chaotic = is_plain and (params["learning_rate_init"] or 0) > 0.3
+        is_chaotic = (params["learning_rate_init"] or 0) > 0.3 if is_plain else not params["bias"]
         return np.dtype(params["dtype"]) == np.float64 and not is_chaotic
 
     @rule(
