@@ -2,7 +2,7 @@
 
 All checks, which take an hour; some of them; a few trials of each::
 
-    python benchmarks/endurance.py --json results/endurance.json
+    python benchmarks/endurance.py --json endurance.json
     python benchmarks/endurance.py leaks --calls 100_000
     python benchmarks/endurance.py interrupt kill --quick
 
