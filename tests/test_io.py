@@ -1,6 +1,7 @@
 """Files: what is saved comes back, what was tampered with is refused, and a stream that is killed goes on."""
 
 import copy
+import inspect
 import json
 import os
 import pickle
@@ -756,7 +757,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_checkpoint(path):
 
 def documented(first_line):
     """The block of code in the docstring of `fit_stream` that begins with this line."""
-    blocks = re.findall(r"::\n\n((?: {8}.*\n|\n)+)", fit_stream.__doc__)
+    blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", inspect.getdoc(fit_stream))
     return next(block for block in map(dedent, blocks) if block.startswith(first_line))
 
 
