@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-from common import installed_version, positive_float, positive_int, print_table, run_tasks, seconds_of
+from common import installed_version, one_of, positive_float, positive_int, print_table, run_tasks, seconds_of
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.io import fit_stream, save
@@ -57,7 +57,9 @@ def main(arguments=None):
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help=f"{' or '.join(SOURCES)} (both)", type=source)
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE", help=f"{' or '.join(SOURCES)} (both)", type=one_of(SOURCES)
+    )
     parser.add_argument("--rows", type=positive_int, default=10_000_000, metavar="N", help="of each (%(default)s)")
     parser.add_argument(
         "--every", type=positive_float, default=60.0, metavar="S", help="seconds between checkpoints (%(default)g)"
@@ -65,12 +67,6 @@ def build_parser():
     parser.add_argument("--seed", type=int, default=0, help="of the stream and the model (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="records, versions and machine")
     return parser
-
-
-def source(text):
-    if text not in SOURCES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(SOURCES)}")
-    return text
 
 
 def print_record(record):

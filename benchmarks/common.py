@@ -111,6 +111,17 @@ def positive_float(text):
     return _positive(float, text)
 
 
+def one_of(names):
+    """The type of an argument that is one of these names; `choices` would refuse that there are none."""
+
+    def check(text):
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return check
+
+
 def _positive(kind, text):
     try:
         number = kind(text)

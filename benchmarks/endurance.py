@@ -50,7 +50,7 @@ from unittest.mock import patch
 
 import joblib
 import numpy as np
-from common import positive_int, print_table, run_tasks, seconds_of
+from common import one_of, positive_int, print_table, run_tasks, seconds_of
 from sklearn.base import clone
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
@@ -92,19 +92,13 @@ def main(arguments=None):
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checks", nargs="*", metavar="CHECK", type=check, help=f"{', '.join(CHECKS)} (all)")
+    parser.add_argument("checks", nargs="*", metavar="CHECK", type=one_of(CHECKS), help=f"{', '.join(CHECKS)} (all)")
     parser.add_argument("--trials", type=positive_int, default=100, metavar="N", help="of each kind (%(default)s)")
     parser.add_argument("--calls", type=positive_int, default=100_000, metavar="N", help="for leaks (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="3 trials, 200 calls")
     parser.add_argument("--seed", type=int, default=0, help="of data, models and moments (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="records, versions and machine")
     return parser
-
-
-def check(text):
-    if text not in CHECKS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(CHECKS)}")
-    return text
 
 
 def run_alone(check, **task):
