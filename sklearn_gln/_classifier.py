@@ -9,11 +9,11 @@ from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._metadata_requests import UNUSED
-from sklearn.utils.multiclass import check_classification_targets, unique_labels
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
-from sklearn_gln._compat import Interval, StrOptions, _fit_context
+from sklearn_gln._compat import Interval, StrOptions, _fit_context, unique_labels
 from sklearn_gln._drift import log_losses
 from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln._stack import Stack

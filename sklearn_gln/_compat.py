@@ -1,9 +1,11 @@
 """What scikit-learn keeps private or has in some versions only, in one place."""
 
+import warnings
 from inspect import signature
 
 import numpy as np
 from sklearn.base import _fit_context
+from sklearn.utils import multiclass
 from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight
 
@@ -35,6 +37,7 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_sample_weight",
+    "unique_labels",
     "validate_parameter_constraints",
 ]
 
@@ -47,3 +50,10 @@ _ALLOW_ZERO = (
 def check_sample_weight(sample_weight, X):
     """Weights (n,) float64, all 1 for None; negative, missing or infinite ones raise ValueError."""
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, **_ALLOW_ZERO)
+
+
+def unique_labels(classes):
+    """The classes, sorted; in 1.7 scikit-learn's takes them for labels of rows, and warns that there are many."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        return multiclass.unique_labels(classes)
