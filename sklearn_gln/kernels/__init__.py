@@ -1,14 +1,15 @@
-"""The kernel contract: what a backend must compute, and nothing more.
+"""The kernel contract: everything that a backend must compute, and nothing more.
 
 A backend is a module of functions, all with the signatures below; ``get_kernels(name)`` imports it. Shapes use
-n samples (a time axis), k outputs, j neurons, c contexts, i inputs, d features; ``k|1`` is an axis that has length 1
-where all outputs share the array.
+n samples (a time axis), k outputs, j neurons, r slots, c contexts, i inputs, d features; ``k|1`` is an axis that has
+length 1 where all outputs share the array. A slot is one weight row of a neuron; a context, which a sample's side
+information selects, may or may not have a slot of the same number: kernels that index weights are given slots.
 
 ::
 
     scope(device) -> context manager        # inside it arrays are made on the device, and the functions may be called;
-                                            # None is the framework's own default; ValueError for a device not there
-    asarray(x) -> Array                     # NumPy or any framework in, dtype kept; one that is here already as it is
+                                            # None is the framework's own default; ValueError if it is not available
+    asarray(x) -> Array                     # NumPy or any framework in, dtype kept; an array on the device as it is
     to_numpy(x) -> ndarray
     owns(x) -> bool                         # whether x is an array of this framework
     take(x, rows) -> x[rows]                # rows: NumPy integers
@@ -28,79 +29,82 @@ where all outputs share the array.
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)
         # computed in dtype ("float32", "float64"); bit q says whether hyperplane q has the row on its positive side
 
-    linear_infer(weights, contexts, inputs, *, limit) -> logits (n, k, j)
-        # weights (k, j, c, i); inputs: one or two blocks (n, k|1, block_size) whose sizes sum to i
+    linear_infer(weights, slots, inputs, *, limit) -> logits (n, k, j)
+        # weights (k, j, r, i); slots (n, k|1, j) int32; inputs: one or two blocks (n, k|1, block_size) whose sizes sum
+        # to i
 
-    linear_learn(weights, energy, contexts, inputs, directions, targets, rates, sample_weight=None, *,
-                    loss, damping, limit, max_weight, batch_size) -> (weights, energy, logits)
-        # energy (k, j, c) float64: what damps the steps of each weight row, see below; directions: blocks shaped as
-        # inputs, the step's v (the inputs themselves for a gradient step); targets (n, k); rates (n, k|1);
-        # sample_weight (n, k|1): visits of each row; loss: "log" or "squared"
+    linear_learn(weights, accumulator, slots, inputs, directions, targets, rates, repeats=None, *,
+                    loss, damping, limit, max_weight, batch_size) -> (weights, accumulator, logits)
+        # accumulator (k, j, r) float64: damps the steps of each slot, see below; directions: blocks shaped as inputs,
+        # the step's v (the inputs themselves for a gradient step); targets (n, k); rates (n, k|1);
+        # repeats (n, k|1): how often each sample is learned; loss: "log" or "squared"
 
     gaussian_base(features, dtype, *, scale, bias_means, variance) -> (means, variances)
         # the base block of a Gaussian network, (n, 1, 2 d + len(bias_means)) each: means scale * x, -scale * x, then
         # the constants; all of one variance
-    gaussian_infer(weights, contexts, inputs, *, min_variance, max_variance) -> (means, variances)  # (n, k, j) each
-        # weights and contexts as above; inputs: one or two blocks, each a pair (means, variances) of (n, k|1, size)
-    gaussian_learn(weights, counts, contexts, inputs, targets, rates, sample_weight=None, *, normalized, damping,
-                   max_error, max_weight, min_variance, max_variance) -> (weights, counts, means, variances)
-        # counts (k, j, c) float64: visits of each weight row, summed; targets (n, k); rates (n, k|1);
-        # sample_weight (n, k|1)
+    gaussian_learn(weights, accumulator, slots, inputs, targets, rates, repeats=None, *, normalized, damping, max_error,
+                   max_weight, min_variance, max_variance) -> (weights, accumulator, means, variances)
+        # inputs: one or two blocks, each a pair (means, variances) of (n, k|1, size); everything else as above; means
+        # and variances (n, k, j)
 
-    clip(x, limits) -> (n, k, j)            # x (n, k, j) within +-limits (k,)
+    clip(x, lower, upper) -> as shaped      # x within [lower, upper], dtype kept: two Python numbers, or two arrays
+                                            # that broadcast against x
+    minimum(x, y) -> as shaped              # of two arrays that broadcast
     neuron_mean(x) -> (n, k) float64        # the mean over neurons of x (n, k, j)
-    neuron_variance(x) -> (n, k) float64    # their mean squared deviation from it
-    at_rows(table, rows) -> (n, k, j)       # table (k, j, r), rows (n, k|1, j) int32: table[k, j, rows[n, k, j]]
-    add_at_rows(table, rows, values) -> table   # += values (n, k, j); rows that are there several times add up
-    expand(array, row_of) -> (k, j, c, ...) # array (k, j, r, ...), row_of (k|1, j, c): array[k, j, row_of[k, j, c]]
+    neuron_moments(x) -> (mean, variance)   # (n, k) float64 each: the same, and the mean squared deviation from it
+    at_slots(table, slots) -> (n, k, j)     # table (k, j, r), slots (n, k|1, j) int32: table[k, j, slots[n, k, j]]
+    add_at_slots(table, slots, values) -> table     # += values (n, k, j); slots that occur several times add up
+    expand(array, slot_of) -> (k, j, c, ...)        # array (k, j, r, ...), slot_of (k|1, j, c):
+                                                    # array[k, j, slot_of[k, j, c]]
 
     precondition(block, matrices, groups=None) -> (directions, squares)
         # directions: block (n, k|1, b) @ matrices (k|1, b, b), or the block itself for None; squares (n, k|1): sum over
         # b of block * directions; groups = (places (g, b), columns (d,)) for matrices (g, b, b) of a block (n, 1, d):
-        # places[g] are the columns of group g, filled up with d; columns are where the groups, side by side, have them
+        # places[g] are the columns of group g, padded with d; columns are where the groups, side by side, have them
     add_second_moment(moment, block, sample_weight=None, groups=None) -> moment
-        # float64 (k|1, b, b) += sum over rows of weight * outer(u, u); weight (n, 1)
+        # float64 (k|1, b, b) += sum over samples of weight * outer(u, u); weight (n, 1)
     add_cross_moment(moment, block, targets, sample_weight) -> moment
-        # float64 (k, b) += sum over rows of weight * y * u; block (n, 1, b), targets (n, k), weight (n, 1)
+        # float64 (k, b) += sum over samples of weight * y * u; block (n, 1, b), targets (n, k), weight (n, 1)
     damped_inverse(moment, weight, floor, dtype, ridge=1.0) -> (k|1, b, b)
         # (M + ridge m I)^-1 of M = moment / weight in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
 
-    ON_DEVICE: bool                         # has arrays of its own, and a weight row for every context from the start
+    ON_DEVICE: bool                         # has its own arrays, and a slot for every context from the start
     TASK_SIZE: int | None                   # the neurons that one call serves best; see below
-    ROW_COUNTS: tuple[int, ...] | None      # numbers of rows to which callers fill up their arrays, because others
-                                            # would be compiled anew (with rows of weight 0); None: any number
+    CHUNK_SIZES: tuple[int, ...] | None     # chunk sizes to which callers pad their arrays (with samples of 0 repeats),
+                                            # because others would be compiled again; None: any number of samples
 
 Rules that every backend keeps:
 
-- a neuron computes s = w . u. For the log loss s is the logit of the target's probability, its error is
-  e = sigmoid(s within +-limit) - y, and a visit has energy e^2. For the squared loss s is the prediction itself (called
-  a logit all the same), e = s - y without a limit, and a visit has energy 1. A visit's step is
-  w -= rate / (1 + damping * energy) * e * v, with the energy of all visits to w before;
-- samples are a time axis: row t sees what rows before t left behind. Returned logits are those before the row's own
-  step, clipped to [-limit, limit]; the clip does not stop the step. A limit may be infinite;
-- within a batch of ``batch_size`` consecutive rows (counted from the first row of the call) all rows see the same
-  weights and energies; the steps that meet in one context are summed, then clipped once to [-max_weight, max_weight];
-- a row of weight q is visited floor(q) times, then once more with step and energy scaled by the fraction; the
-  visits follow one another on the row's own logit, and their sum is one step;
-- ``weights``, ``energy``, ``counts`` and ``table`` may be overwritten: the caller uses what is returned. A backend with
-  a ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; with None it has threads of
-  its own;
-- a Gaussian neuron with the selected weights w and inputs N(m_i, v_i), a_i = 1 / v_i, predicts the weighted product of
-  their densities: precision L = w . a, but at least 1 / max_variance; mean m = sum_i w_i a_i m_i / L; variance
-  v = 1 / L, within [min_variance, max_variance]. One visit to a row of target y is one step down the gradient of
-  -ln N(y; m, v): with e = y - m, clipped to max_error deviations (sqrt(v)),
+- a neuron computes s = w . u with the weights w of the sample's slot. For the log loss s is the logit of the target's
+  probability, its error is e = sigmoid(s within +-limit) - y, and the slot's accumulator gains e^2. For the squared
+  loss s is the prediction itself (called a logit all the same), e = s - y without a limit, and the accumulator gains 1.
+  The step is w -= rate / (1 + damping * accumulator) * e * v, with the accumulator as it was before;
+- samples are a time axis: sample t sees what samples before t left behind. Returned logits are those before the
+  sample's own step, clipped to [-limit, limit]; the clip does not stop the step. A limit may be infinite;
+- within a batch of ``batch_size`` consecutive samples (counted from the first sample of the call) all samples see the
+  same weights and accumulators; the steps that meet in one slot are summed, then clipped once to
+  [-max_weight, max_weight];
+- a sample of q repeats is learned floor(q) times, then once more with step and gain scaled by the fraction; the
+  repeats follow one another on the sample's own logit, and their sum is one step;
+- ``weights``, ``accumulator`` and ``table`` may be overwritten: the caller uses what is returned. A backend with a
+  ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; one with None has its own
+  threads;
+- a Gaussian neuron with the weights w of the sample's slot and inputs N(m_i, v_i), a_i = 1 / v_i, predicts the weighted
+  product of their densities: precision L = w . a, but at least 1 / max_variance; mean m = sum_i w_i a_i m_i / L;
+  variance v = 1 / L, within [min_variance, max_variance]. One repeat of a sample with target y is one step down the
+  gradient of -ln N(y; m, v): with e = y - m, clipped to max_error deviations (sqrt(v)),
 
-      dw_i = -rate / (1 + damping * count) * a_i (e (m - m_i) + (e^2 - v) / 2),
+      dw_i = -rate / (1 + damping * accumulator) * a_i (e (m - m_i) + (e^2 - v) / 2),
 
   divided, if ``normalized``, by the curvature sum_i (a_i v)^2 / 2 + v (a_i (m_i - m))^2: the trace of the Fisher
-  information of w, with which steps no longer depend on the scale and the number of inputs. Then w is clipped to
-  [0, max_weight]; where its precision for this row is above 1 / min_variance w is pulled straight towards 0, where it
-  is below 1 / max_variance straight towards max_weight, until it is on the bound. A row of weight q is visited
-  floor(q) times, each time with the prediction that the visit before left, then once more with the step, and its
-  count, scaled by the fraction; returned is the prediction before the first. There are no batches;
-- no random numbers, no row counter, no global configuration inside; arrays of one floating dtype in, the same out, but
-  for sums, which are float64: beyond 2^24 float32 would no longer count;
-- nothing of shape (n, k, j, i) for all rows at once.
+  information of w, with which steps no longer depend on the scale and the number of inputs. The accumulator gains 1.
+  Then w is clipped to [0, max_weight]; where its precision for this sample is above 1 / min_variance w is pulled
+  straight towards 0, where it is below 1 / max_variance straight towards max_weight, until it is on the bound. A sample
+  of q repeats is learned floor(q) times, each time with the prediction that the repeat before left, then once more with
+  step and gain scaled by the fraction; the prediction before the first repeat is returned. There are no batches;
+- no random numbers, no sample counter, no global configuration inside; arrays of one floating dtype in, the same out,
+  except that sums are float64: beyond 2^24 float32 would no longer count;
+- nothing of shape (n, k, j, i) for all samples at once.
 """
 
 import importlib
@@ -126,11 +130,11 @@ Kernels = ModuleType | ThreadedKernels
 
 
 def get_kernels(backend: str = "auto") -> ModuleType:
-    """Import the kernels of a backend; "auto" is Numba where it is installed, else NumPy."""
+    """Import and return the kernels of a backend; "auto" is Numba where it is installed, else NumPy."""
     if backend == "auto":
         backend = "numpy" if importlib.util.find_spec("numba") is None else "numba"
     if backend not in BACKENDS:
-        hint = f" (here it is called {OTHER_NAMES[backend]!r})" if backend in OTHER_NAMES else ""
+        hint = f" (it is called {OTHER_NAMES[backend]!r} here)" if backend in OTHER_NAMES else ""
         names = ", ".join(map(repr, BACKENDS))
         raise ValueError(f"backend={backend!r} is unknown{hint}; choose 'auto' or one of {names}.")
     try:
@@ -144,12 +148,12 @@ def get_kernels(backend: str = "auto") -> ModuleType:
 
 
 def in_tasks(kernels: ModuleType, executor: Executor | None = None) -> Kernels:
-    """The kernels with their calls cut into tasks, which the executor's threads share."""
+    """Return kernels whose calls are cut into tasks, which the executor's threads share."""
     return kernels if kernels.TASK_SIZE is None else ThreadedKernels(kernels, executor)
 
 
 def as_numpy(data: Any) -> Any:
-    """An array of PyTorch, TensorFlow or JAX as a NumPy array; anything else as it is."""
+    """Return an array of PyTorch, TensorFlow or JAX as a NumPy array, and anything else as it is."""
     framework = type(data).__module__.partition(".")[0]
     if framework == "torch":
         data = (data.float() if str(data.dtype) == "torch.bfloat16" else data).numpy(force=True)
