@@ -1,4 +1,4 @@
-"""The kernels of a backend with every call cut into tasks that threads share: the same functions, the same results.
+"""The kernels of a backend with their calls cut into tasks that threads share: the same functions, the same results.
 
 Calls are cut by shape alone, so that results do not depend, even in rounding, on the number of threads.
 """
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Groups = tuple[Array, Array]
 
-ROWS_PER_TASK = 512  # of the products that treat rows alone
-MIN_TASK_WORK = 2**14  # rows x neurons; smaller layers are not worth cutting
+ROWS_PER_TASK = 512  # of products whose samples are independent
+MIN_TASK_WORK = 2**14  # samples x neurons; smaller layers are not worth cutting
 
 
 class ThreadedKernels:
@@ -56,108 +56,93 @@ class ThreadedKernels:
         directions, squares = zip(*parts, strict=True)
         return _concatenate(directions), _concatenate(squares)
 
-    def linear_infer(self, weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
+    def linear_infer(self, weights: Array, slots: Array, inputs: Sequence[Array], *, limit: float) -> Array:
         def infer(outputs: slice, neurons: slice) -> Array:
             logits: Array = self._kernels.linear_infer(
                 weights[outputs, neurons],
-                _of_outputs(contexts, outputs)[:, :, neurons],
+                _of_outputs(slots, outputs)[:, :, neurons],
                 tuple(_of_outputs(block, outputs) for block in inputs),
                 limit=limit,
             )
             return logits
 
-        return self._over_neurons(infer, len(contexts), weights)
+        return self._over_neurons(infer, len(slots), weights)
 
     def linear_learn(
         self,
         weights: Array,
-        energy: Array,
-        contexts: Array,
+        accumulator: Array,
+        slots: Array,
         inputs: Sequence[Array],
         directions: Sequence[Array],
         targets: Array,
         rates: Array,
-        sample_weight: Array | None = None,
+        repeats: Array | None = None,
         **constants: Any,
     ) -> tuple[Array, Array, Array]:
         def learn(outputs: slice, neurons: slice) -> Array:
             *_, logits = self._kernels.linear_learn(
                 weights[outputs, neurons],
-                energy[outputs, neurons],
-                _of_outputs(contexts, outputs)[:, :, neurons],
+                accumulator[outputs, neurons],
+                _of_outputs(slots, outputs)[:, :, neurons],
                 tuple(_of_outputs(block, outputs) for block in inputs),
                 tuple(_of_outputs(block, outputs) for block in directions),
                 targets[:, outputs],
                 _of_outputs(rates, outputs),
-                None if sample_weight is None else _of_outputs(sample_weight, outputs),
+                None if repeats is None else _of_outputs(repeats, outputs),
                 **constants,
             )
             return logits
 
-        return weights, energy, self._over_neurons(learn, len(contexts), weights)
-
-    def gaussian_infer(
-        self, weights: Array, contexts: Array, inputs: Sequence[tuple[Array, Array]], **bounds: float
-    ) -> tuple[Array, Array]:
-        def infer(outputs: slice, neurons: slice) -> Array:
-            predicted = self._kernels.gaussian_infer(
-                weights[outputs, neurons],
-                _of_outputs(contexts, outputs)[:, :, neurons],
-                _pairs_of_outputs(inputs, outputs),
-                **bounds,
-            )
-            return np.stack(predicted)
-
-        means, variances = self._over_neurons(infer, len(contexts), weights, (2,))
-        return means, variances
+        return weights, accumulator, self._over_neurons(learn, len(slots), weights)
 
     def gaussian_learn(
         self,
         weights: Array,
-        counts: Array,
-        contexts: Array,
+        accumulator: Array,
+        slots: Array,
         inputs: Sequence[tuple[Array, Array]],
         targets: Array,
         rates: Array,
-        sample_weight: Array | None = None,
+        repeats: Array | None = None,
         **constants: float,
     ) -> tuple[Array, Array, Array, Array]:
         def learn(outputs: slice, neurons: slice) -> Array:
             *_, means, variances = self._kernels.gaussian_learn(
                 weights[outputs, neurons],
-                counts[outputs, neurons],
-                _of_outputs(contexts, outputs)[:, :, neurons],
-                _pairs_of_outputs(inputs, outputs),
+                accumulator[outputs, neurons],
+                _of_outputs(slots, outputs)[:, :, neurons],
+                tuple((_of_outputs(means, outputs), _of_outputs(variances, outputs)) for means, variances in inputs),
                 targets[:, outputs],
                 _of_outputs(rates, outputs),
-                None if sample_weight is None else _of_outputs(sample_weight, outputs),
+                None if repeats is None else _of_outputs(repeats, outputs),
                 **constants,
             )
             return np.stack([means, variances])
 
-        means, variances = self._over_neurons(learn, len(contexts), weights, (2,))
-        return weights, counts, means, variances
+        means, variances = self._over_neurons(learn, len(slots), weights, (2,))
+        return weights, accumulator, means, variances
 
     def _map(self, function: Callable[..., Any], *tasks: Sequence[Any]) -> Iterator[Any]:
         return map(function, *tasks) if self._executor is None else self._executor.map(function, *tasks)
 
     def _over_neurons(
-        self, function: Callable[[slice, slice], Array], n_rows: int, weights: Array, stacked: tuple[int, ...] = ()
+        self, function: Callable[[slice, slice], Array], n_samples: int, weights: Array, stacked: tuple[int, ...] = ()
     ) -> Array:
         """The results (*stacked, n, n_outputs, n_neurons) of a layer, from `function` of some outputs and neurons."""
         n_outputs, n_neurons = weights.shape[:2]
-        tasks = layer_tasks(n_rows, n_outputs, n_neurons, self._kernels.TASK_SIZE)
+        tasks = layer_tasks(n_samples, n_outputs, n_neurons, self._kernels.TASK_SIZE)
         if len(tasks) == 1:
             return function(*tasks[0])
-        results = np.empty((*stacked, n_rows, n_outputs, n_neurons), weights.dtype)
+        results = np.empty((*stacked, n_samples, n_outputs, n_neurons), weights.dtype)
         for (outputs, neurons), part in zip(tasks, self._map(function, *zip(*tasks, strict=True)), strict=True):
             results[..., outputs, neurons] = part
         return results
 
 
-def layer_tasks(n_rows: int, n_outputs: int, n_neurons: int, task_size: int) -> list[tuple[slice, slice]]:
+def layer_tasks(n_samples: int, n_outputs: int, n_neurons: int, task_size: int) -> list[tuple[slice, slice]]:
     """Cut a layer into (outputs, neurons) of about task_size neurons whose weights are contiguous."""
-    if n_outputs * n_neurons <= task_size or n_rows * n_outputs * n_neurons <= MIN_TASK_WORK:
+    if n_outputs * n_neurons <= task_size or n_samples * n_outputs * n_neurons <= MIN_TASK_WORK:
         return [(slice(0, n_outputs), slice(0, n_neurons))]
     return [
         (outputs, neurons)
@@ -173,10 +158,6 @@ def _slices(length: int, step: int) -> list[slice]:
 
 def _of_outputs(array: Array, outputs: slice) -> Array:
     return array if array.shape[1] == 1 else array[:, outputs]
-
-
-def _pairs_of_outputs(blocks: Sequence[tuple[Array, Array]], outputs: slice) -> tuple[tuple[Array, Array], ...]:
-    return tuple((_of_outputs(means, outputs), _of_outputs(variances, outputs)) for means, variances in blocks)
 
 
 def _concatenate(parts: Iterable[Array]) -> Array:
