@@ -1,8 +1,8 @@
 """Kernels compiled by Numba: the textbook loops, ordered for the caches.
 
-A neuron's contexts are independent chains (no weight row is shared between them), so each chain is run from its first
-row to its last while its weight row stays in the L1 cache. Threads are the caller's (``TASK_SIZE``): ``parallel=True``
-would abort under two Python threads or after a fork.
+A neuron's slots are independent of one another, so the samples of each slot are run from the first to the last while
+its weights stay in the L1 cache. Threads are the caller's (``TASK_SIZE``): ``parallel=True`` would abort under two
+Python threads or after a fork.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ import numba
 import numpy as np
 
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
+    CHUNK_SIZES,
+    MAX_PROJECTIONS,
     ON_DEVICE,
-    ROW_COUNTS,
     Array,
-    _gaussian,
     _natural_parameters,
     _natural_products,
-    add_at_rows,
+    add_at_slots,
     add_cross_moment,
     add_second_moment,
     asarray,
-    at_rows,
+    at_slots,
     base_block,
     clip,
     column_moments,
@@ -33,9 +33,10 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     fill_missing,
     gaussian_base,
     logit,
+    minimum,
     minmax_logit,
     neuron_mean,
-    neuron_variance,
+    neuron_moments,
     owns,
     precondition,
     scope,
@@ -45,9 +46,8 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
 )
 
 TASK_SIZE = 16
-LOCKSTEP = 4  # neurons at most; fewer where their rows would crowd the L1 cache
+LOCKSTEP = 4  # neurons at most; fewer where their weights would crowd the L1 cache
 LOCKSTEP_INPUTS = 1024
-MAX_PROJECTIONS = 2**23  # elements of one gating product
 
 # Reductions may be reordered and multiply-adds fused, so that loops vectorise; NaN and infinities keep their meaning.
 options: dict[str, Any] = {
@@ -58,7 +58,7 @@ options: dict[str, Any] = {
 
 
 def _finds_a_cache() -> bool:
-    """Whether Numba finds a folder for compiled code that can be written; without one each process compiles."""
+    """Return whether Numba finds a writable folder for compiled code; without one each process compiles."""
     try:
         numba.njit(_finds_a_cache, cache=True)  # not compiled yet
     except RuntimeError:
@@ -97,22 +97,22 @@ def _pack(projections, thresholds, contexts):
             contexts[t, j] = context
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
-    logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
+def linear_infer(weights: Array, slots: Array, inputs: Sequence[Array], *, limit: float) -> Array:
+    logits = np.empty((len(slots), *weights.shape[:2]), weights.dtype)
     previous, base = _two_blocks(inputs)
-    _infer(weights, _neuron_major(contexts), previous, base, weights.dtype.type(limit), logits)
+    _infer(weights, _neuron_major(slots), previous, base, weights.dtype.type(limit), logits)
     return logits
 
 
 def linear_learn(
     weights: Array,
-    energy: Array,
-    contexts: Array,
+    accumulator: Array,
+    slots: Array,
     inputs: Sequence[Array],
     directions: Sequence[Array],
     targets: Array,
     rates: Array,
-    sample_weight: Array | None = None,
+    repeats: Array | None = None,
     *,
     loss: str,
     damping: float,
@@ -120,23 +120,23 @@ def linear_learn(
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
-    logits = np.empty((len(contexts), *weights.shape[:2]), weights.dtype)
-    if sample_weight is None:
-        visits = squares = np.empty((0, 1), weights.dtype)
+    logits = np.empty((len(slots), *weights.shape[:2]), weights.dtype)
+    if repeats is None:
+        repeats = squares = np.empty((0, 1), weights.dtype)
     else:
-        visits = np.ascontiguousarray(np.broadcast_to(sample_weight, (len(logits), len(weights))))
+        repeats = np.ascontiguousarray(np.broadcast_to(repeats, (len(logits), len(weights))))
         squares = sum(np.vecdot(u, v) for u, v in zip(inputs, directions, strict=True))
-        squares = np.ascontiguousarray(np.broadcast_to(squares, visits.shape))
+        squares = np.ascontiguousarray(np.broadcast_to(squares, repeats.shape))
     scalar = weights.dtype.type  # one float64 scalar would make the inner loops run in float64
     arguments = (
         weights,
-        energy,
-        _neuron_major(contexts),
+        accumulator,
+        _neuron_major(slots),
         *_two_blocks(inputs),
         *_two_blocks(directions),
         np.ascontiguousarray(targets),
         np.ascontiguousarray(rates),
-        visits,
+        repeats,
         squares,
         loss == "squared",
         scalar(damping),
@@ -147,7 +147,7 @@ def linear_learn(
         _learn(*arguments, logits)
     else:
         _learn_batches(*arguments, batch_size, logits)
-    return weights, energy, logits
+    return weights, accumulator, logits
 
 
 def _two_blocks(blocks: Sequence[Array]) -> tuple[Array, Array]:
@@ -156,12 +156,12 @@ def _two_blocks(blocks: Sequence[Array]) -> tuple[Array, Array]:
     return previous[0] if previous else np.empty((len(base), 1, 0), base.dtype), base
 
 
-def _neuron_major(contexts: Array) -> Array:
-    return np.ascontiguousarray(contexts.transpose(1, 2, 0))
+def _neuron_major(slots: Array) -> Array:
+    return np.ascontiguousarray(slots.transpose(1, 2, 0))
 
 
-# Below, (p, x) is one row of the two blocks and (v, z) of their directions; w is one row of the weights. A view that
-# is given a name costs two atomic operations wherever it is made: rows are taken out in the calls.
+# Below, (p, x) is one sample of the two blocks and (v, z) of their directions; w are the weights of one slot. A view
+# that is given a name costs two atomic operations wherever it is made: views are taken in the calls.
 
 
 @inline
@@ -187,7 +187,7 @@ def _step(w, g, v, z, max_weight):
 
 @inline
 def _step_and_dot(w, g, v, z, max_weight, p, x):
-    """One row's step and the next row's dot product in one pass over the weights."""
+    """One sample's step and the next sample's dot product in one pass over the weights."""
     from_previous = from_base = w.dtype.type(0)
     for i in range(v.size):
         stepped = min(max(w[i] - g * v[i], -max_weight), max_weight)
@@ -203,172 +203,155 @@ def _step_and_dot(w, g, v, z, max_weight, p, x):
 
 
 @inline
-def _sort_by_context(contexts, n_contexts, ends, order):
-    """Fill `order` with the rows of context 0 in time order, then those of context 1, ...; `ends` with their ends."""
+def _sort_by_slot(slots, n_slots, ends, order):
+    """Fill `order` with the samples of slot 0 in time order, then those of slot 1, ...; `ends` with their ends."""
     ends[:] = 0
-    for t in range(contexts.size):
-        ends[contexts[t]] += 1
+    for t in range(slots.size):
+        ends[slots[t]] += 1
     start = 0
-    for c in range(n_contexts):
-        start, ends[c] = start + ends[c], start
-    for t in range(contexts.size):
-        order[ends[contexts[t]]] = t
-        ends[contexts[t]] += 1
+    for slot in range(n_slots):
+        start, ends[slot] = start + ends[slot], start
+    for t in range(slots.size):
+        order[ends[slots[t]]] = t
+        ends[slots[t]] += 1
 
 
 @jit
-def _infer(weights, contexts, previous, base, limit, logits):
-    n_outputs, n_neurons, n_contexts, _ = weights.shape
-    ends = np.empty(n_contexts, np.int64)
+def _infer(weights, slots, previous, base, limit, logits):
+    n_outputs, n_neurons, n_slots, _ = weights.shape
+    ends = np.empty(n_slots, np.int64)
     order = np.empty(len(logits), np.int64)
     for k in range(n_outputs):
-        kc, kp, kb = min(k, len(contexts) - 1), min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+        ks, kp, kb = min(k, len(slots) - 1), min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
         for j in range(n_neurons):
-            _sort_by_context(contexts[kc, j], n_contexts, ends, order)
+            _sort_by_slot(slots[ks, j], n_slots, ends, order)
             for r in range(order.size):
                 t = order[r]
-                s = _dot(weights[k, j, contexts[kc, j, t]], previous[t, kp], base[t, kb])
+                s = _dot(weights[k, j, slots[ks, j, t]], previous[t, kp], base[t, kb])
                 logits[t, k, j] = min(max(s, -limit), limit)
 
 
 @jit
-def _visit(s, target, rate, energy, square, visits, one, squared, damping, limit):
-    """All visits of one row, on scalars: the size of their summed step, and their summed energy."""
+def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, limit):
+    """Return the size of the summed step of all repeats of one sample, on scalars, and their summed gain."""
     step = gain = one - one
-    while visits > 0:
-        part = min(visits, one)
+    while times > 0:
+        part = min(times, one)
         if squared:
-            e, counted = s - target, one
+            e, gained = s - target, one
         else:
             e = one / (one + exp(-min(max(s, -limit), limit))) - target
-            counted = e * e
-        g = part * rate * e / (one + damping * (energy + gain))
+            gained = e * e
+        g = part * rate * e / (one + damping * (accumulated + gain))
         s -= g * square
         step += g
-        gain += part * counted
-        visits -= one
+        gain += part * gained
+        times -= one
     return step, gain
 
 
 @jit
 def _learn(
-    weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
+    weights, accumulator, slots, previous, base, previous_directions, base_directions, targets, rates, repeats, squares,
     squared, damping, limit, max_weight, logits,
 ):  # fmt: skip
-    """Batches of one row. Some neurons take their rows in lockstep, so that their scalar work overlaps."""
-    n_outputs, n_neurons, n_contexts, n_inputs = weights.shape
-    n_rows = len(logits)
+    """Batches of one sample. Some neurons take their samples in lockstep, so that their scalar work overlaps."""
+    n_outputs, n_neurons, n_slots, n_inputs = weights.shape
+    n_samples = len(logits)
     lockstep = min(LOCKSTEP, max(1, LOCKSTEP_INPUTS // max(1, n_inputs)))
     one = weights.dtype.type(1)
-    visit, square = one, one
-    ends = np.empty(n_contexts, np.int64)
-    order = np.empty((LOCKSTEP, n_rows), np.int64)
-    # Each neuron's logit for its next row, then the size of its step: narrow layers take twice as long with two arrays.
+    times, square = one, one
+    ends = np.empty(n_slots, np.int64)
+    order = np.empty((LOCKSTEP, n_samples), np.int64)
+    # Each neuron's next logit, then the size of its step: narrow layers take twice as long with two arrays.
     s = np.empty(LOCKSTEP, weights.dtype)
     for k in range(n_outputs):
-        kc, kr = min(k, len(contexts) - 1), min(k, rates.shape[1] - 1)
+        ks, kr = min(k, len(slots) - 1), min(k, rates.shape[1] - 1)
         kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
-        for first in range(0, n_neurons if n_rows else 0, lockstep):
+        for first in range(0, n_neurons if n_samples else 0, lockstep):
             in_step = min(lockstep, n_neurons - first)
             for q in range(in_step):
-                _sort_by_context(contexts[kc, first + q], n_contexts, ends, order[q])
+                _sort_by_slot(slots[ks, first + q], n_slots, ends, order[q])
                 t = order[q, 0]
-                s[q] = _dot(weights[k, first + q, contexts[kc, first + q, t]], previous[t, kp], base[t, kb])
-            for r in range(n_rows):
+                s[q] = _dot(weights[k, first + q, slots[ks, first + q, t]], previous[t, kp], base[t, kb])
+            for r in range(n_samples):
                 for q in range(in_step):
                     t, j = order[q, r], first + q
-                    c = contexts[kc, j, t]
+                    slot = slots[ks, j, t]
                     logits[t, k, j] = min(max(s[q], -limit), limit)
-                    if visits.size:
-                        visit, square = visits[t, k], squares[t, k]
-                    before = weights.dtype.type(energy[k, j, c])
-                    s[q], gain = _visit(
-                        s[q], targets[t, k], rates[t, kr], before, square, visit, one, squared, damping, limit
+                    if repeats.size:
+                        times, square = repeats[t, k], squares[t, k]
+                    before = weights.dtype.type(accumulator[k, j, slot])
+                    s[q], gain = _repeat(
+                        s[q], targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
                     )
-                    energy[k, j, c] += gain
+                    accumulator[k, j, slot] += gain
                 for q in range(in_step):
                     t, j = order[q, r], first + q
-                    c = contexts[kc, j, t]
-                    after = order[q, min(r + 1, n_rows - 1)]
-                    if r + 1 < n_rows and contexts[kc, j, after] == c:
+                    slot = slots[ks, j, t]
+                    after = order[q, min(r + 1, n_samples - 1)]
+                    if r + 1 < n_samples and slots[ks, j, after] == slot:
                         s[q] = _step_and_dot(
-                            weights[k, j, c], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight,
+                            weights[k, j, slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight,
                             previous[after, kp], base[after, kb],
                         )  # fmt: skip
                     else:
-                        _step(weights[k, j, c], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
-                        s[q] = _dot(weights[k, j, contexts[kc, j, after]], previous[after, kp], base[after, kb])
+                        _step(weights[k, j, slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
+                        s[q] = _dot(weights[k, j, slots[ks, j, after]], previous[after, kp], base[after, kb])
 
 
 @jit
 def _learn_batches(
-    weights, energy, contexts, previous, base, previous_directions, base_directions, targets, rates, visits, squares,
+    weights, accumulator, slots, previous, base, previous_directions, base_directions, targets, rates, repeats, squares,
     squared, damping, limit, max_weight, batch_size, logits,
 ):  # fmt: skip
-    """Batches of several rows: a chain's rows in one batch see the same weights, and their steps are clipped once."""
-    n_outputs, n_neurons, n_contexts, _ = weights.shape
+    """Batches of several: a slot's samples in one batch see the same weights, and their steps are clipped once."""
+    n_outputs, n_neurons, n_slots, _ = weights.shape
     one = weights.dtype.type(1)
-    visit, square = one, one
-    ends = np.empty(n_contexts, np.int64)
+    times, square = one, one
+    ends = np.empty(n_slots, np.int64)
     order = np.empty(len(logits), np.int64)
     steps = np.empty(len(logits), weights.dtype)
     for k in range(n_outputs):
-        kc, kr = min(k, len(contexts) - 1), min(k, rates.shape[1] - 1)
+        ks, kr = min(k, len(slots) - 1), min(k, rates.shape[1] - 1)
         kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
         for j in range(n_neurons):
-            _sort_by_context(contexts[kc, j], n_contexts, ends, order)
+            _sort_by_slot(slots[ks, j], n_slots, ends, order)
             first = 0
             while first < order.size:
-                c, batch = contexts[kc, j, order[first]], order[first] // batch_size
-                summed, before = one - one, weights.dtype.type(energy[k, j, c])
+                slot, batch = slots[ks, j, order[first]], order[first] // batch_size
+                summed, before = one - one, weights.dtype.type(accumulator[k, j, slot])
                 last = first
-                while last < ends[c] and order[last] // batch_size == batch:
+                while last < ends[slot] and order[last] // batch_size == batch:
                     t = order[last]
-                    s = _dot(weights[k, j, c], previous[t, kp], base[t, kb])
+                    s = _dot(weights[k, j, slot], previous[t, kp], base[t, kb])
                     logits[t, k, j] = min(max(s, -limit), limit)
-                    if visits.size:
-                        visit, square = visits[t, k], squares[t, k]
-                    steps[last], gain = _visit(
-                        s, targets[t, k], rates[t, kr], before, square, visit, one, squared, damping, limit
+                    if repeats.size:
+                        times, square = repeats[t, k], squares[t, k]
+                    steps[last], gain = _repeat(
+                        s, targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
                     )
                     summed += gain
                     last += 1
-                energy[k, j, c] += summed
+                accumulator[k, j, slot] += summed
                 for r in range(first, last):
                     t = order[r]
                     bound = max_weight if r == last - 1 else one * np.inf
-                    _step(weights[k, j, c], steps[r], previous_directions[t, kp], base_directions[t, kb], bound)
+                    _step(weights[k, j, slot], steps[r], previous_directions[t, kp], base_directions[t, kb], bound)
                 first = last
 
 
-# Gaussian neurons: (a, h) are the precisions and shifts of one row's inputs.
-
-
-def gaussian_infer(
-    weights: Array,
-    contexts: Array,
-    inputs: Sequence[tuple[Array, Array]],
-    *,
-    min_variance: float,
-    max_variance: float,
-) -> tuple[Array, Array]:
-    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
-    return _gaussian(
-        linear_infer(weights, contexts, precisions, limit=np.inf),
-        linear_infer(weights, contexts, shifts, limit=np.inf),
-        min_variance,
-        max_variance,
-    )
+# Gaussian neurons: (a, h) are the precisions and shifts of one sample's inputs.
 
 
 def gaussian_learn(
     weights: Array,
-    counts: Array,
-    contexts: Array,
+    accumulator: Array,
+    slots: Array,
     inputs: Sequence[tuple[Array, Array]],
     targets: Array,
     rates: Array,
-    sample_weight: Array | None = None,
+    repeats: Array | None = None,
     *,
     normalized: bool,
     damping: float,
@@ -377,31 +360,31 @@ def gaussian_learn(
     min_variance: float,
     max_variance: float,
 ) -> tuple[Array, Array, Array, Array]:
-    means, variances = (np.empty((len(contexts), *weights.shape[:2]), weights.dtype) for _ in range(2))
-    visits = np.ones((len(contexts), 1), weights.dtype) if sample_weight is None else sample_weight
+    means, variances = (np.empty((len(slots), *weights.shape[:2]), weights.dtype) for _ in range(2))
+    repeats = np.ones((len(slots), 1), weights.dtype) if repeats is None else repeats
     precisions, shifts = _natural_parameters(inputs)
     constants = map(weights.dtype.type, (damping, max_error, max_weight, min_variance, max_variance))
     _learn_gaussian(
         weights,
-        counts,
-        _neuron_major(contexts),
+        accumulator,
+        _neuron_major(slots),
         precisions,
         shifts,
         _natural_products(precisions, shifts),
         np.ascontiguousarray(targets),
         np.ascontiguousarray(rates),
-        np.ascontiguousarray(visits),
+        np.ascontiguousarray(repeats),
         normalized,
         *constants,
         means,
         variances,
     )
-    return weights, counts, means, variances
+    return weights, accumulator, means, variances
 
 
 @inline
 def _mix(w, a, h, min_variance, max_variance):
-    """Mean and variance of the product of Gaussians."""
+    """Mean and variance of the weighted product of Gaussians."""
     one = w.dtype.type(1)
     precision = shift = w.dtype.type(0)
     for i in range(w.size):
@@ -428,38 +411,38 @@ def _step_gaussian(w, a, h, along_a, along_h, max_weight, total, min_variance, m
 
 @jit
 def _learn_gaussian(
-    weights, counts, contexts, precisions, shifts, products, targets, rates, visits,
+    weights, accumulator, slots, precisions, shifts, products, targets, rates, repeats,
     normalized, damping, max_error, max_weight, min_variance, max_variance, means, variances,
 ):  # fmt: skip
-    n_outputs, n_neurons, n_contexts, _ = weights.shape
+    n_outputs, n_neurons, n_slots, _ = weights.shape
     zero, one, two = weights.dtype.type(0), weights.dtype.type(1), weights.dtype.type(2)
-    ends = np.empty(n_contexts, np.int64)
+    ends = np.empty(n_slots, np.int64)
     order = np.empty(len(means), np.int64)
     for k in range(n_outputs):
-        kc, kp = min(k, len(contexts) - 1), min(k, precisions.shape[1] - 1)
-        kr, kv = min(k, rates.shape[1] - 1), min(k, visits.shape[1] - 1)
+        ks, kp = min(k, len(slots) - 1), min(k, precisions.shape[1] - 1)
+        kr, kq = min(k, rates.shape[1] - 1), min(k, repeats.shape[1] - 1)
         for j in range(n_neurons):
-            _sort_by_context(contexts[kc, j], n_contexts, ends, order)
+            _sort_by_slot(slots[ks, j], n_slots, ends, order)
             for r in range(order.size):
                 t = order[r]
-                c = contexts[kc, j, t]
-                m, v = _mix(weights[k, j, c], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
+                slot = slots[ks, j, t]
+                m, v = _mix(weights[k, j, slot], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
                 means[t, k, j], variances[t, k, j] = m, v
-                left = visits[t, kv]
+                left = repeats[t, kq]
                 while left > 0:
                     part = min(left, one)
                     bound = max_error * sqrt(v)
                     e = min(max(targets[t, k] - m, -bound), bound)
-                    rate = part * rates[t, kr] / (one + damping * weights.dtype.type(counts[k, j, c]))
+                    rate = part * rates[t, kr] / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
                     if normalized:
                         aa, ah, hh = products[t, kp, 0], products[t, kp, 1], products[t, kp, 2]
                         rate /= v * (v * aa / two + max(hh - two * m * ah + m * m * aa, zero))
-                    counts[k, j, c] += part
+                    accumulator[k, j, slot] += part
                     _step_gaussian(
-                        weights[k, j, c], precisions[t, kp], shifts[t, kp],
+                        weights[k, j, slot], precisions[t, kp], shifts[t, kp],
                         rate * ((e * e - v) / two + e * m), rate * e,
                         max_weight, products[t, kp, 3], min_variance, max_variance,
                     )  # fmt: skip
                     left -= one
                     if left > 0:
-                        m, v = _mix(weights[k, j, c], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
+                        m, v = _mix(weights[k, j, slot], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
