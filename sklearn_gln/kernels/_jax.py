@@ -1,10 +1,11 @@
-"""Kernels in JAX: the rows in order, all neurons at once, compiled as one loop.
+"""Kernels in JAX: the samples in order, all neurons at once, compiled as one loop.
 
-A row touches one weight row of every neuron: they are gathered, multiplied with the row's inputs, moved and written
-back in place. On a CPU this is as fast as products over blocks of rows, or faster; it compiles sooner, and needs no
+A sample touches one slot of every neuron: these are gathered, multiplied with the sample's inputs, moved and written
+back in place. On a CPU this is as fast as products over chunks of samples, or faster; it compiles sooner, and needs no
 bound on the weights: a step is clipped when it is made.
 
-Everything is jitted, and compiled once for each set of shapes. Inside, the weights are a table of rows (k j c, i).
+Everything is jitted, and compiled once for each set of shapes. Inside, the weights are a table (k j r, i), in which
+slots numbered through all neurons ("flat slots") are rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,16 +27,16 @@ except ImportError:  # older versions of JAX
 
 Array = jax.Array
 Groups = tuple[Array, Array]
-State = tuple[Array, Array]  # the table, the energies
+State = tuple[Array, Array]  # the table, the flat accumulators
 HostArray = np.ndarray[Any, np.dtype[Any]]
 config: Any = jax.config
 barrier: Any = lax.optimization_barrier
 
 ON_DEVICE = True
 TASK_SIZE = None
-ROW_COUNTS = (16, 128, 512, 2048)  # few: more rows cost less than more compilations
-INFER_ROWS = 8  # rows inferred at once: more would fall out of a CPU's caches, fewer would keep a GPU waiting
-BATCH_ROWS = 16  # rows of a batch whose weights are gathered at once
+CHUNK_SIZES = (16, 128, 512, 2048)  # few: longer chunks cost less than more compilations
+INFER_ROWS = 8  # samples inferred at once: more would fall out of a CPU's caches, fewer would keep a GPU waiting
+BATCH_ROWS = 16  # samples of a batch whose weights are gathered at once
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 
 
@@ -54,7 +55,7 @@ def _find(device: Any) -> Any:
         return device
     kind, _, number = str(device).partition(":")
     if _name(kind, number or 0) not in here:
-        raise ValueError(f"device={device!r} is not here; JAX sees: {', '.join(map(repr, here))}.")
+        raise ValueError(f"device={device!r} is not available; JAX sees: {list(here)}.")
     return here[_name(kind, number or 0)]
 
 
@@ -88,7 +89,7 @@ def take(x: Array, rows: HostArray) -> Array:
 
 @jax.jit
 def _take(x: Array, rows: Array) -> Array:
-    return x.at[rows].get(mode="promise_in_bounds")
+    return _at(x, rows)
 
 
 def extremes(x: Array) -> tuple[float, float]:
@@ -159,31 +160,31 @@ def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype:
     return lax.map(of_row, side_info, batch_size=max(1, MAX_PROJECTIONS // max(1, offsets.size)))
 
 
-def linear_infer(weights: Array, contexts: Array, inputs: Sequence[Array], *, limit: float) -> Array:
-    return _infer(weights, contexts, tuple(inputs), weights.dtype.type(limit))
+def linear_infer(weights: Array, slots: Array, inputs: Sequence[Array], *, limit: float) -> Array:
+    return _infer(weights, slots, tuple(inputs), weights.dtype.type(limit))
 
 
 @jax.jit
-def _infer(weights: Array, contexts: Array, inputs: tuple[Array, ...], limit: Array) -> Array:
-    # Always blocks of the same number of rows, and never a single one, for which the compiler would drop the loop: so
-    # a row's logits do not depend, even in rounding, on the number of rows.
-    n_rows = len(contexts)
-    n_filled = max(2, -(-n_rows // INFER_ROWS)) * INFER_ROWS
-    places = _places(weights, contexts)
+def _infer(weights: Array, slots: Array, inputs: tuple[Array, ...], limit: Array) -> Array:
+    # Always chunks of the same size, and never a single one, for which the compiler would drop the loop: so a sample's
+    # logits do not depend, even in rounding, on the number of samples.
+    n_samples = len(slots)
+    n_padded = max(2, -(-n_samples // INFER_ROWS)) * INFER_ROWS
+    flat_slots = _flat_slots(weights, slots)
     table = lax.collapse(weights, 0, 3)
-    logits = lax.map(partial(_dots, table), _fill_up((places, inputs), n_filled), batch_size=INFER_ROWS)
-    return jnp.clip(logits[:n_rows], -limit, limit)
+    logits = lax.map(partial(_dots, table), _pad((flat_slots, inputs), n_padded), batch_size=INFER_ROWS)
+    return jnp.clip(logits[:n_samples], -limit, limit)
 
 
 def linear_learn(
     weights: Array,
-    energy: Array,
-    contexts: Array,
+    accumulator: Array,
+    slots: Array,
     inputs: Sequence[Array],
     directions: Sequence[Array],
     targets: Array,
     rates: Array,
-    sample_weight: Array | None = None,
+    repeats: Array | None = None,
     *,
     loss: str,
     damping: float,
@@ -191,157 +192,165 @@ def linear_learn(
     max_weight: float,
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
-    scalar = weights.dtype.type  # Python's numbers would be compiled anew, with another type
+    scalar = weights.dtype.type  # Python's numbers would be compiled again, with another type
     constants = scalar(damping), scalar(limit), scalar(max_weight)
-    rows = contexts, tuple(inputs), tuple(directions), targets, rates, sample_weight
-    batch_size = min(batch_size, max(1, len(contexts)))
+    samples = slots, tuple(inputs), tuple(directions), targets, rates, repeats
+    batch_size = min(batch_size, max(1, len(slots)))
     bounded = bool(np.isfinite(max_weight))
-    return _learn(weights, energy, rows, constants, loss=loss, batch_size=batch_size, bounded=bounded)
+    return _learn(weights, accumulator, samples, constants, loss=loss, batch_size=batch_size, bounded=bounded)
 
 
-class _Rows(NamedTuple):
-    """What is to be learned from some rows, or from one."""
+class _Samples(NamedTuple):
+    """All that is to be learned from some samples, or from one."""
 
-    chosen: Array  # (n, k, j): the rows of the table
+    flat_slots: Array  # (n, k, j)
     inputs: tuple[Array, ...]
     directions: tuple[Array, ...]
     targets: Array
     rates: Array
-    visits: Array | None = None
-    motion: Any = None  # v . u, for rows with visits
+    repeats: Array | None = None
+    motion: Any = None  # v . u, for samples with repeats
 
 
 @partial(jax.jit, donate_argnums=(0, 1), static_argnames=("loss", "batch_size", "bounded"))
 def _learn(
     weights: Array,
-    energy: Array,
-    rows: Any,
+    accumulator: Array,
+    samples: Any,
     constants: tuple[Array, Array, Array],
     *,
     loss: str,
     batch_size: int,
     bounded: bool,
 ) -> tuple[Array, Array, Array]:
-    contexts, inputs, directions, targets, rates, visits = rows
+    slots, inputs, directions, targets, rates, repeats = samples
     damping, limit, max_weight = constants
-    visit = partial(_visit, loss=loss, damping=damping, limit=limit)
-    n_rows = len(contexts)
-    n_batches = -(-n_rows // batch_size)
-    if visits is None and n_rows % batch_size:
-        visits = jnp.ones((n_rows, 1), weights.dtype)  # and 0 for the rows that fill up the last batch
-    rows = _Rows(_places(weights, contexts), inputs, directions, targets, rates)
-    if visits is not None:
+    repeat = partial(_repeat, loss=loss, damping=damping, limit=limit)
+    n_samples = len(slots)
+    n_batches = -(-n_samples // batch_size)
+    if repeats is None and n_samples % batch_size:
+        repeats = jnp.ones((n_samples, 1), weights.dtype)  # and 0 for the samples that pad the last batch
+    samples = _Samples(_flat_slots(weights, slots), inputs, directions, targets, rates)
+    if repeats is not None:
         motion = sum((u * v).sum(axis=2) for u, v in zip(inputs, directions, strict=True))
-        rows = rows._replace(visits=visits, motion=motion)
+        samples = samples._replace(repeats=repeats, motion=motion)
 
     def bound(values: Array) -> Array:
         return jnp.clip(values, -max_weight, max_weight) if bounded else values
 
-    def learn_row(state: State, row: _Rows) -> tuple[State, Array]:
-        table, energies = state
-        logits = _dots(table, (row.chosen, row.inputs))
-        before = barrier(_at(energies, row.chosen))  # else XLA copies all energies for every row
-        steps, gains = visit(logits, before.astype(logits.dtype), row)
-        table = _put(table, row.chosen, bound(_moved(table, row, steps)))
-        return (table, _put(energies, row.chosen, before + gains)), logits
+    def learn_sample(state: State, sample: _Samples) -> tuple[State, Array]:
+        table, accumulators = state
+        logits = _dots(table, (sample.flat_slots, sample.inputs))
+        before = barrier(_at(accumulators, sample.flat_slots))  # else XLA copies all accumulators for every sample
+        steps, gains = repeat(logits, before.astype(logits.dtype), sample)
+        table = _put(table, sample.flat_slots, bound(_moved(table, sample, steps)))
+        return (table, _put(accumulators, sample.flat_slots, before + gains)), logits
 
-    def learn_batch(state: State, batch: _Rows) -> tuple[State, Array]:
-        table, energies = state
-        logits = lax.map(partial(_dots, table), (batch.chosen, batch.inputs), batch_size=BATCH_ROWS)
-        steps, gains = jax.vmap(visit)(logits, _at(energies, batch.chosen).astype(logits.dtype), batch)
+    def learn_batch(state: State, batch: _Samples) -> tuple[State, Array]:
+        table, accumulators = state
+        logits = lax.map(partial(_dots, table), (batch.flat_slots, batch.inputs), batch_size=BATCH_ROWS)
+        steps, gains = jax.vmap(repeat)(logits, _at(accumulators, batch.flat_slots).astype(logits.dtype), batch)
 
-        def add(state: State, move: tuple[_Rows, Array, Array]) -> tuple[State, None]:
-            (table, energies), (row, steps, gains) = state, move
-            table = _put(table, row.chosen, _moved(table, row, steps))
-            return (table, _put(energies, row.chosen, _at(energies, row.chosen) + gains)), None
+        def add(state: State, move: tuple[_Samples, Array, Array]) -> tuple[State, None]:
+            (table, accumulators), (sample, steps, gains) = state, move
+            table = _put(table, sample.flat_slots, _moved(table, sample, steps))
+            return (table, _put(accumulators, sample.flat_slots, _at(accumulators, sample.flat_slots) + gains)), None
 
-        def clip_row(table: Array, chosen: Array) -> tuple[Array, None]:
-            return _put(table, chosen, bound(_at(table, chosen))), None
+        def clip_slots(table: Array, flat_slots: Array) -> tuple[Array, None]:
+            return _put(table, flat_slots, bound(_at(table, flat_slots))), None
 
-        table, energies = lax.scan(add, state, (batch, steps, gains))[0]
+        table, accumulators = lax.scan(add, state, (batch, steps, gains))[0]
         if bounded:
-            table = lax.scan(clip_row, table, batch.chosen)[0]
-        return (table, energies), logits
+            table = lax.scan(clip_slots, table, batch.flat_slots)[0]
+        return (table, accumulators), logits
 
     if batch_size > 1:
-        # Rows that fill up the last batch choose what its last row chose: no other weights may be clipped.
-        more = ((0, n_batches * batch_size - n_rows), (0, 0), (0, 0))
-        rows = _fill_up(rows._replace(chosen=jnp.pad(rows.chosen, more, mode="edge")), n_batches * batch_size)
-        rows = jax.tree.map(lambda array: array.reshape(n_batches, batch_size, *array.shape[1:]), rows)
-    state = lax.collapse(weights, 0, 3), lax.collapse(energy, 0, 3)
-    (table, energies), logits = lax.scan(learn_row if batch_size == 1 else learn_batch, state, rows)
-    logits = logits.reshape(n_batches * batch_size, *weights.shape[:2])[:n_rows]
-    return table.reshape(weights.shape), energies.reshape(energy.shape), jnp.clip(logits, -limit, limit)
+        # Samples that pad the last batch meet the slots that its last sample met: no other weights may be clipped.
+        more = ((0, n_batches * batch_size - n_samples), (0, 0), (0, 0))
+        samples = samples._replace(flat_slots=jnp.pad(samples.flat_slots, more, mode="edge"))
+        samples = _pad(samples, n_batches * batch_size)
+        samples = jax.tree.map(lambda array: array.reshape(n_batches, batch_size, *array.shape[1:]), samples)
+    state = lax.collapse(weights, 0, 3), lax.collapse(accumulator, 0, 3)
+    (table, accumulators), logits = lax.scan(learn_sample if batch_size == 1 else learn_batch, state, samples)
+    logits = logits.reshape(n_batches * batch_size, *weights.shape[:2])[:n_samples]
+    return table.reshape(weights.shape), accumulators.reshape(accumulator.shape), jnp.clip(logits, -limit, limit)
 
 
-def _visit(logits: Array, energy: Array, row: _Rows, *, loss: str, damping: Array, limit: Array) -> tuple[Array, Array]:
-    """The summed step and energy of all visits of a row."""
-    targets, rates = row.targets[:, jnp.newaxis], row.rates[:, jnp.newaxis]
+def _repeat(
+    logits: Array, accumulator: Array, sample: _Samples, *, loss: str, damping: Array, limit: Array
+) -> tuple[Array, Array]:
+    """Return the summed step and gain of all repeats of a sample."""
+    targets, rates = sample.targets[:, jnp.newaxis], sample.rates[:, jnp.newaxis]
 
     def error(logits: Array) -> tuple[Array, Array]:
-        """The derivative of the loss, and the energy of one visit."""
+        """The derivative of the loss, and the gain of one repeat."""
         if loss == "squared":
             return logits - targets, jnp.ones_like(logits)
         errors = jax.nn.sigmoid(jnp.clip(logits, -limit, limit)) - targets
         return errors, errors * errors
 
-    if row.visits is None:
+    if sample.repeats is None:
         errors, gains = error(logits)
-        return rates * errors / (1 + damping * energy), gains
+        return rates * errors / (1 + damping * accumulator), gains
 
     def once_more(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        visits, steps, summed = state
-        part = jnp.clip(visits, 0, 1)
-        errors, gains = error(logits - steps * row.motion[:, jnp.newaxis])
-        steps += part * rates * errors / (1 + damping * (energy + summed))
-        return visits - 1, steps, summed + part * gains
+        repeats, steps, summed = state
+        part = jnp.clip(repeats, 0, 1)
+        errors, gains = error(logits - steps * sample.motion[:, jnp.newaxis])
+        steps += part * rates * errors / (1 + damping * (accumulator + summed))
+        return repeats - 1, steps, summed + part * gains
 
-    first = row.visits[:, jnp.newaxis], jnp.zeros_like(logits), jnp.zeros_like(logits)
+    first = sample.repeats[:, jnp.newaxis], jnp.zeros_like(logits), jnp.zeros_like(logits)
     _, steps, summed = lax.while_loop(lambda state: (state[0] > 0).any(), once_more, first)
     return steps, summed
 
 
-def _dots(table: Array, row: tuple[Array, tuple[Array, ...]]) -> Array:
-    """The chosen weight rows (k, j) times one row of the inputs."""
-    chosen, blocks = row
-    selected, inputs = _at(table, chosen), _features(blocks)
+def _dots(table: Array, sample: tuple[Array, tuple[Array, ...]]) -> Array:
+    """The weights of the flat slots (k, j) times one sample of the inputs."""
+    flat_slots, blocks = sample
+    selected, inputs = _at(table, flat_slots), _features(blocks)
     if len(inputs) == 1:
         return jnp.einsum("kji,i->kj", selected, inputs[0])
     return jnp.einsum("kji,ki->kj", selected, inputs)
 
 
-def _moved(table: Array, row: _Rows, steps: Array) -> Array:
-    return _at(table, row.chosen) - steps[..., jnp.newaxis] * _features(row.directions)[:, jnp.newaxis]
+def _moved(table: Array, sample: _Samples, steps: Array) -> Array:
+    return _at(table, sample.flat_slots) - steps[..., jnp.newaxis] * _features(sample.directions)[:, jnp.newaxis]
 
 
 def _features(blocks: tuple[Array, ...]) -> Array:
-    """One row of the blocks (k|1, block_size) side by side."""
+    """One sample of the blocks (k|1, block_size) side by side."""
     n_groups = max(len(block) for block in blocks)
     return jnp.concatenate([jnp.broadcast_to(block, (n_groups, block.shape[1])) for block in blocks], axis=1)
 
 
-def _places(weights: Array, contexts: Array) -> Array:
-    """Contexts (n, k|1, j) as numbers of rows in the table of all weight rows: (n, k, j)."""
-    n_outputs, n_neurons, n_contexts = weights.shape[:3]
-    first = n_contexts * jnp.arange(n_outputs * n_neurons, dtype=jnp.uint32).reshape(n_outputs, n_neurons)
-    return contexts.astype(jnp.uint32) + first  # unsigned: no check for negative indices
+def _flat_slots(table: Array, slots: Array) -> Array:
+    """Slots (n, k|1, j) numbered through all neurons of a table (k, j, r, ...): (n, k, j)."""
+    n_outputs, n_neurons, n_slots = table.shape[:3]
+    first = n_slots * jnp.arange(n_outputs * n_neurons, dtype=jnp.uint32).reshape(n_outputs, n_neurons)
+    return slots.astype(jnp.uint32) + first  # unsigned: no check for negative indices
 
 
-def _at(table: Array, rows: Array) -> Array:
-    return table.at[rows].get(mode="promise_in_bounds")
+def _at(table: Array, flat_slots: Array) -> Array:
+    return table.at[flat_slots].get(mode="promise_in_bounds")
 
 
-def _put(table: Array, rows: Array, values: Array) -> Array:
-    return table.at[rows].set(values, mode="promise_in_bounds", unique_indices=True)
+def _put(table: Array, flat_slots: Array, values: Array) -> Array:
+    return table.at[flat_slots].set(values, mode="promise_in_bounds", unique_indices=True)
 
 
-def _fill_up(arrays: Any, n_rows: int) -> Any:
-    return jax.tree.map(lambda x: jnp.pad(x, ((0, n_rows - len(x)), *((0, 0),) * (x.ndim - 1))), arrays)
+def _pad(arrays: Any, n_samples: int) -> Any:
+    return jax.tree.map(lambda x: jnp.pad(x, ((0, n_samples - len(x)), *((0, 0),) * (x.ndim - 1))), arrays)
 
 
 @jax.jit
-def clip(x: Array, limits: Array) -> Array:
-    return jnp.clip(x, -limits[:, jnp.newaxis], limits[:, jnp.newaxis])
+def clip(x: Array, lower: Any, upper: Any) -> Array:
+    return jnp.clip(x, jnp.asarray(lower, x.dtype), jnp.asarray(upper, x.dtype))
+
+
+@jax.jit
+def minimum(x: Array, y: Array) -> Array:
+    return jnp.minimum(x, y)
 
 
 @jax.jit
@@ -350,29 +359,29 @@ def neuron_mean(x: Array) -> Array:
 
 
 @jax.jit
-def neuron_variance(x: Array) -> Array:
-    return x.var(axis=2, dtype=jnp.float64)
+def neuron_moments(x: Array) -> tuple[Array, Array]:
+    return neuron_mean(x), x.var(axis=2, dtype=jnp.float64)
 
 
 @jax.jit
-def at_rows(table: Array, rows: Array) -> Array:
-    return _at(table.ravel(), _places(table, rows))
+def at_slots(table: Array, slots: Array) -> Array:
+    return _at(table.ravel(), _flat_slots(table, slots))
 
 
 @partial(jax.jit, donate_argnums=0)
-def add_at_rows(table: Array, rows: Array, values: Array) -> Array:
-    def add(flat: Array, row: tuple[Array, Array]) -> tuple[Array, None]:  # in order: a GPU would add in any order
-        places, values = row
-        return _put(flat, places, _at(flat, places) + values), None
+def add_at_slots(table: Array, slots: Array, values: Array) -> Array:
+    def add(flat: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:  # in order: a GPU would add in any order
+        flat_slots, values = sample
+        return _put(flat, flat_slots, _at(flat, flat_slots) + values), None
 
-    return lax.scan(add, table.ravel(), (_places(table, rows), values))[0].reshape(table.shape)
+    return lax.scan(add, table.ravel(), (_flat_slots(table, slots), values))[0].reshape(table.shape)
 
 
 @jax.jit
-def expand(array: Array, row_of: Array) -> Array:
-    n_outputs, n_neurons, n_rows = array.shape[:3]
-    first = jnp.arange(n_outputs * n_neurons).reshape(n_outputs, n_neurons, 1) * n_rows
-    return _at(lax.collapse(array, 0, 3), row_of + first)
+def expand(array: Array, slot_of: Array) -> Array:
+    n_outputs, n_neurons, n_slots = array.shape[:3]
+    first = jnp.arange(n_outputs * n_neurons).reshape(n_outputs, n_neurons, 1) * n_slots
+    return _at(lax.collapse(array, 0, 3), slot_of + first)
 
 
 def precondition(block: Array, matrices: Array | None, groups: Groups | None = None) -> tuple[Array, Array]:
@@ -411,7 +420,7 @@ def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight:
 
 
 def _split(block: Array, places: Array) -> Array:
-    """Columns of a block (n, 1, d) in groups (n, g, b)."""
+    """Return the columns of a block (n, 1, d) in groups (n, g, b)."""
     return jnp.pad(block[:, 0], ((0, 0), (0, 1)))[:, places]
 
 
@@ -437,34 +446,14 @@ def gaussian_base(
     return means, jnp.full_like(means, variance)
 
 
-def gaussian_infer(
-    weights: Array,
-    contexts: Array,
-    inputs: Sequence[tuple[Array, Array]],
-    *,
-    min_variance: float,
-    max_variance: float,
-) -> tuple[Array, Array]:
-    scalar = weights.dtype.type
-    return _infer_gaussian(weights, contexts, tuple(inputs), (scalar(min_variance), scalar(max_variance)))
-
-
-@jax.jit
-def _infer_gaussian(weights: Array, contexts: Array, inputs: Any, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-    precisions, shifts = zip(*((1 / v, m / v) for m, v in inputs), strict=True)
-    unbounded = jnp.array(jnp.inf, weights.dtype)
-    precision, shift = (_infer(weights, contexts, blocks, unbounded) for blocks in (precisions, shifts))
-    return _gaussian(precision, shift, bounds)
-
-
 def gaussian_learn(
     weights: Array,
-    counts: Array,
-    contexts: Array,
+    accumulator: Array,
+    slots: Array,
     inputs: Sequence[tuple[Array, Array]],
     targets: Array,
     rates: Array,
-    sample_weight: Array | None = None,
+    repeats: Array | None = None,
     *,
     normalized: bool,
     damping: float,
@@ -475,8 +464,8 @@ def gaussian_learn(
 ) -> tuple[Array, Array, Array, Array]:
     scalar = weights.dtype.type
     constants = _Constants(*map(scalar, (damping, max_error, max_weight, min_variance, max_variance)))
-    rows = contexts, tuple(inputs), targets, rates, sample_weight
-    return _learn_gaussian(weights, counts, rows, constants, normalized=normalized)
+    samples = slots, tuple(inputs), targets, rates, repeats
+    return _learn_gaussian(weights, accumulator, samples, constants, normalized=normalized)
 
 
 class _Constants(NamedTuple):
@@ -491,15 +480,15 @@ class _Constants(NamedTuple):
         return self.min_variance, self.max_variance
 
 
-class _GaussianRow(NamedTuple):
-    """What is to be learned from one row; of arrays (n, ...), from all."""
+class _GaussianSample(NamedTuple):
+    """All that is to be learned from one sample; with arrays (n, ...), from all."""
 
-    chosen: Array  # (k, j): the rows of the table
+    flat_slots: Array  # (k, j)
     precisions: Array  # a, (k|1, i)
     shifts: Array  # h, (k|1, i)
     target: Array  # (k,)
     rate: Array  # (k|1,)
-    visits: Array | None
+    repeats: Array | None
 
     def predict(self, w: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         products = w @ jnp.stack([self.precisions, self.shifts], axis=2)
@@ -508,58 +497,59 @@ class _GaussianRow(NamedTuple):
 
 @partial(jax.jit, donate_argnums=(0, 1), static_argnames="normalized")
 def _learn_gaussian(
-    weights: Array, counts: Array, rows: Any, of: _Constants, *, normalized: bool
+    weights: Array, accumulator: Array, samples: Any, of: _Constants, *, normalized: bool
 ) -> tuple[Array, Array, Array, Array]:
-    contexts, inputs, targets, rates, visits = rows
+    slots, inputs, targets, rates, repeats = samples
     precisions = _side_by_side([1 / v for _, v in inputs])
     shifts = _side_by_side([m / v for m, v in inputs])
 
-    def learn_row(state: State, row: _GaussianRow) -> tuple[State, tuple[Array, Array]]:
-        table, all_counts = state
-        w, count = _at(table, row.chosen), barrier(_at(all_counts, row.chosen))
-        predicted = row.predict(w, of.bounds)
+    def learn_sample(state: State, sample: _GaussianSample) -> tuple[State, tuple[Array, Array]]:
+        table, accumulators = state
+        w, accumulated = _at(table, sample.flat_slots), barrier(_at(accumulators, sample.flat_slots))
+        predicted = sample.predict(w, of.bounds)
 
-        def visit(state: Any) -> Any:
-            left, w, count, predicted = state
+        def repeat(state: Any) -> Any:
+            left, w, accumulated, predicted = state
             part = jnp.clip(left, 0, 1)
-            w = jnp.where(part[..., jnp.newaxis] > 0, _step_gaussian(w, count, predicted, row, part, of, normalized), w)
-            return left - 1, w, count + part, row.predict(w, of.bounds)
+            stepped = _step_gaussian(w, accumulated, predicted, sample, part, of, normalized)
+            w = jnp.where(part[..., jnp.newaxis] > 0, stepped, w)
+            return left - 1, w, accumulated + part, sample.predict(w, of.bounds)
 
-        if row.visits is None:
+        if sample.repeats is None:
             part = jnp.ones((), w.dtype)
-            w, count = _step_gaussian(w, count, predicted, row, part, of, normalized), count + part
+            w, accumulated = _step_gaussian(w, accumulated, predicted, sample, part, of, normalized), accumulated + part
         else:
-            first = row.visits[:, jnp.newaxis], w, count, predicted
-            _, w, count, _ = lax.while_loop(lambda state: (state[0] > 0).any(), visit, first)
-        return (_put(table, row.chosen, w), _put(all_counts, row.chosen, count)), predicted
+            first = sample.repeats[:, jnp.newaxis], w, accumulated, predicted
+            _, w, accumulated, _ = lax.while_loop(lambda state: (state[0] > 0).any(), repeat, first)
+        return (_put(table, sample.flat_slots, w), _put(accumulators, sample.flat_slots, accumulated)), predicted
 
-    state = lax.collapse(weights, 0, 3), lax.collapse(counts, 0, 3)
-    row = _GaussianRow(_places(weights, contexts), precisions, shifts, targets, rates, visits)
-    (table, all_counts), (means, variances) = lax.scan(learn_row, state, row)
-    return table.reshape(weights.shape), all_counts.reshape(counts.shape), means, variances
+    state = lax.collapse(weights, 0, 3), lax.collapse(accumulator, 0, 3)
+    samples = _GaussianSample(_flat_slots(weights, slots), precisions, shifts, targets, rates, repeats)
+    (table, accumulators), (means, variances) = lax.scan(learn_sample, state, samples)
+    return table.reshape(weights.shape), accumulators.reshape(accumulator.shape), means, variances
 
 
 def _step_gaussian(
     w: Array,
-    count: Array,
+    accumulated: Array,
     predicted: tuple[Array, Array],
-    row: _GaussianRow,
+    sample: _GaussianSample,
     part: Array,
     of: _Constants,
     normalized: bool,
 ) -> Array:
-    """The weights (k, j, i) after one visit."""
+    """Return the weights (k, j, i) after one repeat."""
     m, v = predicted
-    a, h = row.precisions[:, jnp.newaxis], row.shifts[:, jnp.newaxis]
+    a, h = sample.precisions[:, jnp.newaxis], sample.shifts[:, jnp.newaxis]
     bound = of.max_error * jnp.sqrt(v)
-    e = jnp.clip(row.target[:, jnp.newaxis] - m, -bound, bound)
-    rate = part * row.rate[:, jnp.newaxis] / (1 + of.damping * count.astype(w.dtype))
+    e = jnp.clip(sample.target[:, jnp.newaxis] - m, -bound, bound)
+    rate = part * sample.rate[:, jnp.newaxis] / (1 + of.damping * accumulated.astype(w.dtype))
     if normalized:
         aa, ah, hh = (a * a).sum(axis=2), (a * h).sum(axis=2), (h * h).sum(axis=2)
         rate /= v * (v * aa / 2 + jnp.maximum(hh - 2 * m * ah + m * m * aa, 0))
     along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
     w = jnp.clip(w - along_a[..., jnp.newaxis] * a + along_h[..., jnp.newaxis] * h, 0, of.max_weight)
-    precision = (w @ row.precisions[..., jnp.newaxis])[..., 0]
+    precision = (w @ sample.precisions[..., jnp.newaxis])[..., 0]
     within = jnp.clip(precision, 1 / of.max_variance, 1 / of.min_variance)
     corner = jnp.where(precision > within, 0, of.max_weight)
     way = corner * a.sum(axis=2) - precision
