@@ -1,31 +1,24 @@
 """What all GLN estimators share: parameters, checked input, and the one way in which rows are learned."""
 
-import os
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from copy import deepcopy
-from functools import cache
 from math import ceil
 from numbers import Integral, Real
 from reprlib import repr as brief
 
 import numpy as np
-from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, validate_data
-from threadpoolctl import ThreadpoolController
 
 import sklearn_gln
 from sklearn_gln import _shards
-from sklearn_gln._base_predictor import SCALINGS, make_rows
-from sklearn_gln._checks import check_online
+from sklearn_gln._base_predictor import SCALINGS, add_base_predictions
 from sklearn_gln._compat import (
     CallbackSupportMixin,
     Interval,
@@ -35,93 +28,19 @@ from sklearn_gln._compat import (
     validate_parameter_constraints,
 )
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
-from sklearn_gln._network import MAX_VISITS, Settings, estimate_memory
-from sklearn_gln._online import OnlineNetwork, blocks, from_plain, to_plain
+from sklearn_gln._likelihood import BERNOULLI, Likelihood
+from sklearn_gln._network import MAX_REPEATS, estimate_memory
+from sklearn_gln._online import OnlineNetwork
+from sklearn_gln._runtime import installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
+from sklearn_gln._settings import Settings
+from sklearn_gln._state import check_online, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
-MIN_ROWS_FOR_THREADS = 64  # below, starting threads costs more than they save
-ROWS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's checks of X
+MIN_SAMPLES_FOR_THREADS = 64  # below, starting threads costs more than they save
+X_CHECKS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's
 MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
-DEFAULT_MAX_WEIGHTS = {"bernoulli": np.inf, "squared": np.inf, "gaussian": 10.0}  # above 1 all gave the same errors
-MAX_WEIGHT_OF_BATCHES = 1e6  # whose summed steps may overshoot, and a squared error then grows without end
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
-
-
-@cache
-def _blas_libraries() -> list:
-    return ThreadpoolController().select(user_api="blas").lib_controllers  # looks at all libraries: milliseconds
-
-
-class _OneBlasThread:
-    """To be inside of while working: BLAS threads wait actively for their next product and would take cores from ours.
-
-    Several threads may be inside at once; the last to leave restores what was before.
-    """
-
-    def __init__(self):
-        self._lock, self._inside, self._before = threading.Lock(), set(), []
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        me = object()
-        try:
-            self._enter(me)
-            yield
-        finally:
-            try:
-                self._leave(me)
-            except KeyboardInterrupt:  # setting threads takes long enough to be hit
-                self._leave(me)
-                raise
-
-    def _enter(self, me):
-        with self._lock:
-            if not self._inside:
-                self._before = [library.num_threads for library in _blas_libraries()]
-            self._inside.add(me)
-            if len(self._inside) == 1:
-                self._set([1] * len(self._before))
-
-    def _leave(self, me):
-        with self._lock:
-            if self._inside == {me}:
-                self._set(self._before)
-            self._inside.discard(me)
-
-    def _set(self, numbers):
-        for library, number in zip(_blas_libraries(), numbers, strict=True):
-            library.set_num_threads(number)
-
-
-_one_blas_thread = _OneBlasThread()
-if hasattr(os, "register_at_fork"):  # threads that were inside are not there in the child
-    os.register_at_fork(after_in_child=_one_blas_thread.__init__)
-
-
-def _shares_memory(backend) -> bool:
-    return getattr(backend, "supports_sharedmem", False)  # of joblib, whose processes know no such attribute
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back until the function that this gives is called, or the end."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    held: list[tuple] = []
-
-    def release():
-        if held:
-            handler(*held.pop())
-
-    signal.signal(signal.SIGINT, lambda *received: held.append(received))
-    try:
-        yield release
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        release()
 
 
 def _check_size(extremes: tuple[float, float]) -> None:
@@ -140,9 +59,9 @@ def _major(version: str) -> int:
 class BaseGLN(CallbackSupportMixin, BaseEstimator):
     """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read outputs."""
 
-    _likelihood: str = "bernoulli"
+    _likelihood: Likelihood = BERNOULLI
     _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
-    _UNSCORED_ROWS = 0  # the first rows learned, of which nobody can expect a prediction
+    _N_UNSCORED = 0  # the first samples learned, of which nobody can expect a prediction
 
     # Not routed by meta-estimators, which know nothing of it. Only of methods that are routed: before scikit-learn 1.9
     # a request of any other leaves the estimator without all of its set_..._request.
@@ -229,7 +148,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     @property
     def n_samples_seen_(self):
-        return self._online.n_rows_seen
+        return self._online.n_samples_seen
 
     def _check_learned(self):
         """Raise ValueError unless what was learned fits together: it may come from a file that was tampered with."""
@@ -237,11 +156,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if missing:
             raise ValueError(f"The saved {type(self).__name__} lacks {', '.join(missing)}.")
         settings, kind = self._online.settings, self._online.predictor.kind
-        resolved = {**vars(settings), "base_predictor": kind}
+        resolved = {**vars(settings), "base_predictor": kind, "likelihood": settings.likelihood.name}
         del resolved["max_weight"]  # any number will do, inf among them
-        constraints = {"likelihood": [StrOptions({"bernoulli"})], **self._parameter_constraints}
+        constraints = {"likelihood": [StrOptions({BERNOULLI.name})], **self._parameter_constraints}
         validate_parameter_constraints(constraints, resolved, f"The saved {type(self).__name__}")
-        check_online(self._online, self.n_features_in_, self._output_numbers(), self._new_stack(settings))
+        check_online(self._online, self.n_features_in_, self._output_numbers(), self._new_head(settings))
 
     def _label_smoothing(self, normalized):  # noqa: ARG002
         return 0.0
@@ -282,8 +201,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             rows, held_out = self._hold_out(rows, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
-            for block, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
-                counts = counts + self._count(targets[block])
+            for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
+                counts = counts + self._count(targets[chunk])
             self._online = online
             self._add_counts(counts)
             context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
@@ -305,12 +224,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             order = np.flatnonzero(weights) if read is None else np.arange(len(X))
             self._online.check_rates(weights[order])
         counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
-        parts = [self._online.before_row_1(0)]
-        for block, outputs in self._learn(self._online, X, targets, weights, order):
-            self._set_progress(self._progress + self._scores(outputs, targets[block], counted[block]))
-            self._add_counts(self._count(targets[block[weights[block] > 0]]))
+        parts = [self._online.before_sample_1(0)]
+        for chunk, predictions in self._learn(self._online, X, targets, weights, order):
+            self._set_progress(self._progress + self._scores(predictions, targets[chunk], counted[chunk]))
+            self._add_counts(self._count(targets[chunk[weights[chunk] > 0]]))
             if read is not None:
-                parts.append(outputs)
+                parts.append(predictions)
         return None if read is None else read(np.concatenate(parts))
 
     def _encode_all(self, y, sample_weight, begun):
@@ -329,8 +248,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The numbers (n_outputs,) of the outputs that the network has."""
         raise NotImplementedError
 
-    def _new_stack(self, settings):
-        """A stack of the layers that has seen nothing, or None."""
+    def _new_head(self, settings):
+        """A head that has seen nothing."""
         raise NotImplementedError
 
     def _scores(self, outputs, targets, sample_weight):
@@ -364,7 +283,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _counted(self, online, order, weights, counted):
         """The weights (n,) of rows in losses: 0 for those of `order` that are learned while too few have been."""
         rows = order[weights[order] > 0]
-        unscored = rows[: max(0, self._UNSCORED_ROWS - online.n_rows_seen)]
+        unscored = rows[: max(0, self._N_UNSCORED - online.n_samples_seen)]
         if unscored.size:
             counted = counted.copy()
             counted[unscored] = 0
@@ -400,10 +319,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """The rows that `_online` takes."""
         if check_input:
             X, seen = self._features(X, self._online.predictor.kind)
-            seen = validate_data(self, seen, reset=False, **ROWS)
+            seen = validate_data(self, seen, reset=False, **X_CHECKS)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
-        return self._make_rows(X, self._online)
+        return self._with_base_predictions(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
         """The rows that `online` takes, or a new network; y (n,) or (n, n_targets) as given; sample_weight (n,)."""
@@ -413,27 +332,27 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             y = as_numpy(y)
             if allow_empty and np.shape(seen)[:1] == (0,):  # scikit-learn takes no targets without a row
                 check_consistent_length(seen, y, sample_weight)
-                seen = validate_data(self, seen, reset=reset, ensure_min_samples=0, **ROWS)
+                seen = validate_data(self, seen, reset=reset, ensure_min_samples=0, **X_CHECKS)
                 y, sample_weight = np.asarray(y), np.ones(0)
             else:
-                seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **ROWS)
+                seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **X_CHECKS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         if sample_weight is None:
             sample_weight = np.ones(len(X))
-        return self._make_rows(X, online), y, sample_weight
+        return self._with_base_predictions(X, online), y, sample_weight
 
-    def _make_rows(self, X, online=None):
+    def _with_base_predictions(self, X, online=None):
         kind = self.base_predictor if online is None else online.predictor.kind
-        rows = make_rows(kind, X, are_probabilities=self._likelihood == "bernoulli")
-        if online is not None and rows.shape[1] != online.n_columns:
+        columns = add_base_predictions(kind, X, self._likelihood.reads_probabilities)
+        if online is not None and columns.shape[1] != online.n_columns:
             raise ValueError(
-                f"The base_predictor returned {rows.shape[1] - X.shape[1]} columns for each row, and "
+                f"The base_predictor returned {columns.shape[1] - X.shape[1]} columns for each row, and "
                 f"{online.n_columns - X.shape[1]} in the first call; their number must stay."
             )
-        return rows
+        return columns
 
     def _features(self, X, kind):
         """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place."""
@@ -441,7 +360,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if not (kernels.ON_DEVICE and kernels.owns(X) and len(X.shape) == 2) or kind not in STAY_ON_DEVICE:
             return None, as_numpy(X)
         dtype = as_numpy(X[:0]).dtype
-        if dtype not in ROWS["dtype"]:
+        if dtype not in X_CHECKS["dtype"]:
             return None, as_numpy(X)
         with kernels.scope(self.device):
             X = kernels.asarray(X)
@@ -471,7 +390,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 "() is a network of one neuron per output."
             )
         sizes, likelihood = tuple(map(int, self.layer_sizes)), self._likelihood
-        if self.aggregation == "neuron" or not (sizes or likelihood != "bernoulli"):
+        if self.aggregation == "neuron" or not (sizes or likelihood.has_linear_first):
             sizes = (*sizes, 1)
         normalized = self.learning_rate == "normalized"
         if normalized and self.batch_size > 1:
@@ -480,25 +399,24 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 "as one row allows, and the sum of several would overshoot. Use batch_size=1, or a plain learning "
                 "rate such as 'constant'."
             )
-        if likelihood == "gaussian" and self.batch_size > 1:
+        if not likelihood.learns_batches and self.batch_size > 1:
             raise ValueError(
-                f"batch_size={self.batch_size} cannot be used with likelihood='gaussian', whose neurons learn row by "
-                "row. Use batch_size=1, or likelihood='squared'."
+                f"batch_size={self.batch_size} cannot be used with likelihood={likelihood.name!r}, whose neurons learn "
+                "row by row. Use batch_size=1, or another likelihood."
             )
         if self.preconditioner in ("full", "block") and not normalized:
             raise ValueError(
                 f"preconditioner={self.preconditioner!r} belongs to learning_rate='normalized'; got learning_rate="
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
-        squares = likelihood == "squared" and self._squares(n_base)
-        preconditioner = self.preconditioner if normalized and likelihood != "gaussian" else None
+        squares = likelihood.takes_squares and self._squares(n_base)
+        preconditioner = self.preconditioner if normalized and likelihood.is_preconditioned else None
         if preconditioner == "auto":
             preconditioner = "full" if n_base * (1 + squares) <= MAX_FULL_PRECONDITIONER else "block"
-        if likelihood != "bernoulli":
+        if likelihood.has_linear_first:
             sizes = (1, *sizes)
-        rate = default_rate(self.learning_rate, likelihood)
-        summed = likelihood == "squared" and self.batch_size > 1
-        max_weight = MAX_WEIGHT_OF_BATCHES if summed else DEFAULT_MAX_WEIGHTS[likelihood]
+        rate = default_rate(self.learning_rate, likelihood.default_rate)
+        max_weight = likelihood.default_max_weight(self.batch_size)
         return Settings(
             likelihood=likelihood,
             layer_sizes=sizes,
@@ -522,29 +440,26 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             squares=squares,
         )
 
-    def _new_online(self, rows, random_state) -> OnlineNetwork:
-        """A network that has seen nothing, for rows like these."""
+    def _new_online(self, X, random_state) -> OnlineNetwork:
+        """A network that has seen nothing, for samples like these."""
         with get_kernels(self.backend).scope(self.device):  # what is missing is found before anything is learned
             pass
         n_features = self.n_features_in_
-        n_given = rows.shape[1] - n_features
+        n_given = X.shape[1] - n_features
         n_base = n_given or n_features
-        settings, outputs = self._settings(n_base), self._output_numbers()
-        self._check_memory(self._estimate_memory(n_base, n_features, len(outputs), len(rows), settings))
+        settings, output_numbers = self._settings(n_base), self._output_numbers()
+        self._check_memory(self._estimate_memory(n_base, n_features, len(output_numbers), len(X), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
-        online = OnlineNetwork.new(settings, self.base_predictor, n_features, outputs, seed, n_given)
-        online.stack = self._new_stack(settings)
-        return online
+        head = self._new_head(settings)
+        return OnlineNetwork.new(settings, self.base_predictor, n_features, output_numbers, seed, head, n_given)
 
-    def _estimate_memory(self, n_base, n_side, n_outputs, n_rows, settings) -> int:
-        n_rows = np.inf if get_kernels(self.backend).ON_DEVICE else n_rows  # all contexts have weights at once
-        return estimate_memory(settings.n_base(n_base), n_side, n_outputs, n_rows, settings)
+    def _estimate_memory(self, n_base, n_side, n_outputs, n_samples, settings) -> int:
+        n_samples = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
+        return estimate_memory(settings.n_base(n_base), n_side, n_outputs, n_samples, settings)
 
     def _check_memory(self, needed: int) -> None:
-        if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", ()):
-            return
-        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        if needed > installed:
+        installed = installed_memory()
+        if installed is not None and needed > installed:
             raise MemoryError(
                 f"A network of layer_sizes={brief(self.layer_sizes)} and context_dim={self.context_dim} may take "
                 f"{needed / 2**30:,.1f} GiB for these rows, features and outputs; this machine has "
@@ -553,52 +468,43 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             )
 
     @contextmanager
-    def _kernels(self, n_rows: int) -> Iterator[Kernels]:
+    def _kernels(self, n_samples: int) -> Iterator[Kernels]:
         """The backend's kernels, on `n_jobs` threads."""
         kernels = get_kernels(self.backend)
-        n_jobs = self._effective_n_jobs(require="sharedmem") if n_rows >= MIN_ROWS_FOR_THREADS else 1
-        with _one_blas_thread():
+        n_jobs = n_threads(self.n_jobs) if n_samples >= MIN_SAMPLES_FOR_THREADS else 1
+        with one_blas_thread():
             if n_jobs == 1:
                 yield in_tasks(kernels)
             else:
                 with ThreadPoolExecutor(n_jobs) as executor:
                     yield in_tasks(kernels, executor)
 
-    def _effective_n_jobs(self, **hint) -> int:
-        """How many of the joblib backend that is active under this hint share the work."""
-        _, configured = get_active_backend()
-        backend, _ = get_active_backend(**hint)
-        n_jobs = self.n_jobs or configured or 1
-        # Dask answers with the size of the cluster, whatever it is asked.
-        return n_jobs if n_jobs >= 1 and not _shares_memory(backend) else backend.effective_n_jobs(n_jobs)
-
-    def _n_workers(self, online: OnlineNetwork, n_rows: int) -> int:
-        """Processes that learn a part of the outputs each: where the caller has chosen a joblib engine that has any."""
-        backend, _ = get_active_backend(prefer="threads")
+    def _n_workers(self, online: OnlineNetwork, n_samples: int) -> int:
+        """Processes that learn a part of the outputs each."""
         # The drift test needs the predictions of all outputs before any goes on.
-        if _shares_memory(backend) or online.drift is not None or n_rows < MIN_ROWS_FOR_THREADS:
+        if online.drift is not None or n_samples < MIN_SAMPLES_FOR_THREADS:
             return 1
-        return min(self._effective_n_jobs(prefer="threads"), len(online.outputs))
+        return min(n_processes(self.n_jobs), online.n_outputs)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
-        """Have `online` learn rows; yields the indices of a block's rows and the outputs predicted before."""
-        sample_weight = np.minimum(sample_weight, MAX_VISITS)  # what one row says to statistics has bounds too
+        """Have `online` learn samples; yields the indices of a chunk's samples and the outputs predicted before."""
+        sample_weight = np.minimum(sample_weight, MAX_REPEATS)  # what one sample says to statistics has bounds too
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
             joined, learned = _shards.learn(alone, online, X, y, sample_weight, order, n_workers, epoch, held_out)
-            with _interrupts_held():
+            with interrupts_held():
                 vars(online).update(vars(joined))
                 yield from learned
             return
-        with self._kernels(len(X)) as kernels, _interrupts_held() as release_interrupts:
+        with self._kernels(len(X)) as kernels, interrupts_held() as release_interrupts:
             learned = online.learn(X, y, sample_weight, kernels, order, epoch, held_out=held_out)
             while True:
                 with kernels.scope(self.device):  # left while others' code runs
-                    block = next(learned, None)
-                if block is None:
+                    chunk = next(learned, None)
+                if chunk is None:
                     break
-                yield block
+                yield chunk
                 release_interrupts()
 
     def _run_epochs(self, online, data, rows, validation, random_state, context, hook_data):
@@ -609,20 +515,20 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         """
         X, y, sample_weight, counted = data
         kept, counts, best, waited = (online, 0), 0, np.inf, 0
-        before = max(self.n_iter_, 1) if online.n_rows_seen else 0  # epochs
+        before = max(self.n_iter_, 1) if online.n_samples_seen else 0  # epochs
         for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
-            numbers = online.n_rows_seen + np.arange(1, len(order) + 1)
-            n_blocks = len(blocks(online.n_rows_seen, numbers, online.periods))
-            task = context.subcontext(task_name="epoch", max_subtasks=n_blocks)
+            numbers = online.n_samples_seen + np.arange(1, len(order) + 1)
+            n_chunks = len(online.schedule.chunks(online.n_samples_seen, numbers))
+            task = context.subcontext(task_name="epoch", max_subtasks=n_chunks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums, scored = 0.0, self._counted(online, order, sample_weight, counted)
             with closing(self._learn(online, X, y, sample_weight, order, epoch)) as learned:
-                for _ in range(n_blocks):
+                for _ in range(n_chunks):
                     step = task.subcontext(task_name="rows").call_on_fit_task_begin(estimator=self)
-                    block, outputs = next(learned)
-                    sums = sums + self._scores(outputs, y[block], scored[block])
-                    counts = counts + self._count(y[block])
+                    chunk, predictions = next(learned)
+                    sums = sums + self._scores(predictions, y[chunk], scored[chunk])
+                    counts = counts + self._count(y[chunk])
                     if step.call_on_fit_task_end(estimator=self):
                         break
             if epoch == 1:
@@ -633,7 +539,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             report = f"Epoch {epoch} of {before + self.max_iter}: loss {loss:.4f}"
             if validation is not None:
                 X_val, y_val, *_, counted_val = validation
-                sums = self._scores(self._outputs(X_val, online), y_val, counted_val)
+                sums = self._scores(self._predictions(X_val, online), y_val, counted_val)
                 validation_loss = float(sums[1] / sums[0])
                 self.validation_loss_curve_ = [*self.validation_loss_curve_, validation_loss]
                 report += f", validation loss {validation_loss:.4f}"
@@ -655,11 +561,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _layer_means(self, X, check_input):
         """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""
-        rows = self._check_X(X, check_input)
-        with self._kernels(len(rows)) as kernels, kernels.scope(self.device):
-            return self._online.layer_means(rows, kernels)
+        X = self._check_X(X, check_input)
+        with self._kernels(len(X)) as kernels, kernels.scope(self.device):
+            return self._online.layer_means(X, kernels)
 
-    def _outputs(self, X, online=None):
+    def _predictions(self, X, online=None):
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
             return (self._online if online is None else online).infer(X, kernels)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 
+from sklearn_gln._arrays import Array
 from sklearn_gln.kernels import Kernels
 
 SCALINGS = ("standard", "global", "minmax", "identity")
@@ -17,7 +16,6 @@ WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its ta
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 
-Array = NDArray[Any]
 BaseKind = str | Callable[[Array], Array]
 
 
@@ -54,7 +52,7 @@ class RunningMoments:
 
 @dataclass
 class BasePredictor:
-    """What the network sees of a row, as `make_rows` gives it: base logits or means x, and side information z."""
+    """The network's view of a sample, as `add_base_predictions` gives it: base logits or means x, side information z."""
 
     kind: BaseKind
     max_logit: float | None  # None: x are means, not the logits of probabilities
@@ -67,7 +65,7 @@ class BasePredictor:
         return self.kind not in ("minmax", "identity")
 
     def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
-        """Take rows into the statistics; `refresh` brings them to bear."""
+        """Take samples into the statistics; `refresh` brings them to bear."""
         if self.has_statistics:
             self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels)
 
@@ -122,11 +120,11 @@ class BasePredictor:
         return np.where((np.abs(x) < bound) & ~np.isnan(rows), slopes, 0)
 
 
-def make_rows(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:
-    """Rows that the network can take: X (n, n_features), and beside it what a callable gives.
+def add_base_predictions(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:
+    """X (n, n_features), followed by the columns that a callable gives.
 
-    Base probabilities that are none, and base means that are too large, raise ValueError here, before anything is
-    learned from them.
+    Base predictions that are not probabilities, and base means that are too large, raise ValueError here, before
+    anything is learned from them.
     """
     check = _check_probabilities if are_probabilities else _check_means
     if not callable(kind):

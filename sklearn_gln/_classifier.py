@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._compat import Interval, StrOptions, _fit_context, unique_labels
 from sklearn_gln._drift import log_losses
+from sklearn_gln._head import PlainHead, StackedHead
 from sklearn_gln._learning_rate import SMOOTHING
-from sklearn_gln._stack import Stack
 from sklearn_gln.kernels import as_numpy
 
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
@@ -437,7 +437,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Where several labels may apply, 1 for those of probability above 1/2.
         """
         check_is_fitted(self)
-        return self._labels(self._outputs(self._check_X(X, check_input)))
+        return self._labels(self._predictions(self._check_X(X, check_input)))
 
     def staged_predict(self, X, check_input=True):
         """The most probable class of each row by each layer alone, from the first layer to the last.
@@ -514,7 +514,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         log_probabilities : ndarray of shape (n_samples, n_classes), float64
         """
         check_is_fitted(self)
-        return self._log_probabilities(self._outputs(self._check_X(X, check_input)))
+        return self._log_probabilities(self._predictions(self._check_X(X, check_input)))
 
     def decision_function(self, X, check_input=True):
         """Output logits: for two classes that of the second, else one for each class against all others.
@@ -532,7 +532,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
         """
         check_is_fitted(self)
-        logits = self._outputs(self._check_X(X, check_input))
+        logits = self._predictions(self._check_X(X, check_input))
         return logits[:, 0] if logits.shape[1] == 1 else logits
 
     def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
@@ -584,11 +584,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_classes = len(self.classes_)
         return np.array([1]) if n_classes == 2 and not self._multilabel else np.arange(n_classes)
 
-    def _new_stack(self, settings):
+    def _new_head(self, settings):
+        n_layers = len(settings.layer_sizes)
         if settings.aggregation != "stacked":
-            return None
+            return PlainHead.empty(n_layers, settings.aggregation)
         shape = (len(self.classes_), 2) if self._multilabel else (len(self.classes_),)
-        return Stack.empty(len(settings.layer_sizes), *shape)
+        return StackedHead.empty(n_layers, *shape)
 
     def _encode_all(self, y, sample_weight, begun):
         y = _check_targets(y)

@@ -1,13 +1,11 @@
 """Whether a stream has changed: its rows were predicted worse than those before, by more than chance explains."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import log_expit, log_softmax
 
-Array = NDArray[Any]
+from sklearn_gln._arrays import Array
 
 MAX_LOSS = 4.0  # of a row, as far as its target could have been foreseen: a few confident errors are no change
 RECENT = 0.8  # share of what was expected that stays at each test: about the last five spans of rows

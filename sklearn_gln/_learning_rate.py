@@ -1,60 +1,54 @@
-"""The size and direction of a learning step: plain schedules, and the normalised, preconditioned step."""
+"""The size and direction of a learning step: plain schedules, and the normalized, preconditioned step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from sklearn_gln._arrays import Array
 from sklearn_gln.kernels import Kernels
 
-Array = NDArray[Any]
-
-# Rates of the plain step by row number t = 1, 2, ... and the initial rate a.
+# Rates of the plain step by sample number t = 1, 2, ... and the initial rate a.
 SCHEDULES: dict[str, Callable[[Array, float], Array]] = {
     "constant": lambda t, a: np.full(t.shape, a),
     "inverse": lambda t, a: np.minimum(100 / t, a),  # Veness et al. 2021
     "hyperbolic": lambda t, a: np.minimum(a, 1 / (1 + 0.1 * t)),  # DeepMind's code
 }
 
-# Logistic curvature is at most 1/4, so a normalised step of 4 = 1/L goes to the minimum of the quadratic bound; 8 = 2/L
-# is the limit, and better only where classes hardly overlap (MNIST).
+# Logistic curvature is at most 1/4, so a normalized step of 4 = 1/L goes to the minimum of the quadratic bound; 8 = 2/L
+# is the limit, and better only where classes barely overlap (MNIST).
 DEFAULT_RATES = {"normalized": 4.0, "constant": 1e-3, "inverse": 1e-2, "hyperbolic": 3e-3}
 
-# The curvature of (s - y)^2 / 2 is 1: a step of 1 goes to the row's own target, noise included; 1/2 goes half the way.
-# A Gaussian neuron's step of 1 is divided by its Fisher information.
-NORMALIZED_RATES = {"bernoulli": DEFAULT_RATES["normalized"], "squared": 0.5, "gaussian": 1.0}
-
-# Normalised steps aim at s and 1 - s: with 0 and 1 the logits of a neuron grow without end where it is right.
+# Normalized steps aim at s and 1 - s: with 0 and 1 the logits of a neuron grow without end where it is right.
 SMOOTHING = 0.02
 
-MAX_RATE = 1e6  # what it makes of any row is a number in float32 too
+MAX_RATE = 1e6  # any sample's step is then a number in float32 too
 TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite
 
 MAX_FULL_PRECONDITIONER = 1500  # base logits; above, "auto" is "block": the cost of "full" grows with their square
 MAX_GROUP = 128  # base logits in a group of "block"; groups of 512 took longer and were mostly less accurate
 
 
-def default_rate(learning_rate: str | Callable[[Array], Array], likelihood: str) -> float:
-    """What learning_rate_init=None stands for."""
+def default_rate(learning_rate: str | Callable[[Array], Array], of_normalized: float) -> float:
+    """The rate that learning_rate_init=None stands for."""
     if callable(learning_rate):
         return 1.0
-    return NORMALIZED_RATES[likelihood] if learning_rate == "normalized" else DEFAULT_RATES[learning_rate]
+    return of_normalized if learning_rate == "normalized" else DEFAULT_RATES[learning_rate]
 
 
-def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate: float, row_numbers: Array) -> Array:
-    """The plain step's rate at each row: (n,)."""
+def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate: float, sample_numbers: Array) -> Array:
+    """The plain step's rate at each sample: (n,)."""
     if callable(learning_rate):
-        rates = np.asarray(learning_rate(row_numbers), dtype=float)
-        if rates.shape not in ((), row_numbers.shape) or not np.all((rates >= 0) & (rates <= MAX_RATE)):
+        rates = np.asarray(learning_rate(sample_numbers), dtype=float)
+        if rates.shape not in ((), sample_numbers.shape) or not np.all((rates >= 0) & (rates <= MAX_RATE)):
             raise ValueError(
-                f"The learning_rate callable returned {rates!r:.200} for the row numbers {row_numbers!r:.200}; it must "
-                f"return one rate from 0 to {MAX_RATE:g} for each, shape {row_numbers.shape}."
+                f"The learning_rate callable returned {rates!r:.200} for the sample numbers {sample_numbers!r:.200}; it must "
+                f"return one rate from 0 to {MAX_RATE:g} for each, shape {sample_numbers.shape}."
             )
-        return np.broadcast_to(rates, row_numbers.shape)
-    return SCHEDULES[learning_rate](row_numbers, initial_rate)
+        return np.broadcast_to(rates, sample_numbers.shape)
+    return SCHEDULES[learning_rate](sample_numbers, initial_rate)
 
 
 @dataclass
@@ -83,7 +77,7 @@ class Preconditioner:
             preconditioner.groups = random_groups(n_base, n_groups, size)
         return preconditioner
 
-    def place(self, kernels: Kernels) -> None:
+    def move_to(self, kernels: Kernels) -> None:
         self.moment = kernels.asarray(self.moment)
         self.matrix = None if self.matrix is None else kernels.asarray(self.matrix)
         if self.groups is not None:
@@ -120,23 +114,24 @@ def random_groups(n_columns: int, n_groups: int, size: int) -> tuple[Array, Arra
     return places, np.argsort(places, axis=None, kind="stable")[:n_columns]
 
 
-class Block(NamedTuple):
+class StepInputs(NamedTuple):
     """One block of a layer's inputs u, and the direction v = P u in which its weights step."""
 
     inputs: Array  # (n, n_outputs | 1, b)
     directions: Array  # (n, n_outputs | 1, b)
-    squares: Array | None  # (n, n_outputs | 1): u . v, for the normalised step
+    squares: Array | None  # (n, n_outputs | 1): u . v, for the normalized step
 
 
-def step_block(kernels: Kernels, inputs: Array, preconditioner: Preconditioner | None, normalized: bool) -> Block:
-    if not normalized:
-        return Block(inputs, inputs, None)
+def step_inputs(kernels: Kernels, inputs: Array, preconditioner: Preconditioner | None, measured: bool) -> StepInputs:
+    """The inputs with their directions, and if they are `measured` u . v."""
+    if not measured:
+        return StepInputs(inputs, inputs, None)
     matrix = None if preconditioner is None else preconditioner.matrix
     groups = None if preconditioner is None else preconditioner.groups
-    return Block(inputs, *kernels.precondition(inputs, matrix, groups))
+    return StepInputs(inputs, *kernels.precondition(inputs, matrix, groups))
 
 
-def normalized_rates(blocks: Sequence[Block], initial_rate: float) -> Array:
-    """a / (u . P u) for each row: (n, n_outputs | 1)."""
+def normalized_rates(blocks: Sequence[StepInputs], initial_rate: float) -> Array:
+    """a / (u . P u) for each sample: (n, n_outputs | 1)."""
     first, *others = (block.squares for block in blocks if block.squares is not None)
     return initial_rate / (sum(others, start=first) + TINY)

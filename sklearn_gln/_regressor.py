@@ -7,7 +7,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
-from sklearn_gln._regression_stack import MAX_TARGET, RegressionStack, gaussian_losses
+from sklearn_gln._head import TargetHead
+from sklearn_gln._likelihood import TARGET_LIKELIHOODS
+from sklearn_gln._target_scale import MAX_TARGET
 
 MAX_SQUARES = 64  # features; of more, squares cost more than they tell
 HELD_OUT = 6  # of so many rows one is, from a fit of several passes
@@ -225,12 +227,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     _parameter_constraints: dict = {
         **BaseGLN._parameter_constraints,
-        "likelihood": [StrOptions({"squared", "gaussian"})],
+        "likelihood": [StrOptions(TARGET_LIKELIHOODS.keys())],
         "base_predictor": [StrOptions(set(MEAN_SCALINGS)), callable],
         "squares": [StrOptions({"auto"}), "boolean"],
     }
     _LEARNED = (*BaseGLN._LEARNED, "n_outputs_", "_is_matrix", "progressive_loss_")
-    _UNSCORED_ROWS = 16
+    _N_UNSCORED = 16
 
     def __init__(
         self,
@@ -415,7 +417,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Only if `return_std`.
         """
         check_is_fitted(self)
-        return self._moments(self._outputs(self._check_X(X, check_input)), return_std)
+        return self._moments(self._predictions(self._check_X(X, check_input)), return_std)
 
     def staged_predict(self, X, check_input=True):
         """The mean of the target by each layer alone, from the first, which is a linear model, to the last.
@@ -434,7 +436,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         """
         check_is_fitted(self)
         for means in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            targets = self._online.stack.restore(means)
+            targets = self._online.head.restore(means)
             yield targets if self._is_matrix else targets[:, 0]
 
     def predict_interval(self, X, coverage=0.9, check_input=True):
@@ -462,8 +464,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         check_is_fitted(self)
         if not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, such as 0.9 for 90 % of the targets.")
-        mean, deviation = self._moments(self._outputs(self._check_X(X, check_input)), return_std=True)
-        quantile = self._online.stack.quantile(coverage)
+        mean, deviation = self._moments(self._predictions(self._check_X(X, check_input)), return_std=True)
+        quantile = self._online.head.scores.quantile(coverage)
         reach = deviation * (quantile if self._is_matrix else quantile[0])
         return np.stack([mean - reach, mean + reach], axis=-1)
 
@@ -501,7 +503,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     @property
     def _likelihood(self):
-        return self.likelihood
+        return TARGET_LIKELIHOODS[self.likelihood]
 
     def _squares(self, n_base):
         if self.squares == "auto":
@@ -555,9 +557,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _output_numbers(self):
         return np.arange(self.n_outputs_)
 
-    def _new_stack(self, settings):
-        calibrated = settings.likelihood == "squared" or settings.aggregation == "stacked"
-        return RegressionStack.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
+    def _new_head(self, settings):
+        calibrated = settings.likelihood.has_spread or settings.aggregation == "stacked"
+        return TargetHead.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
 
     def _hold_out(self, rows, random_state):
         if self.max_iter == 1:
@@ -577,3 +579,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _set_progress(self, sums):
         self._progress = sums
         self.progressive_loss_ = float(sums[1] / sums[0]) if sums[0] > 0 else np.nan
+
+
+def gaussian_losses(predictions, y):
+    """The log-loss (n,) of targets y (n, n_outputs), summed over outputs; predictions are means and variances."""
+    mean, variance = predictions[..., 0], predictions[..., 1]
+    return (np.log(2 * np.pi * variance) + np.square(y - mean) / variance).sum(axis=1) / 2

@@ -1,81 +1,47 @@
-"""From the layers' logits to class probabilities: a stack, fitted to predictions that were honest.
+"""How much each layer counts in the answer: weights fitted to predictions that were made before samples were learned.
 
-Every layer predicts, and how far each is to be trusted shows in what it predicted for rows before it learned them:
+In classification, where m_l is the mean logit of layer l for a class,
 
-    logit of class k = sum_l w_l (mean logit of layer l for class k) + w_prior ln(frequency of class k so far),  w >= 0
+    logit of the class = sum_l w_l m_l + w_prior ln(frequency of the class so far),  w >= 0
 
 A few weights common to all classes: they choose among the layers, and their size is a temperature. Where several labels
-may apply to a row, each is a classification in two classes, and all share the weights. The stack starts as the mean of
-the layers. At each event of the clock, w is fitted by log-loss to the rows since the last event, held to its last value
-by what the rows before said of it (their information counts half as much at each event, because the network that made
-these predictions knew less) and by a small constant. So the stack is a function of the rows in order, with a state of
-fixed size.
+may apply to a sample, each is a classification in two classes, and all share the weights. At each event w is fitted by
+log-loss to the samples since the last one, held to its last value by what the samples before said of it and by a small
+constant. In regression, for each output by itself, where m_l is the mean of layer l,
+
+    mean = sum_l w_l m_l,  w >= 0, sum of w 1
+
+and w minimizes the squared error. What is known of w counts half as much at each event, because the network that made
+the earlier predictions knew less. So a stack is a function of the samples in order, with a state of fixed size.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.special import log_softmax
 
-Array = NDArray[Any]
+from sklearn_gln._arrays import BY_OUTPUT, Array
+from sklearn_gln._newton import minimize
 
-MIN_ROWS = 16  # of a fit: one confident error among the first few would silence every layer
 FORGETTING = 0.5  # of what is known of w, at each event
-PRECISION = 1.0  # of w beside what is known: events early in a stream have few rows
-MAX_STEPS = 50  # of Newton's method, which needs about 6
-MAX_HALVINGS = 40  # of a step
-CONVERGED = 1e-11
-ROUNDING = 1e-10  # of a loss: near the optimum it must not stop the last steps, which make splits agree
+PRECISION = 1.0  # of w, besides what is known: events early in a stream have few samples
+RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weights
 
 
 @dataclass
-class Stack:
+class LogitStack:
     weights: Array  # (n_layers + 1,): w
-    information: Array  # (n_layers + 1, n_layers + 1): the log-loss's curvature in w, of rows so far
-    class_weight: Array  # (n_classes,) or (n_labels, 2): sum of the weights of each class's rows so far
-    pending: list[tuple[Array, Array, Array]] = field(default_factory=list)  # rows since the last event
+    information: Array  # (n_layers + 1, n_layers + 1): the log-loss's curvature in w, of samples so far
 
     @classmethod
-    def empty(cls, n_layers: int, *shape: int) -> "Stack":
-        """A stack for n_classes classes, or for labels: n_labels, 2."""
+    def empty(cls, n_layers: int) -> "LogitStack":
+        """The mean of the layers."""
         weights = np.append(np.full(n_layers, 1 / n_layers), 0.0)
-        return cls(weights, np.zeros((len(weights), len(weights))), np.zeros(shape))
+        return cls(weights, np.zeros((len(weights), len(weights))))
 
-    def predict(self, layer_logits: Array) -> Array:
-        """Output logits (n, n_outputs) of the layers' mean logits (n, n_outputs, n_layers)."""
-        return self._inputs(layer_logits, self.class_weight) @ self.weights
-
-    def output_weights(self) -> tuple[Array, Array]:
-        """What `predict` multiplies the layers of each output by (n_layers,), and what it adds (n_outputs,)."""
-        return self.weights[:-1], self.weights[-1] * np.ravel(_prior_logit(self.class_weight))
-
-    def learn(self, layer_logits: Array, y: Array, sample_weight: Array) -> Array:
-        """The logits of rows between two events, each as it was before the row's classes were known.
-
-        y holds class numbers (n,), or says which labels apply (n, n_labels).
-        """
-        codes = y.astype(int)
-        seen = np.zeros((len(codes) + 1, *self.class_weight.shape))
-        seen[0] = self.class_weight
-        weights = np.broadcast_to(sample_weight.reshape((-1,) + (1,) * codes.ndim), (*codes.shape, 1))
-        np.put_along_axis(seen[1:], codes[..., np.newaxis], weights, axis=-1)
-        seen = np.cumsum(seen, axis=0)
-        inputs = self._inputs(layer_logits, seen[:-1])
-        self.class_weight = seen[-1]
-        exists = sample_weight > 0
-        if exists.any():
-            self.pending.append((inputs[exists], codes[exists], sample_weight[exists]))
-        return inputs @ self.weights
-
-    def update(self) -> None:
-        """Fit the weights to the rows since the last fit; too few of them wait for more."""
-        if sum(len(codes) for _, codes, _ in self.pending) < MIN_ROWS:
-            return
-        inputs, codes, sample_weight = (np.concatenate(parts) for parts in zip(*self.pending, strict=True))
-        self.pending = []
+    def fit(self, inputs: Array, codes: Array, sample_weight: Array) -> None:
+        """Fit w to inputs (n, n_outputs, n_layers + 1) of class numbers (n,), or of labels that apply (n, n_outputs)."""
         if codes.ndim == 2:
             inputs = inputs.reshape(-1, 1, inputs.shape[2])
             codes, sample_weight = codes.ravel(), np.repeat(sample_weight, codes.size // len(codes))
@@ -83,62 +49,82 @@ class Stack:
             inputs = np.concatenate([np.zeros_like(inputs), inputs], axis=1)
         known = FORGETTING * self.information
         precision = known + PRECISION * np.eye(len(self.weights))
-        self.weights, information = fit_weights(inputs, codes, sample_weight, self.weights, precision)
+        self.weights, information = fit_logit_weights(inputs, codes, sample_weight, self.weights, precision)
         self.information = known + information
 
     def forget(self, factor: float) -> None:
-        self.class_weight = self.class_weight * factor
         self.information = self.information * factor
 
-    def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
-        """What w weighs: (n, n_outputs, n_layers + 1)."""
-        prior = _prior_logit(class_weight).reshape(-1, layer_logits.shape[1])
-        prior = np.broadcast_to(prior, layer_logits.shape[:2])
-        return np.concatenate([layer_logits, prior[..., np.newaxis]], axis=2)
+
+@dataclass
+class MeanStack:
+    weights: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_layers): w
+    products: Array = field(
+        metadata=BY_OUTPUT
+    )  # (n_outputs, n_layers, n_layers): sums of products of the layers' residuals
+    is_fitted: bool  # whether w is, or stays as it is
+
+    @classmethod
+    def empty(cls, n_outputs: int, n_layers: int, first: int, is_fitted: bool) -> "MeanStack":
+        """The mean of the layers from the `first` one on."""
+        weights = np.zeros((n_outputs, n_layers))
+        weights[:, first:] = 1 / (n_layers - first)
+        return cls(weights, np.zeros((n_outputs, n_layers, n_layers)), is_fitted)
+
+    def fit(self, residuals: Array, weights: Array) -> None:
+        """Fit w to residuals (n, n_outputs, n_layers) of samples of weights (n, n_outputs)."""
+        self.products = FORGETTING * self.products + np.einsum(
+            "nkl,nkm,nk->klm", residuals, residuals, weights, optimize=True
+        )
+        if self.is_fitted:
+            self.weights = np.stack(list(map(fit_mean_weights, self.products, self.weights)))
+
+    def rescale(self, factor: Array) -> None:
+        """Multiply the unit of each output's residuals by a factor (n_outputs,)."""
+        self.products = self.products * (factor**2)[:, np.newaxis, np.newaxis]
+
+    def restart(self) -> None:
+        self.products = 0 * self.products
 
 
-def _prior_logit(class_weight: Array) -> Array:
-    """Of each class (..., n_classes), or of the second of two (...)."""
-    prior: Array = np.log(class_weight + 1)
-    return prior[..., 1] - prior[..., 0] if class_weight.shape[-1] == 2 else prior
-
-
-def fit_weights(
+def fit_logit_weights(
     inputs: Array, codes: Array, sample_weight: Array, centre: Array, precision: Array
 ) -> tuple[Array, Array]:
     """The w >= 0 of least log-loss of inputs (n, n_classes, n_weights) @ w plus d' precision d / 2, d = w - centre.
 
-    Newton's method: each step goes towards the least value, over w >= 0, of the quadratic model at the last w.
+    Each step of Newton's method goes towards the least value, over w >= 0, of the quadratic model at the last w.
     Returns w, and the log-loss's curvature there.
     """
-    weights = centre
-    loss, gradient, curvature = _derivatives(inputs, codes, sample_weight, weights, centre, precision)
-    for _ in range(MAX_STEPS):
+
+    def derivatives(weights: Array) -> tuple[float, Array, Array]:
+        log_p = log_softmax(inputs @ weights, axis=1)
+        p = np.exp(log_p) * sample_weight[:, np.newaxis]
+        samples = np.arange(len(codes))
+        mean = np.vecdot(np.exp(log_p)[:, np.newaxis], inputs.transpose(0, 2, 1))
+        pull = precision @ (weights - centre)
+        loss = pull @ (weights - centre) / 2 - sample_weight @ log_p[samples, codes]
+        gradient = pull + sample_weight @ (mean - inputs[samples, codes])
+        flat = inputs.reshape(-1, inputs.shape[2])
+        curvature = precision + (flat * p.reshape(-1, 1)).T @ flat - (mean * sample_weight[:, np.newaxis]).T @ mean
+        return float(loss), gradient, curvature
+
+    def step_of(weights: Array, gradient: Array, curvature: Array) -> Array:
         root = np.linalg.cholesky(curvature)
         best, _ = nnls(root.T, root.T @ weights - np.linalg.solve(root, gradient))
-        step, old_weights, old_loss = best - weights, weights, loss
-        for _ in range(MAX_HALVINGS):
-            weights = old_weights + step
-            loss, gradient, curvature = _derivatives(inputs, codes, sample_weight, weights, centre, precision)
-            if loss <= old_loss + ROUNDING * abs(old_loss):
-                break
-            step = step / 2
-        if np.abs(weights - old_weights).max() < CONVERGED:
-            break
+        return best - weights
+
+    weights, curvature = minimize(derivatives, centre, step_of)
     return weights, curvature - precision
 
 
-def _derivatives(
-    inputs: Array, codes: Array, sample_weight: Array, weights: Array, centre: Array, precision: Array
-) -> tuple[float, Array, Array]:
-    """The penalised loss at w, its gradient and its curvature."""
-    log_p = log_softmax(inputs @ weights, axis=1)
-    p = np.exp(log_p) * sample_weight[:, np.newaxis]
-    rows = np.arange(len(codes))
-    mean = np.vecdot(np.exp(log_p)[:, np.newaxis], inputs.transpose(0, 2, 1))
-    pull = precision @ (weights - centre)
-    loss = pull @ (weights - centre) / 2 - sample_weight @ log_p[rows, codes]
-    gradient = pull + sample_weight @ (mean - inputs[rows, codes])
-    flat = inputs.reshape(-1, inputs.shape[2])
-    curvature = precision + (flat * p.reshape(-1, 1)).T @ flat - (mean * sample_weight[:, np.newaxis]).T @ mean
-    return float(loss), gradient, curvature
+def fit_mean_weights(products: Array, weights: Array) -> Array:
+    """The w on the simplex of least w' (C + ridge) w, from sums C of products of residuals; `weights` where C is 0."""
+    total = np.trace(products)
+    if total <= 0:
+        return weights
+    n_layers = len(products)
+    scaled = products * (n_layers / total) + RIDGE * np.eye(n_layers)
+    root = np.linalg.cholesky(scaled)
+    direction, _ = nnls(root.T, np.linalg.solve(root, np.ones(n_layers)))
+    fitted: Array = direction / direction.sum()
+    return fitted

@@ -7,14 +7,14 @@ A graph has the steps of `OnlineNetwork.infer`, one function a step, with the na
 
     transform           features -> base inputs and side information      BasePredictor.transform
     select_contexts     in double precision in all graphs                 kernels.select_contexts
-    select_rows         the weight row of each context                    Layer.rows
+    select_slots        the slot of each context                          Layer.slots
     linear_infer        layers of logits, or of means                     _network.infer
-    gaussian_infer      layers of Gaussians                               _gaussian.infer
-    output              in double precision again, as all that follows    aggregate; the stacks' predict
+    gaussian_infer      layers of Gaussians                               Gaussian.infer_layer
+    output              in double precision again, as all that follows    Head.gather, Head.predict
     probabilities       of the classes                                    GLNClassifier.predict_proba
-    stacked_deviation   of the targets in regression                      Spread, RegressionStack.predict
+    deviation           of the targets in regression                      Spread, Calibration
 
-In shapes n are rows, k outputs, j neurons, c contexts, r weight rows, i inputs; ``k|1`` is an axis that has length 1
+In shapes n are samples, k outputs, j neurons, c contexts, r slots, i inputs; ``k|1`` is an axis that has length 1
 where all outputs share the array. Unlike in the package outputs come before rows, (k, n, j): what a layer is given,
 times its weights, is then one matrix product for each output.
 """
@@ -31,10 +31,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._base_predictor import CLIP, WIDE_CLIP
-from sklearn_gln._gaussian import BIAS_MEANS, MAX_VARIANCE, MIN_VARIANCE, stretch
-from sklearn_gln._network import BASE_VARIANCE, SQUARE_LIMIT, SQUARE_SCALE, initial_weights
-from sklearn_gln._online import from_plain, to_plain
-from sklearn_gln._regression_stack import MAX_LOG
+from sklearn_gln._calibration import MAX_LOG
+from sklearn_gln._likelihood import (
+    BASE_VARIANCE,
+    BIAS_MEANS,
+    MAX_VARIANCE,
+    MIN_VARIANCE,
+    SQUARE_LIMIT,
+    SQUARE_SCALE,
+    stretch,
+)
+from sklearn_gln._network import initial_weights
+from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import get_kernels
 
 try:
@@ -56,7 +64,7 @@ MAX_BYTES = 2**31 - 2**20  # of a graph's arrays: protobuf ends at 2 GiB, and no
 CLASSIFIER, REGRESSOR = "SklearnGlnClassifier", "SklearnGlnRegressor"  # what skl2onnx calls them
 INPUT_TYPES = {"float64": DoubleTensorType, "float32": FloatTensorType}
 OPTIMIZED_FOR = ("latency", "throughput")
-MAX_DENSE_ROWS = 32  # per neuron; with more a product with all of them takes longer than gathering the selected ones
+MAX_DENSE_SLOTS = 32  # per neuron; with more a product with all of them takes longer than gathering the selected ones
 
 
 def register():
@@ -253,7 +261,7 @@ def _convert_classifier(scope, operator, container):
     graph = _Graph(scope, container, operator, options["optimize_for"])
     online = online_network(estimator)
     logits = output(graph, online, infer(graph, online, operator.inputs[0].full_name).means)
-    of_logits = logits, len(online.outputs), estimator._multilabel
+    of_logits = logits, online.n_outputs, estimator._multilabel
     label, score = operator.output_full_names
     graph.Identity(labels(graph, *of_logits, get_label_classes(scope, estimator)), output=label)
     graph.result((raw_scores if options["raw_scores"] else probabilities)(graph, *of_logits), score)
@@ -281,10 +289,10 @@ def _convert_regressor(scope, operator, container):
     graph = _Graph(scope, container, operator, options["optimize_for"])
     online = online_network(estimator)
     inferred = infer(graph, online, operator.inputs[0].full_name)
-    mean, *deviation = operator.output_full_names
+    mean, *std = operator.output_full_names
     graph.result(output(graph, online, inferred.means), mean)
-    if deviation:
-        graph.result(stacked_deviation(graph, online.stack, log_variance(graph, online, inferred)), *deviation)
+    if std:
+        graph.result(deviation(graph, online.head, log_variance(graph, online, inferred)), *std)
 
 
 # A graph in the making
@@ -344,7 +352,7 @@ class _Graph:
         self.cast(value, self.dtype, output)
 
 
-# Features to weight rows
+# Features to slots
 
 
 def online_network(estimator):
@@ -356,7 +364,7 @@ def online_network(estimator):
             "result in a step of a Pipeline that skl2onnx can convert, and have the network take it by "
             "base_predictor='identity'."
         )
-    if online.in_force(get_kernels("numpy")) is None:
+    if online.ensure_network(get_kernels("numpy")) is None:
         raise NotFittedError(f"This {type(estimator).__name__} has not learned any row yet, so there is no network.")
     return online
 
@@ -365,18 +373,18 @@ class Inferred(NamedTuple):
     """What `infer` adds to a graph."""
 
     means: list  # of each layer (k, n, j): means, or logits
-    variances: list  # of each layer (k, n, j), for likelihood="gaussian" only
+    variances: list  # of each layer (k, n, j), where neurons mix densities only
     tables: list
-    rows: list  # of each table (k|1, n, j); None: each neuron has one
+    slots: list  # of each table (k|1, n, j); None: each neuron has one
 
 
 def infer(graph, online, X):
     """The layers' outputs for features X (n, d)."""
     base_inputs, side_info = transform(graph, online.predictor, graph.cast(X, np.float64))
     tables = tabulate(online.network, online.settings)
-    rows = select_rows(graph, tables, select_contexts(graph, online.network, online.settings, side_info))
-    infer_layers = gaussian_infer if online.settings.likelihood == "gaussian" else linear_infer
-    return Inferred(*infer_layers(graph, online, tables, rows, base_inputs), tables, rows)
+    slots = select_slots(graph, tables, select_contexts(graph, online.network, online.settings, side_info))
+    infer_layers = gaussian_infer if online.settings.likelihood.mixes_densities else linear_infer
+    return Inferred(*infer_layers(graph, online, tables, slots, base_inputs), tables, slots)
 
 
 def transform(graph, predictor, X):
@@ -413,7 +421,7 @@ def clip(graph, x, limit, dtype=np.float64):
 
 def select_contexts(graph, network, settings, side_info):
     """Contexts (k|1, n, j) int32, j over all neurons that have several; None if none has."""
-    first = settings.layer_sizes[0] if settings.linear_first else 0
+    first = settings.layer_sizes[0] if settings.likelihood.has_linear_first else 0
     hyperplanes, offsets = network.hyperplanes[:, first:], network.offsets[:, first:]
     if not offsets.size:
         return None
@@ -426,63 +434,63 @@ def select_contexts(graph, network, settings, side_info):
 
 
 class Table(NamedTuple):
-    """The weight rows of a layer, neuron by neuron, without those that no context has."""
+    """The slots of a layer, neuron by neuron, without those that no context has."""
 
     weights: np.ndarray  # (k, r, i)
     log_ratio: np.ndarray | None  # (k, r): of the spread
-    row_of: np.ndarray  # (k|1, j, c) int32: the row of each context; c is 1 where there are no halfspaces
+    slot_of: np.ndarray  # (k|1, j, c) int32: the slot of each context; c is 1 where there are no halfspaces
 
 
 def tabulate(network, settings):
     """A Table for each layer."""
     tables, n_below = [], 0
     for layer in network.layers:
-        _, n_neurons, n_rows, n_inputs = layer.weights.shape
+        _, n_neurons, n_slots, n_inputs = layer.weights.shape
         initial = initial_weights(n_below, n_inputs, settings)
-        row_of = _rows_of_visited(layer, initial, len(network.offsets)) if layer.row_of is None else layer.row_of
-        if settings.linear_first and not tables:
-            row_of = row_of[:, :, :1]
-        in_use = np.zeros((len(row_of), n_neurons, n_rows), bool)
-        np.put_along_axis(in_use, row_of, True, axis=2)
+        slot_of = _slots_of_visited(layer, initial, len(network.offsets)) if layer.slot_of is None else layer.slot_of
+        if settings.likelihood.has_linear_first and not tables:
+            slot_of = slot_of[:, :, :1]
+        in_use = np.zeros((len(slot_of), n_neurons, n_slots), bool)
+        np.put_along_axis(in_use, slot_of, True, axis=2)
         numbers = np.cumsum(in_use.reshape(len(in_use), -1), axis=1, dtype=np.int32).reshape(in_use.shape) - 1
         tables.append(
             Table(
                 _packed(layer.weights, in_use),
                 None if layer.spread is None else _packed(layer.spread.log_ratio, in_use),
-                np.take_along_axis(numbers, row_of, axis=2),
+                np.take_along_axis(numbers, slot_of, axis=2),
             )
         )
         n_below = n_neurons
     return tables
 
 
-def _rows_of_visited(layer, initial, n_sharing):
-    """As `row_of` (k|1, j, c), where each context has weights: one that no row visited stands for all such."""
-    visited = (layer.energy != 0) | (layer.weights != initial.astype(layer.weights.dtype)).any(axis=3)
+def _slots_of_visited(layer, initial, n_sharing):
+    """As `slot_of` (k|1, j, c), where each context has weights: one that no sample visited stands for all such."""
+    visited = (layer.accumulator != 0) | (layer.weights != initial.astype(layer.weights.dtype)).any(axis=3)
     if n_sharing == 1:
         visited = visited.any(axis=0, keepdims=True)
     return np.where(visited, np.arange(visited.shape[2]), visited.argmin(axis=2)[..., np.newaxis])
 
 
 def _packed(array, in_use):
-    """The rows in use (k|1, j, all rows) of an array (k, j, all rows, ...): (k, r, ...), filled up with 0."""
+    """The slots in use (k|1, j, all slots) of an array (k, j, all slots, ...): (k, r, ...), padded with 0."""
     packed = np.zeros((len(array), in_use.sum(axis=(1, 2)).max(), *array.shape[3:]), array.dtype)
-    for rows, all_rows, used in zip(packed, array, np.broadcast_to(in_use, array.shape[:3]), strict=True):
-        rows[: np.count_nonzero(used)] = all_rows[used]
+    for slots, all_slots, used in zip(packed, array, np.broadcast_to(in_use, array.shape[:3]), strict=True):
+        slots[: np.count_nonzero(used)] = all_slots[used]
     return packed
 
 
-def select_rows(graph, tables, contexts):
-    """For each table the rows (k|1, n, j) int32 of contexts, None where each neuron has one."""
+def select_slots(graph, tables, contexts):
+    """For each table the slots (k|1, n, j) int32 of contexts, None where each neuron has one."""
     by_table, start = [None] * len(tables), 0
-    gated = [number for number, table in enumerate(tables) if table.row_of.shape[2] > 1]
+    gated = [number for number, table in enumerate(tables) if table.slot_of.shape[2] > 1]
     if gated:
-        row_of = np.concatenate([tables[number].row_of for number in gated], axis=1)
-        chains = np.arange(0, row_of.size, row_of.shape[2], dtype=np.int32).reshape(len(row_of), 1, -1)
-        rows = graph.Gather(row_of.ravel(), graph.Add(contexts, chains))
+        slot_of = np.concatenate([tables[number].slot_of for number in gated], axis=1)
+        chains = np.arange(0, slot_of.size, slot_of.shape[2], dtype=np.int32).reshape(len(slot_of), 1, -1)
+        slots = graph.Gather(slot_of.ravel(), graph.Add(contexts, chains))
     for number in gated:
-        stop = start + tables[number].row_of.shape[1]
-        by_table[number] = graph.Slice(rows, np.array([start]), np.array([stop]), np.array([2]))
+        stop = start + tables[number].slot_of.shape[1]
+        by_table[number] = graph.Slice(slots, np.array([start]), np.array([stop]), np.array([2]))
         start = stop
     return by_table
 
@@ -490,13 +498,13 @@ def select_rows(graph, tables, contexts):
 # Layers
 
 
-def linear_infer(graph, online, tables, rows, base_inputs):
+def linear_infer(graph, online, tables, slots, base_inputs):
     """The logits, or means, (k, n, j) of the layers; no variances."""
     settings, limits = online.settings, online.network.limits
     inputs, beside = base_blocks(graph, online, base_inputs)
     layers = []
-    for table, layer_rows in zip(tables, rows, strict=True):
-        outputs = weighted_sums(graph, table, layer_rows, inputs)
+    for table, layer_slots in zip(tables, slots, strict=True):
+        outputs = weighted_sums(graph, table, layer_slots, inputs)
         if np.isfinite(settings.limit):
             outputs = clip(graph, outputs, settings.limit, graph.dtype)
         if limits is not None:
@@ -507,15 +515,15 @@ def linear_infer(graph, online, tables, rows, base_inputs):
     return layers, []
 
 
-def gaussian_infer(graph, online, tables, rows, base_inputs):
+def gaussian_infer(graph, online, tables, slots, base_inputs):
     """The means and the variances (k, n, j) of the layers."""
     blocks = gaussian_base_blocks(graph, online, base_inputs)
     (precisions, precisions_beside), (shifts, shifts_beside) = blocks
     means, variances = [], []
-    for table, layer_rows in zip(tables, rows, strict=True):
-        precision = weighted_sums(graph, table, layer_rows, precisions)
+    for table, layer_slots in zip(tables, slots, strict=True):
+        precision = weighted_sums(graph, table, layer_slots, precisions)
         precision = graph.Max(precision, graph.dtype(1 / MAX_VARIANCE))
-        mean = graph.Div(weighted_sums(graph, table, layer_rows, shifts), precision)
+        mean = graph.Div(weighted_sums(graph, table, layer_slots, shifts), precision)
         variance = graph.Clip(graph.Reciprocal(precision), graph.dtype(MIN_VARIANCE), graph.dtype(MAX_VARIANCE))
         means.append(mean)
         variances.append(variance)
@@ -556,29 +564,29 @@ def _blocks(graph, online, parts, constants):
     if not (online.settings.skip or constants.size):
         return base, []
     beside = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
-    return base, [graph.Expand(beside, np.array([len(online.outputs), 1, 1]))]
+    return base, [graph.Expand(beside, np.array([online.n_outputs, 1, 1]))]
 
 
-def weighted_sums(graph, table, rows, inputs):
-    """w . u (k, n, j) of the weight rows (k|1, n, j) and the inputs u (k|1, n, i)."""
-    n_outputs, n_rows, _ = table.weights.shape
-    few_rows = n_rows <= MAX_DENSE_ROWS * table.row_of.shape[1]
-    if rows is not None and not (graph.by_product and few_rows):
+def weighted_sums(graph, table, slots, inputs):
+    """w . u (k, n, j) of the weights in slots (k|1, n, j) and the inputs u (k|1, n, i)."""
+    n_outputs, n_slots, _ = table.weights.shape
+    few_slots = n_slots <= MAX_DENSE_SLOTS * table.slot_of.shape[1]
+    if slots is not None and not (graph.by_product and few_slots):
         columns = graph.Unsqueeze(inputs, np.array([3]))
-        return graph.Squeeze(graph.MatMul(at_rows(graph, table.weights, rows), columns), np.array([3]))
-    sums = graph.MatMul(inputs, graph.weights(table.weights.transpose(0, 2, 1)))  # (k, n, r): of all rows
-    if rows is None:
+        return graph.Squeeze(graph.MatMul(at_slots(graph, table.weights, slots), columns), np.array([3]))
+    sums = graph.MatMul(inputs, graph.weights(table.weights.transpose(0, 2, 1)))  # (k, n, r): of all slots
+    if slots is None:
         return sums
-    return graph.GatherElements(sums, graph.Add(rows, np.zeros((n_outputs, 1, 1), np.int32)), axis=2)
+    return graph.GatherElements(sums, graph.Add(slots, np.zeros((n_outputs, 1, 1), np.int32)), axis=2)
 
 
-def at_rows(graph, array, rows):
-    """The elements of an array (k, r, ...) at rows (k|1, n, j): (k, n, j, ...); where these are None (k, 1, r, ...)."""
-    if rows is None:
+def at_slots(graph, array, slots):
+    """The elements of an array (k, r, ...) at slots (k|1, n, j): (k, n, j, ...); where these are None (k, 1, r, ...)."""
+    if slots is None:
         return graph.weights(array[:, np.newaxis])
     if len(array) > 1:
-        rows = graph.Add(rows, array.shape[1] * np.arange(len(array), dtype=np.int32).reshape(-1, 1, 1))
-    return graph.Gather(graph.weights(array.reshape(-1, *array.shape[2:])), rows)
+        slots = graph.Add(slots, array.shape[1] * np.arange(len(array), dtype=np.int32).reshape(-1, 1, 1))
+    return graph.Gather(graph.weights(array.reshape(-1, *array.shape[2:])), slots)
 
 
 # Layers to predictions, in double precision
@@ -631,15 +639,16 @@ def log_variance(graph, online, inferred):
     if spread is None:
         within = graph.ReduceMean(graph.cast(inferred.variances[-1], np.float64), axes)
     else:
-        log_ratio = graph.cast(at_rows(graph, inferred.tables[-1].log_ratio, inferred.rows[-1]), np.float64)
+        log_ratio = graph.cast(at_slots(graph, inferred.tables[-1].log_ratio, inferred.slots[-1]), np.float64)
         within = graph.Exp(graph.ReduceMean(log_ratio, axes))
         within = graph.Mul(within, spread.mean_square[:, np.newaxis, np.newaxis])
     variance = graph.Squeeze(graph.Add(within, disagreement), axes)
     return graph.Transpose(graph.Log(variance), perm=[1, 0])
 
 
-def stacked_deviation(graph, stack, log_variance):
+def deviation(graph, head, log_variance):
     """The targets' standard deviations (n, k)."""
-    calibrated = graph.Add(graph.Mul(log_variance, stack.calibration[:, 1]), stack.calibration[:, 0])
+    coefficients = head.calibration.coefficients
+    calibrated = graph.Add(graph.Mul(log_variance, coefficients[:, 1]), coefficients[:, 0])
     half = graph.Mul(clip(graph, calibrated, MAX_LOG), np.float64(0.5))
-    return graph.Mul(graph.Exp(half), stack.scale)
+    return graph.Mul(graph.Exp(half), head.unit)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gln import _gaussian, _network
+from sklearn_gln._likelihood import SQUARE_LIMIT, SQUARE_SCALE
 from sklearn_gln.kernels import as_numpy
 
 
@@ -128,10 +128,10 @@ def local_coefficients(estimator, X):
     >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
     True
     """
-    online, rows = learned(estimator), estimator._check_X(X)
-    with estimator._kernels(len(rows)) as kernels, kernels.scope(estimator.device):
+    online, X = learned(estimator), estimator._check_X(X)
+    with estimator._kernels(len(X)) as kernels, kernels.scope(estimator.device):
         explain = _Explainer(online, kernels)
-        parts = [explain(rows, *block) for block in online.forward(rows, kernels)]
+        parts = [explain(X, *chunk) for chunk in online.forward(X, kernels)]
     joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
     return LocalCoefficients(*joined, _n_features=len(online.predictor.moments.mean))
 
@@ -139,16 +139,16 @@ def local_coefficients(estimator, X):
 def learned(estimator):
     """The network of a fitted estimator, with its statistics, once there is one."""
     check_is_fitted(estimator)
-    if not estimator._online.n_rows_seen:
+    if not estimator._online.n_samples_seen:
         raise ValueError("The estimator has learned no row yet, so there is no network to look into; learn some first.")
     return estimator._online
 
 
 def output_limits(online, kernels):
-    """What neurons' outputs are clipped to: (n_outputs | 1, 1)."""
-    if online.settings.likelihood == "squared":
-        return kernels.to_numpy(online.network.limits)[:, np.newaxis]
-    return np.full((1, 1), online.settings.limit)
+    """The bounds (n_outputs | 1, 1) of neurons' outputs."""
+    if online.network.limits is None:
+        return np.full((1, 1), online.settings.limit)
+    return kernels.to_numpy(online.network.limits)[:, np.newaxis]
 
 
 def is_at(limits, outputs):
@@ -157,74 +157,70 @@ def is_at(limits, outputs):
 
 
 class _Layer(NamedTuple):
-    """What a layer did with some rows; all of NumPy."""
+    """What a layer did with some samples; all of NumPy."""
 
-    weights: np.ndarray  # (n_outputs, n_neurons, n_rows, n_inputs)
-    rows: np.ndarray  # (n, n_outputs | 1, n_neurons): the weight rows selected
+    weights: np.ndarray  # (n_outputs, n_neurons, n_slots, n_inputs)
+    slots: np.ndarray  # (n, n_outputs | 1, n_neurons)
     outputs: np.ndarray  # (n, n_outputs, n_neurons)
     is_clipped: np.ndarray  # (n, n_outputs, n_neurons)
-    gains: np.ndarray | float = 1.0  # (n, n_outputs, n_neurons): by which the weighted sum of inputs is multiplied
-    scales: np.ndarray | float = 1.0  # (n, n_outputs, n_neurons): by which outputs are, where they are inputs
+    gains: np.ndarray | float  # (n, n_outputs, n_neurons): by which the weighted sum of inputs is multiplied
+    scales: np.ndarray | float  # (n, n_outputs, n_neurons): by which outputs are, where they are inputs
 
 
 class _Explainer:
-    """Explains blocks of rows, in the scope of the kernels."""
+    """Explains chunks of samples, in the scope of the kernels."""
 
     def __init__(self, online, kernels):
         self.online, self.settings, self.kernels = online, online.settings, kernels
-        self.network = online.in_force(kernels)
+        self.likelihood = online.settings.likelihood
+        self.network = online.ensure_network(kernels)
         self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers]
-        self.is_gaussian = online.settings.likelihood == "gaussian"
 
-    def __call__(self, rows, block, x, outputs):
-        """The fields of LocalCoefficients for a block of what `OnlineNetwork.forward` gives."""
-        module = _gaussian if self.is_gaussian else _network
-        base, _ = module.base_and_constant(self.kernels, x, self.settings)
-        layers = (self._gaussian_layers if self.is_gaussian else self._layers)(outputs, base, len(block))
-        base, x = (self.kernels.to_numpy(array)[: len(block)] for array in (base[0] if self.is_gaussian else base, x))
+    def __call__(self, X, indices, base_inputs, outputs):
+        """The fields of LocalCoefficients for a chunk of what `OnlineNetwork.forward` gives."""
+        n_samples, likelihood = len(indices), self.likelihood
+        base_signals = likelihood.base(self.kernels, base_inputs, self.settings)
+        layers = self._layers(outputs, base_signals, n_samples)
+        base, scales, x = (
+            self._on_host(array, n_samples)
+            for array in (likelihood.outputs(base_signals[0]), likelihood.scales(base_signals[0]), base_inputs)
+        )
         coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
-        if self.is_gaussian:  # which weigh inputs by their precision too
-            coefficients /= _network.BASE_VARIANCE
+        coefficients = coefficients * scales
         coefficients, constants = np.split(coefficients, [base.shape[2] - self.settings.n_constants], axis=2)
         base, values = np.split(base, [coefficients.shape[2]], axis=2)
         intercept += np.vecdot(constants, values, dtype=float)
-        if self.is_gaussian:  # each feature comes with both signs, times a constant
-            positive, negative = np.split(coefficients, 2, axis=2)
-            coefficients = _gaussian.stretch(x.shape[1]) * (positive - negative)
-            base = x.astype(base.dtype)
-        slopes = self._slopes(as_numpy(rows[block[0] : block[-1] + 1]), x)
-        return coefficients, intercept, base.reshape(len(block), -1), is_clipped, slopes
+        coefficients, base = likelihood.by_base_input(coefficients), likelihood.base_values(base[:, 0], x)
+        slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
+        return coefficients, intercept, base, is_clipped, slopes
 
-    def _layers(self, outputs, _, n_rows):
-        limits, layers = output_limits(self.online, self.kernels), []
-        for number, (layer, contexts) in enumerate(zip(self.network.layers, outputs.contexts, strict=True)):
-            given = layer.rows(contexts), outputs.layers[number]
-            rows, means = (self.kernels.to_numpy(array)[:n_rows] for array in given)
-            layers.append(_Layer(self.weights[number], rows, means, is_at(limits, means)))
+    def _layers(self, outputs, base_signals, n_samples):
+        limits, layers, base, base_above = output_limits(self.online, self.kernels), [], *base_signals
+        given = zip(self.network.layers, outputs.contexts, outputs.layers, outputs.signals, strict=True)
+        for number, (layer, contexts, neurons, signal) in enumerate(given):
+            slots = layer.slots(contexts)
+            inputs = (outputs.signals[number - 1], base_above) if number else (base,)
+            arrays = (
+                slots,
+                neurons,
+                self.likelihood.gains(self.kernels, layer, slots, inputs),
+                self.likelihood.scales(signal),
+            )
+            slots, neurons, gains, scales = (self._on_host(array, n_samples) for array in arrays)
+            layers.append(_Layer(self.weights[number], slots, neurons, is_at(limits, neurons), gains, scales))
         return layers
 
-    def _gaussian_layers(self, outputs, base, n_rows):
-        # A neuron's mean is its inputs' means, each times weight and precision, summed, over its own precision.
-        limits, layers, below = output_limits(self.online, self.kernels), [], []
-        first_constant = base[1].shape[2] - self.settings.n_constants
-        for number, (layer, contexts) in enumerate(zip(self.network.layers, outputs.contexts, strict=True)):
-            skipped = base[1] if self.settings.skip or not below else base[1][:, :, first_constant:]
-            rows, inputs = layer.rows(contexts), tuple(1 / variances for variances in (*below, skipped))
-            precisions = self.kernels.linear_infer(layer.weights, rows, inputs, limit=np.inf)
-            below = [outputs.variances[number]]
-            given = (rows, outputs.layers[number], precisions, *below)
-            rows, means, precisions, variances = (self.kernels.to_numpy(array)[:n_rows] for array in given)
-            gains = 1 / np.maximum(precisions, 1 / _gaussian.MAX_VARIANCE)
-            layers.append(_Layer(self.weights[number], rows, means, is_at(limits, means), gains, 1 / variances))
-        return layers
+    def _on_host(self, array, n_samples):
+        """Without padding; a number stays one."""
+        return array if isinstance(array, float) else self.kernels.to_numpy(array)[:n_samples]
 
-    def _slopes(self, rows, x):
+    def _slopes(self, X, x):
         if callable(self.online.predictor.kind):
             return None
-        slopes = self.online.predictor.slopes(rows, x)
+        slopes = self.online.predictor.slopes(X, x)
         if self.settings.squares:
-            within = np.abs(x) < _network.SQUARE_LIMIT
-            slopes = np.hstack([slopes, slopes * np.where(within, 2 * _network.SQUARE_SCALE * x, 0)])
+            within = np.abs(x) < SQUARE_LIMIT
+            slopes = np.hstack([slopes, slopes * np.where(within, 2 * SQUARE_SCALE * x, 0)])
         return slopes
 
 
@@ -243,19 +239,19 @@ def _pass_back(layers, base, output_weights, constant):
         stopped = layer.is_clipped & (shares != 0)
         is_clipped |= stopped.any(axis=2)
         intercept += np.sum(shares * layer.outputs, axis=2, where=stopped, dtype=float)
-        passed = _sum_rows(layer.weights, layer.rows, np.where(stopped, 0, shares) * layer.gains)
+        passed = _sum_slots(layer.weights, layer.slots, np.where(stopped, 0, shares) * layer.gains)
         of_below, of_base = np.split(passed, [below.outputs.shape[2] if below else 0], axis=2)
         from_above = of_below * below.scales if below else 0.0
         coefficients[:, :, base.shape[1] - of_base.shape[2] :] += of_base
     return coefficients, intercept, is_clipped
 
 
-def _sum_rows(weights, rows, factors):
-    """Sums over neurons of weight rows (n, n_outputs | 1, n_neurons), times factors: (n, n_outputs, n_inputs)."""
-    n_outputs, n_neurons, n_rows, n_inputs = weights.shape
+def _sum_slots(weights, slots, factors):
+    """Sums over neurons of the weights in slots (n, n_outputs | 1, n_neurons), times factors: (n, n_outputs, n_inputs)."""
+    n_outputs, n_neurons, n_slots, n_inputs = weights.shape
     factors = factors.astype(weights.dtype)
-    columns = rows + np.arange(0, n_outputs * n_neurons * n_rows, n_rows).reshape(n_outputs, n_neurons)
+    columns = slots + np.arange(0, n_outputs * n_neurons * n_slots, n_slots).reshape(n_outputs, n_neurons)
     ends = np.arange(0, factors.size + 1, n_neurons)
-    shape = len(ends) - 1, n_outputs * n_neurons * n_rows
+    shape = len(ends) - 1, n_outputs * n_neurons * n_slots
     matrix = csr_array((factors.ravel(), np.broadcast_to(columns, factors.shape).ravel(), ends), shape=shape)
     return (matrix @ weights.reshape(-1, n_inputs)).reshape(-1, n_outputs, n_inputs)

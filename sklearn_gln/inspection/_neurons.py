@@ -1,14 +1,11 @@
 """Neuron by neuron: what each predicts, which of its contexts rows visit, and what its weights are like."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-from scipy.special import expit
 from scipy.stats import entropy
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gln._regression_stack import RegressionStack
 from sklearn_gln.inspection._local import is_at, learned, output_limits
 
 # How the columns of a summary become those of a layer, and how these are printed.
@@ -63,14 +60,14 @@ def neuron_predictions(estimator, X):
     """
     check_is_fitted(estimator)
     online = estimator._online
-    read = expit if online.settings.likelihood == "bernoulli" else partial(_restore, online.stack)
     layers = [[] for _ in online.settings.layer_sizes]
-    for n_rows, outputs, kernels in _forward(estimator, X):
+    for n_samples, outputs, kernels in _forward(estimator, X):
         for number, size in enumerate(online.settings.layer_sizes):
-            predicted = np.zeros((n_rows, len(online.outputs), size))
+            predicted = np.zeros((n_samples, online.n_outputs, size))
             if outputs is not None:
-                predicted[:] = kernels.to_numpy(outputs.layers[number])[:n_rows]
-            layers[number].append(read(predicted))
+                predicted[:] = kernels.to_numpy(outputs.layers[number])[:n_samples]
+            means = online.settings.likelihood.mean(predicted)
+            layers[number].append(online.head.restore(means.swapaxes(1, 2)).swapaxes(1, 2))
     return list(map(np.concatenate, layers))
 
 
@@ -174,16 +171,14 @@ def summary(estimator, X=None):
     """
     online = learned(estimator)
     with estimator._kernels(1) as kernels, kernels.scope(estimator.device):
-        layers = online.in_force(kernels).layers
+        layers = online.ensure_network(kernels).layers
         weights = [kernels.to_numpy(layer.weights) for layer in layers]
-        visited = [kernels.to_numpy(layer.energy) > 0 for layer in layers]  # (n_outputs, n_neurons, n_rows) each
-    shares = online.output_weights()[0]
-    if isinstance(online.stack, RegressionStack):
-        shares = online.stack.weights
+        visited = [kernels.to_numpy(layer.accumulator) > 0 for layer in layers]  # (n_outputs, n_neurons, n_slots) each
+    shares = online.head.shares()
     columns = []
     for number, of_layer in enumerate(weights):
         n_outputs, n_neurons, _, n_inputs = of_layer.shape
-        is_linear = online.settings.linear_first and number == 0
+        is_linear = online.settings.likelihood.has_linear_first and number == 0
         columns.append(
             {
                 "layer": number,
@@ -204,24 +199,19 @@ def summary(estimator, X=None):
         for name in columns[0]
     }
     n_weights = int((neurons["n_visited"] * neurons["n_inputs"]).sum())
-    return Summary(neurons, online.n_rows_seen, n_weights)
+    return Summary(neurons, online.n_samples_seen, n_weights)
 
 
 def _forward(estimator, X):
-    """Block by block of X: its number of rows, what the layers make of it, and the kernels, in their scope."""
-    rows = estimator._check_X(X)
-    with estimator._kernels(len(rows)) as kernels, kernels.scope(estimator.device):
-        for block, _, outputs in estimator._online.forward(rows, kernels):
-            yield len(block), outputs, kernels
-
-
-def _restore(stack, means):
-    """Targets of neurons' means (n, n_outputs, n_neurons)."""
-    return stack.restore(means.swapaxes(1, 2)).swapaxes(1, 2)
+    """Chunk by chunk of X: its number of samples, what the layers make of it, and the kernels, in their scope."""
+    X = estimator._check_X(X)
+    with estimator._kernels(len(X)) as kernels, kernels.scope(estimator.device):
+        for indices, _, outputs in estimator._online.forward(X, kernels):
+            yield len(indices), outputs, kernels
 
 
 def _weight_columns(weights, visited, max_weight):
-    """Statistics of the weight rows visited (n_outputs, n_neurons, n_rows), for each neuron."""
+    """Statistics of the slots visited (n_outputs, n_neurons, n_slots), for each neuron."""
     statistics = np.zeros((4, *visited.shape[:2]))
     for place in np.ndindex(visited.shape[:2]):
         used = weights[place][visited[place]]
@@ -236,18 +226,18 @@ def _row_columns(estimator, X, visited):
     """How often rows meet which contexts and limits, for each neuron: a dict of each layer."""
     online = estimator._online
     contexts, unseen, clipped = ([[] for _ in visited] for _ in range(3))
-    for n_rows, outputs, kernels in _forward(estimator, X):
+    for n_samples, outputs, kernels in _forward(estimator, X):
         limits = output_limits(online, kernels)
         for number, layer in enumerate(online.network.layers):
-            given = outputs.contexts[number], layer.rows(outputs.contexts[number]), outputs.layers[number]
-            met, rows, predicted = (kernels.to_numpy(array)[:n_rows] for array in given)
+            given = outputs.contexts[number], layer.slots(outputs.contexts[number]), outputs.layers[number]
+            met, slots, predicted = (kernels.to_numpy(array)[:n_samples] for array in given)
             chains = np.ogrid[: visited[number].shape[0], : visited[number].shape[1]]
             contexts[number].append(met)
-            unseen[number].append(np.sum(~visited[number][*chains, rows], axis=0))
+            unseen[number].append(np.sum(~visited[number][*chains, slots], axis=0))
             clipped[number].append(np.sum(is_at(limits, predicted), axis=0))
     columns = []
-    for number, blocks in enumerate(contexts):
-        met = np.concatenate(blocks)
+    for number, chunks in enumerate(contexts):
+        met = np.concatenate(chunks)
         n_occupied, effective = np.zeros(met.shape[1:], int), np.zeros(met.shape[1:])
         for place in np.ndindex(met.shape[1:]):
             counts = np.unique_counts(met[:, *place]).counts

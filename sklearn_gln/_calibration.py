@@ -1,0 +1,120 @@
+"""How far off predictions of a real target are: variances, and intervals that hold a given share of targets.
+
+For each output by itself, in the network's units,
+
+    ln variance = a + b ln(raw variance),  b >= 0;  raw variance: as the last layer knows it, see `Spread`
+
+At each event a and b minimize the Gaussian log-loss of predictions made before samples were learned. What earlier
+samples said counts half as much at each event, because the network that predicted them knew less. Intervals follow how
+large the errors of such samples were, compared with their predicted deviations.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import ndtri
+
+from sklearn_gln._arrays import BY_OUTPUT, Array
+from sklearn_gln._newton import minimize
+from sklearn_gln._spread import SMALLEST
+from sklearn_gln._stack import FORGETTING
+
+PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, besides what is known
+MAX_LOG = 60.0  # of variances: nothing overflows
+MAX_SCORES = 1024
+GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
+
+
+@dataclass
+class Calibration:
+    coefficients: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 2): a and b
+    information: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 2, 2): the log-loss's curvature in a and b
+    is_fitted: bool  # whether a and b are, or the raw variance stays as it is
+
+    @classmethod
+    def empty(cls, n_outputs: int, is_fitted: bool) -> "Calibration":
+        return cls(np.tile([0.0, 1.0], (n_outputs, 1)), np.zeros((n_outputs, 2, 2)), is_fitted)
+
+    def variance(self, log_variance: Array) -> Array:
+        """Calibrated variances (n, n_outputs) of the logarithms of raw ones."""
+        calibrated = self.coefficients[:, 0] + self.coefficients[:, 1] * log_variance
+        variance: Array = np.exp(np.clip(calibrated, -MAX_LOG, MAX_LOG))
+        return variance
+
+    def fit(self, log_variance: Array, squares: Array, weights: Array) -> None:
+        """Fit a and b to squared errors, of samples of weights; (n, n_outputs) each."""
+        if self.is_fitted:
+            known = FORGETTING * self.information
+            fitted = map(calibrate, log_variance.T, squares.T, weights.T, self.coefficients, known)
+            coefficients, information = zip(*fitted, strict=True)
+            self.coefficients, self.information = np.stack(coefficients), known + np.stack(information)
+
+    def restart(self) -> None:
+        self.information = 0 * self.information
+
+
+@dataclass
+class IntervalScores:
+    """|error| / predicted deviation of the last samples, up to MAX_SCORES of each output."""
+
+    of_output: list[Array] = field(metadata=BY_OUTPUT)
+
+    @classmethod
+    def empty(cls, n_outputs: int) -> "IntervalScores":
+        return cls([np.zeros(0)] * n_outputs)
+
+    def add(self, scores: Array, counted: Array) -> None:
+        """Take in scores (n, n_outputs), of the outputs that are counted (n_outputs,)."""
+        self.of_output = [
+            np.append(earlier, new)[-MAX_SCORES:] if is_counted else earlier
+            for earlier, new, is_counted in zip(self.of_output, scores.T, counted, strict=True)
+        ]
+
+    def quantile(self, coverage: float) -> Array:
+        """How many predicted deviations on either side of the mean hold this share of the targets: (n_outputs,)."""
+        gaussian = ndtri((1 + coverage) / 2)
+
+        def of(scores: Array) -> float:
+            n_scores = len(scores)
+            if not n_scores:
+                return gaussian
+            share = min(1, coverage * (n_scores + 1) / n_scores)  # as in conformal prediction
+            return (n_scores * np.quantile(scores, share) + GAUSSIAN_SCORES * gaussian) / (n_scores + GAUSSIAN_SCORES)
+
+        return np.array(list(map(of, self.of_output)))
+
+
+def calibrate(
+    log_variance: Array, squares: Array, sample_weight: Array, centre: Array, known: Array
+) -> tuple[Array, Array]:
+    """The (a, b) of least Gaussian log-loss of squared errors with ln variance a + b ln(raw variance), and curvature.
+
+    What is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre; b is not negative.
+    """
+    inputs = np.stack([np.ones_like(log_variance), log_variance], axis=1)
+    squares = np.maximum(squares, SMALLEST)  # of errors that are all 0 the likelihood has no maximum
+    precision = known + np.diag(PRECISION)
+
+    def derivatives(at: Array) -> tuple[float, Array, Array]:
+        log_predicted = np.clip(inputs @ at, -MAX_LOG, MAX_LOG)
+        ratio = squares * np.exp(-log_predicted)
+        pull = precision @ (at - centre)
+        loss = (sample_weight @ (log_predicted + ratio) + pull @ (at - centre)) / 2
+        gradient = inputs.T @ (sample_weight * (1 - ratio)) / 2 + pull
+        curvature = (inputs.T * (sample_weight * ratio)) @ inputs / 2 + precision
+        return float(loss), gradient, curvature
+
+    def step_of_both(_: Array, gradient: Array, curvature: Array) -> Array:
+        return -np.linalg.solve(curvature, gradient)
+
+    def step_of_a(_: Array, gradient: Array, curvature: Array) -> Array:
+        return np.append(-np.linalg.solve(curvature[:1, :1], gradient[:1]), 0.0)
+
+    # Where errors are far above what was predicted, a first rises: the worst sample alone would make up the curvature.
+    ratio = squares * np.exp(-np.clip(inputs @ centre, -MAX_LOG, MAX_LOG))
+    surprise = sample_weight @ ratio / max(sample_weight.sum(), np.finfo(float).tiny)
+    start = centre + np.array([np.log(max(surprise, 1.0)), 0.0])
+    fitted, curvature = minimize(derivatives, start, step_of_both)
+    if fitted[1] < 0:  # the loss is convex: the least one for b >= 0 lies at 0
+        fitted, curvature = minimize(derivatives, np.array([fitted[0], 0.0]), step_of_a)
+    return fitted, curvature - precision

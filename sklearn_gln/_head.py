@@ -1,0 +1,351 @@
+"""The head: what turns the layers' predictions into the answer.
+
+==============  =======================================================================================================
+PlainHead       the mean logit of the layers, or of the last one
+StackedHead     the layers' mean logits, weighed by how well each predicted so far, and the class frequencies
+TargetHead      in regression: the layers' means, weighed likewise, in the target's unit; variances; intervals
+LayersHead      nothing: the layers' mean logits as they are, where the head that needs all outputs is elsewhere
+==============  =======================================================================================================
+
+A head answers before it learns, so what it is fitted to are predictions made before samples were learned. It waits with
+fitting for an event of the clock.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
+from sklearn_gln._calibration import Calibration, IntervalScores
+from sklearn_gln._drift import log_losses
+from sklearn_gln._network import LayerOutputs
+from sklearn_gln._stack import LogitStack, MeanStack
+from sklearn_gln._target_scale import TargetScale
+from sklearn_gln.kernels import Kernels
+
+MIN_SAMPLES = 16  # of a fit of a LogitStack: one confident error among the first few would silence every layer
+
+
+class Head(ABC):
+    """What an OnlineNetwork asks of its head. What `gather` gives for some samples is called gathered."""
+
+    is_by_output: ClassVar[bool] = True  # whether the answers of outputs are independent of each other
+
+    @abstractmethod
+    def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
+        """The part of the layers' predictions that the head needs: (n, n_outputs, ...) float64 of NumPy."""
+
+    @abstractmethod
+    def untrained(self, n_samples: int, n_outputs: int) -> Array:
+        """As `gather`, of a network that has seen nothing."""
+
+    @abstractmethod
+    def targets(self, y: Array, output_numbers: Array) -> Array:
+        """The targets of neurons (n, n_outputs), of class numbers (n,) or of targets (n, n_outputs)."""
+
+    @abstractmethod
+    def predict(self, gathered: Array) -> Array:
+        """The answer: logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
+
+    @abstractmethod
+    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
+        """Log-losses (n,) of answers, in the network's units; no surprise counts more than the bound."""
+
+    @abstractmethod
+    def shares(self) -> Array:
+        """The layers' weights in the answer: (n_outputs | 1, n_layers)."""
+
+    @abstractmethod
+    def takes(self, y: Array, n_outputs: int) -> bool:
+        """Whether y has the shape of `targets`' argument."""
+
+    @property
+    def unit(self) -> Array:
+        """The unit (n_outputs | 1,) of the network's targets."""
+        return np.ones(1)
+
+    @property
+    def origin(self) -> Array:
+        """The answer (n_outputs | 1,) where all layers predict 0."""
+        return np.zeros(1)
+
+    @property
+    def limits(self) -> Array | None:
+        """The bounds (n_outputs,) of neurons' predictions, in the network's units; None: they have their own."""
+        return None
+
+    def restore(self, means: Array) -> Array:
+        """Neurons' means (..., n_outputs) in the target's units."""
+        return means
+
+    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:  # noqa: ARG002
+        """As `predict`, of samples between two events, whose y become known."""
+        return self.predict(gathered)
+
+    def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:  # noqa: B027
+        """Have units follow y of all samples so far."""
+
+    def update(self) -> None:  # noqa: B027
+        """Fit to the samples since the last event."""
+
+    def forget(self, factor: float) -> None:  # noqa: B027
+        """Have the samples so far count less."""
+
+    def restart(self) -> None:  # noqa: B027
+        """Forget how good predictions were: those to come are another network's."""
+
+    def has_sound_pending(self, n_outputs: int) -> bool:  # noqa: ARG002
+        """Whether the samples since the last event are of shapes that fit: they may come from a file."""
+        return True
+
+
+@dataclass
+class LayersHead(Head):
+    n_layers: int
+    first: int = 0  # of the layers that count
+
+    def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
+        return layer_means(outputs.layers[self.first :], kernels)
+
+    def untrained(self, n_samples: int, n_outputs: int) -> Array:
+        return np.zeros((n_samples, n_outputs, self.n_layers - self.first))
+
+    def targets(self, y: Array, output_numbers: Array) -> Array:
+        return y if y.ndim == 2 else y[:, np.newaxis] == output_numbers
+
+    def predict(self, gathered: Array) -> Array:
+        return gathered
+
+    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
+        return np.minimum(log_losses(predictions, y), bound)
+
+    def shares(self) -> Array:
+        shares = np.zeros((1, self.n_layers))
+        shares[:, self.first :] = 1 / (self.n_layers - self.first)
+        return shares
+
+    def takes(self, y: Array, n_outputs: int) -> bool:
+        return y.shape[1:] in ((), (n_outputs,))
+
+
+@dataclass
+class PlainHead(LayersHead):
+    @classmethod
+    def empty(cls, n_layers: int, aggregation: str) -> "PlainHead":
+        return cls(n_layers, first_that_counts(n_layers, aggregation))
+
+    def predict(self, gathered: Array) -> Array:
+        return gathered.mean(axis=2)
+
+
+@dataclass
+class PendingLogits:
+    """Samples since the last event, of positive weight."""
+
+    inputs: Array  # (n, n_outputs, n_layers + 1)
+    codes: Array  # (n,) class numbers, or (n, n_outputs): which labels apply
+    weight: Array  # (n,)
+
+
+@dataclass
+class StackedHead(LayersHead):
+    is_by_output: ClassVar[bool] = False
+
+    stack: LogitStack = field(kw_only=True)
+    class_weight: Array = field(kw_only=True)  # (n_classes,) or (n_labels, 2): sums of weights of each class's samples
+    pending: list[PendingLogits] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, n_layers: int, *shape: int) -> "StackedHead":
+        """A head for n_classes classes, or for labels: n_labels, 2."""
+        return cls(n_layers, stack=LogitStack.empty(n_layers), class_weight=np.zeros(shape))
+
+    def predict(self, gathered: Array) -> Array:
+        return self._inputs(gathered, self.class_weight) @ self.stack.weights
+
+    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
+        codes = y.astype(int)
+        seen = np.zeros((len(codes) + 1, *self.class_weight.shape))
+        seen[0] = self.class_weight
+        weights = np.broadcast_to(sample_weight.reshape((-1,) + (1,) * codes.ndim), (*codes.shape, 1))
+        np.put_along_axis(seen[1:], codes[..., np.newaxis], weights, axis=-1)
+        seen = np.cumsum(seen, axis=0)
+        inputs = self._inputs(gathered, seen[:-1])
+        self.class_weight = seen[-1]
+        exists = sample_weight > 0
+        if exists.any():
+            self.pending.append(PendingLogits(inputs[exists], codes[exists], sample_weight[exists]))
+        return inputs @ self.stack.weights
+
+    def update(self) -> None:
+        """Fit the stack; too few samples wait for more."""
+        if sum(len(part.codes) for part in self.pending) < MIN_SAMPLES:
+            return
+        inputs, codes, weight = _concatenate(self.pending, "inputs", "codes", "weight")
+        self.pending = []
+        self.stack.fit(inputs, codes, weight)
+
+    def forget(self, factor: float) -> None:
+        self.class_weight = self.class_weight * factor
+        self.stack.forget(factor)
+
+    def shares(self) -> Array:
+        return self.stack.weights[np.newaxis, :-1]
+
+    @property
+    def origin(self) -> Array:
+        return self.stack.weights[-1] * np.ravel(_prior_logit(self.class_weight))
+
+    def has_sound_pending(self, n_outputs: int) -> bool:
+        return all(
+            part.inputs.shape == (len(part.codes), n_outputs, self.n_layers + 1)
+            and self.takes(part.codes, n_outputs)
+            and part.weight.shape == part.codes.shape[:1]
+            for part in self.pending
+        )
+
+    def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
+        """What the stack weighs: (n, n_outputs, n_layers + 1)."""
+        prior = _prior_logit(class_weight).reshape(-1, layer_logits.shape[1])
+        prior = np.broadcast_to(prior, layer_logits.shape[:2])
+        return np.concatenate([layer_logits, prior[..., np.newaxis]], axis=2)
+
+
+@dataclass
+class PendingErrors:
+    """Samples since the last event, of positive weight."""
+
+    residuals: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs, n_layers)
+    log_variance: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): raw
+    weight: Array  # (n,)
+
+
+@dataclass
+class TargetHead(Head):
+    scale: TargetScale
+    stack: MeanStack
+    calibration: Calibration
+    scores: IntervalScores
+    pending: list[PendingErrors] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, n_outputs: int, n_layers: int, aggregation: str, is_calibrated: bool) -> "TargetHead":
+        return cls(
+            TargetScale.empty(n_outputs),
+            MeanStack.empty(n_outputs, n_layers, first_that_counts(n_layers, aggregation), aggregation == "stacked"),
+            Calibration.empty(n_outputs, is_calibrated),
+            IntervalScores.empty(n_outputs),
+        )
+
+    def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
+        """The layers' means and the logarithm of the raw variance, (n, n_outputs, n_layers + 1).
+
+        The variance is that of the equal mixture of what the last layer's neurons predict.
+        """
+        mean, disagreement = map(kernels.to_numpy, kernels.neuron_moments(outputs.layers[-1]))
+        of_last = np.stack([mean, np.log(outputs.within + disagreement)], axis=2)
+        return np.concatenate([*(layer_means([layer], kernels) for layer in outputs.layers[:-1]), of_last], axis=2)
+
+    def untrained(self, n_samples: int, n_outputs: int) -> Array:
+        return np.zeros((n_samples, n_outputs, self.stack.weights.shape[1] + 1))
+
+    def targets(self, y: Array, output_numbers: Array) -> Array:  # noqa: ARG002
+        return self.scale.standardize(y)
+
+    def predict(self, gathered: Array) -> Array:
+        mean, variance = np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
+        return np.stack([self.restore(mean), variance * self.unit**2], axis=2)
+
+    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
+        unit2, mean, variance = np.square(self.unit), predictions[..., 0], predictions[..., 1]
+        surprise = np.minimum(np.square(y - mean) / variance / 2, bound)
+        losses: Array = (np.log(variance / unit2) / 2 + surprise).mean(axis=1)
+        return losses
+
+    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
+        exists = sample_weight > 0
+        if exists.any():
+            target = self.scale.standardize(y[exists])
+            residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
+            self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], sample_weight[exists]))
+            self.scale.take_in(target)
+        return self.predict(gathered)
+
+    def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
+        factor = self.scale.rescale(y, sample_weight, kernels)
+        self.stack.rescale(factor)
+        self.pending = [
+            PendingErrors(part.residuals * factor[:, np.newaxis], part.log_variance + 2 * np.log(factor), part.weight)
+            for part in self.pending
+        ]
+
+    def update(self) -> None:
+        if self.pending:
+            residuals, log_variance, weight = _concatenate(self.pending, "residuals", "log_variance", "weight")
+            self.pending = []
+            self._fit(residuals, log_variance, np.outer(weight, self.scale.varied))
+        self.scale.update()
+
+    def _fit(self, residuals: Array, log_variance: Array, weights: Array) -> None:
+        self.stack.fit(residuals, weights)
+        squares = np.square(np.vecdot(residuals, self.stack.weights))
+        self.calibration.fit(log_variance, squares, weights)
+        self.scores.add(np.sqrt(squares / self.calibration.variance(log_variance)), self.scale.varied)
+
+    def restart(self) -> None:
+        self.update()
+        self.stack.restart()
+        self.calibration.restart()
+        self.scores = IntervalScores.empty(len(self.scores.of_output))
+
+    def shares(self) -> Array:
+        return self.stack.weights
+
+    @property
+    def unit(self) -> Array:
+        return self.scale.unit
+
+    @property
+    def origin(self) -> Array:
+        return self.scale.moments.mean
+
+    @property
+    def limits(self) -> Array:
+        return self.scale.limits
+
+    def restore(self, means: Array) -> Array:
+        return self.scale.restore(means)
+
+    def takes(self, y: Array, n_outputs: int) -> bool:
+        return y.shape[1:] == (n_outputs,)
+
+    def has_sound_pending(self, n_outputs: int) -> bool:
+        return all(
+            part.residuals.shape == (len(part.weight), *self.stack.weights.shape)
+            and part.log_variance.shape == (len(part.weight), n_outputs)
+            and part.weight.ndim == 1
+            for part in self.pending
+        )
+
+
+def first_that_counts(n_layers: int, aggregation: str) -> int:
+    """The first layer that has a share in the answer."""
+    return 0 if aggregation in ("stacked", "layers") else n_layers - 1
+
+
+def layer_means(layers: Sequence[Array], kernels: Kernels) -> Array:
+    """The mean prediction of each layer's neurons: (n, n_outputs, n_layers) float64 of NumPy."""
+    return np.stack([kernels.to_numpy(kernels.neuron_mean(layer)) for layer in layers], axis=2)
+
+
+def _prior_logit(class_weight: Array) -> Array:
+    """The log frequency of each class (..., n_classes), or of the second of two the logit (...)."""
+    prior: Array = np.log(class_weight + 1)
+    return prior[..., 1] - prior[..., 0] if class_weight.shape[-1] == 2 else prior
+
+
+def _concatenate(parts: Sequence[PendingLogits] | Sequence[PendingErrors], *names: str) -> list[Array]:
+    return [np.concatenate([getattr(part, name) for part in parts]) for name in names]

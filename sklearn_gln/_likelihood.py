@@ -1,0 +1,406 @@
+"""What neurons predict, and how they learn it: a class for each likelihood of the target, and the table of them.
+
+Whatever depends on the likelihood stands here; nothing else asks for its name. A signal is what a layer hands on to the
+next: an array (n, n_outputs | 1, size), or in a network of Gaussians a pair of them, means and variances.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from scipy.special import expit
+
+from sklearn_gln._arrays import Array
+from sklearn_gln._learning_rate import (
+    DEFAULT_RATES,
+    Preconditioner,
+    StepInputs,
+    normalized_rates,
+    scheduled_rates,
+    step_inputs,
+)
+from sklearn_gln._schedule import EARLY_PERIOD, SHORT_PERIOD, Schedule
+from sklearn_gln.kernels import Kernels
+
+if TYPE_CHECKING:
+    from sklearn_gln._network import Layer
+    from sklearn_gln._settings import Settings
+
+Signal = Any
+
+MAX_WEIGHT_OF_BATCHES = 1e6  # whose summed steps may overshoot, and a squared error then grows without end
+
+# Inputs of neurons that predict by squared error
+SQUARE_SCALE = 0.2  # of squared inputs alongside the inputs themselves, which come first where they do as well
+SQUARE_LIMIT = 4.0  # deviations
+
+# Gaussian neurons. Targets are standardized, and features too: constants are in units of the target's deviation.
+BASE_VARIANCE = 2.0  # of the base Gaussians; 4 and 0.5 were worse
+STRETCH = 1.5  # times sqrt(d): a mean of d features, which is what neurons take, is narrower than one by sqrt(d)
+BIAS_MEANS = (-4.0, 4.0)  # nearly all targets lie between
+MIN_VARIANCE, MAX_VARIANCE = 1e-4, 10.0
+MAX_ERROR = 3.0  # predicted deviations: a target further off counts as if it were this far
+DAMPING = 0.5  # of normalized steps, over the inputs, which is about how many samples a slot needs
+
+
+class Lesson(NamedTuple):
+    """What every layer is told of some samples: arrays of the kernels, padded alike."""
+
+    targets: Array  # (n, n_outputs)
+    rates: Array | None  # (n, 1): the schedule's; None: steps find their own size
+    repeats: Array | None  # (n, 1); None: each sample is learned once
+
+
+@dataclass(frozen=True)
+class Likelihood(ABC):
+    """Facts, as class variables, and the functions in which networks differ."""
+
+    name: ClassVar[str]
+
+    # Parameters: the defaults, and which have a meaning
+    default_rate: ClassVar[float]  # of normalized steps
+    learns_batches: ClassVar[bool] = True
+    is_preconditioned: ClassVar[bool] = True
+    takes_squares: ClassVar[bool] = False
+
+    # The network
+    reads_probabilities: ClassVar[bool] = False  # whether base predictions are probabilities; else they are means
+    has_linear_first: ClassVar[bool] = True  # whether the first layer is one neuron without halfspaces
+    can_solve_first: ClassVar[bool] = False  # whether least squares give the weights of that neuron
+    constants_per_bias: ClassVar[int] = 1
+    inputs_per_base: ClassVar[int] = 1
+    has_limits: ClassVar[bool] = False  # whether outputs are bounded by the targets seen
+    has_spread: ClassVar[bool] = False  # whether the last layer's errors tell the variance
+    mixes_densities: ClassVar[bool] = False  # whether signals have variances too
+    ridge: ClassVar[float] = 0.3  # of preconditioners
+
+    def default_max_weight(self, batch_size: int) -> float:  # noqa: ARG002
+        return inf
+
+    def limit(self, eps: float) -> float:  # noqa: ARG002
+        """The bound of neurons' outputs that the parameter eps stands for."""
+        return inf
+
+    def schedule(self, half_life: float | str | None) -> Schedule:
+        """The clock. Learned weights are in units of the scaling: where it moved, predictions of targets would jump."""
+        forget_period = EARLY_PERIOD if half_life == "auto" else SHORT_PERIOD
+        return Schedule(EARLY_PERIOD, forget_period, forget_period, keeps_scaling=not isinstance(half_life, Real))
+
+    def rate_in_epoch(self, rate: float, epoch: int) -> float:  # noqa: ARG002
+        """The initial rate of normalized steps in a pass over samples."""
+        return rate
+
+    @abstractmethod
+    def damping(self, n_inputs: int, rate: float) -> float:
+        """How fast the normalized steps of a slot become smaller."""
+
+    def initial_base_weight(self, n_inputs: int) -> float:  # noqa: ARG002
+        """The weight of base inputs in the first layer with initial_weights="mean"."""
+        return 0.0
+
+    def mean(self, outputs: Array) -> Array:
+        """The mean of the target, in the network's units, of neurons' outputs."""
+        return outputs
+
+    # Layers
+
+    @abstractmethod
+    def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Signal, Signal]:
+        """The signals of base inputs (n, n_given) for the first layer and for those above: without skip its constants."""
+
+    @abstractmethod
+    def rates(self, sample_numbers: Array, settings: "Settings") -> Array | None:
+        """The rates (n,) of a schedule; None where steps find their own size."""
+
+    def prepare(
+        self,
+        kernels: Kernels,
+        signal: Signal,
+        preconditioner: Preconditioner | None,  # noqa: ARG002
+        settings: "Settings",  # noqa: ARG002
+    ) -> Any:
+        """What `learn_layer` takes of a signal."""
+        return signal
+
+    @abstractmethod
+    def learn_layer(
+        self,
+        kernels: Kernels,
+        layer: "Layer",
+        slots: Array,
+        inputs: Sequence[Any],
+        lesson: Lesson,
+        settings: "Settings",
+    ) -> Signal:
+        """Learn samples in one layer, in place; return what was predicted just before each was learned.
+
+        The inputs: what the layer below predicted, if there is one, and the base, as `prepare` gives them.
+        """
+
+    @abstractmethod
+    def infer_layer(
+        self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Signal], settings: "Settings"
+    ) -> Signal:
+        """The layer's predictions."""
+
+    def outputs(self, signal: Signal) -> Array:
+        """The outputs of neurons (n, n_outputs, n_neurons) in a layer's signal."""
+        return signal
+
+    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array | float:  # noqa: ARG002
+        """The variance (n, n_outputs) that the last layer's neurons predict, on average; NumPy float64."""
+        return 0.0
+
+    # Explanations: how a layer's outputs depend on its inputs, where contexts are held
+
+    def gains(
+        self,
+        kernels: Kernels,
+        layer: "Layer",
+        slots: Array,
+        inputs: Sequence[Signal],  # noqa: ARG002
+    ) -> Array | float:
+        """By what (n, n_outputs, n_neurons) a neuron's weighted sum of inputs is multiplied to give its output."""
+        return 1.0
+
+    def scales(self, signal: Signal) -> Array | float:  # noqa: ARG002
+        """By what (n, n_outputs | 1, size) the outputs in a signal are multiplied where neurons take them."""
+        return 1.0
+
+    def by_base_input(self, coefficients: Array) -> Array:
+        """Sums (..., n_base inputs) of the coefficients (..., size) of a base signal, without its constants."""
+        return coefficients
+
+    def base_values(self, base: Array, base_inputs: Array) -> Array:  # noqa: ARG002
+        """What `by_base_input` gives coefficients of: (n, ...), of a base signal's outputs or of base inputs."""
+        return base
+
+
+class _Linear(Likelihood):
+    """Neurons whose output is w . u of their inputs u."""
+
+    loss: ClassVar[str]  # the kernels'
+    largest_step: ClassVar[float] = inf  # over u . P u
+
+    def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Array, Array]:
+        squares = {"square_scale": SQUARE_SCALE, "square_limit": SQUARE_LIMIT} if settings.squares else {}
+        base = kernels.base_block(base_inputs, settings.dtype, settings.bias, **squares)
+        return base, base if settings.skip else base[:, :, base.shape[2] - settings.n_constants :]
+
+    def rates(self, sample_numbers: Array, settings: "Settings") -> Array | None:
+        if settings.normalized:
+            return None
+        return scheduled_rates(settings.learning_rate, settings.learning_rate_init, sample_numbers)
+
+    def prepare(
+        self, kernels: Kernels, signal: Array, preconditioner: Preconditioner | None, settings: "Settings"
+    ) -> StepInputs:
+        return step_inputs(kernels, signal, preconditioner, settings.normalized or self.largest_step < inf)
+
+    def learn_layer(
+        self,
+        kernels: Kernels,
+        layer: "Layer",
+        slots: Array,
+        inputs: Sequence[StepInputs],
+        lesson: Lesson,
+        settings: "Settings",
+    ) -> Array:
+        layer.weights, layer.accumulator, outputs = kernels.linear_learn(
+            layer.weights,
+            layer.accumulator,
+            slots,
+            tuple(block.inputs for block in inputs),
+            tuple(block.directions for block in inputs),
+            lesson.targets,
+            self._step_sizes(kernels, inputs, lesson.rates, settings),
+            lesson.repeats,
+            loss=self.loss,
+            damping=self.damping(layer.weights.shape[-1], settings.learning_rate_init) if settings.normalized else 0.0,
+            limit=settings.limit,
+            max_weight=settings.max_weight,
+            batch_size=settings.batch_size,
+        )
+        return outputs
+
+    def _step_sizes(
+        self, kernels: Kernels, inputs: Sequence[StepInputs], rates: Array | None, settings: "Settings"
+    ) -> Array:
+        if rates is None:
+            return normalized_rates(inputs, min(settings.learning_rate_init, self.largest_step))
+        return (
+            rates if self.largest_step == inf else kernels.minimum(rates, normalized_rates(inputs, self.largest_step))
+        )
+
+    def infer_layer(
+        self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Array], settings: "Settings"
+    ) -> Array:
+        return kernels.linear_infer(layer.weights, slots, tuple(inputs), limit=settings.limit)
+
+
+class Bernoulli(_Linear):
+    """Logits of classes, each against all others, by log-loss."""
+
+    name = "bernoulli"
+    loss = "log"
+    default_rate = DEFAULT_RATES["normalized"]
+    reads_probabilities = True
+    has_linear_first = False
+    ridge = 1.0  # errors of real targets say more than those of labels, so theirs may be bolder
+
+    def limit(self, eps: float) -> float:
+        return float(np.log((1 - eps) / eps))
+
+    def schedule(self, half_life: float | str | None) -> Schedule:
+        return Schedule() if half_life is None else Schedule(SHORT_PERIOD, SHORT_PERIOD)
+
+    def rate_in_epoch(self, rate: float, epoch: int) -> float:
+        return rate / epoch
+
+    def damping(self, n_inputs: int, rate: float) -> float:  # noqa: ARG002
+        return n_inputs**-0.5
+
+    def mean(self, outputs: Array) -> Array:
+        return expit(outputs)
+
+
+class Squared(_Linear):
+    """Means by squared error; the last layer's errors tell the variance."""
+
+    name = "squared"
+    loss = "squared"
+    # The curvature of (s - y)^2 / 2 is 1: a step of 1 goes to the sample's own target, noise included; 1/2 half the way.
+    default_rate = 0.5
+    largest_step = 1.0
+    takes_squares = True
+    can_solve_first = True
+    has_limits = True
+    has_spread = True
+
+    def default_max_weight(self, batch_size: int) -> float:
+        return MAX_WEIGHT_OF_BATCHES if batch_size > 1 else inf
+
+    def damping(self, n_inputs: int, rate: float) -> float:
+        return rate / n_inputs
+
+    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Array) -> Array | float:  # noqa: ARG002
+        return 0.0 if layer.spread is None else layer.spread.variance(slots, kernels)
+
+
+class Gaussian(Likelihood):
+    """Means and variances: a neuron predicts the weighted product of the Gaussians that it is given.
+
+    A weight says how much an input's density counts, so none is negative. What lies outside the hull of the inputs'
+    means no neuron can predict; hence features come with both signs and stretched, with constant Gaussians alongside
+    (Budden et al. 2020).
+    """
+
+    name = "gaussian"
+    default_rate = 1.0  # a step of 1 is divided by the neuron's Fisher information
+    learns_batches = False
+    is_preconditioned = False
+    constants_per_bias = len(BIAS_MEANS)  # on either side of the target
+    inputs_per_base = 2
+    mixes_densities = True
+
+    def default_max_weight(self, batch_size: int) -> float:  # noqa: ARG002
+        return 10.0  # above 1 all gave the same errors
+
+    def damping(self, n_inputs: int, rate: float) -> float:  # noqa: ARG002
+        return DAMPING / n_inputs
+
+    def initial_base_weight(self, n_inputs: int) -> float:
+        return BASE_VARIANCE / n_inputs  # about N(0, 1)
+
+    def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Signal, Signal]:
+        n_given = base_inputs.shape[1]
+        means, variances = kernels.gaussian_base(
+            base_inputs,
+            settings.dtype,
+            scale=stretch(n_given),
+            bias_means=BIAS_MEANS if settings.bias else (),
+            variance=BASE_VARIANCE,
+        )
+        first = 0 if settings.skip else 2 * n_given
+        return (means, variances), (means[:, :, first:], variances[:, :, first:])
+
+    def rates(self, sample_numbers: Array, settings: "Settings") -> Array:
+        schedule = "constant" if settings.normalized else settings.learning_rate
+        return scheduled_rates(schedule, settings.learning_rate_init, sample_numbers)
+
+    def learn_layer(
+        self,
+        kernels: Kernels,
+        layer: "Layer",
+        slots: Array,
+        inputs: Sequence[Any],
+        lesson: Lesson,
+        settings: "Settings",
+    ) -> Signal:
+        layer.weights, layer.accumulator, means, variances = kernels.gaussian_learn(
+            layer.weights,
+            layer.accumulator,
+            slots,
+            tuple(inputs),
+            lesson.targets,
+            lesson.rates,
+            lesson.repeats,
+            normalized=settings.normalized,
+            damping=self.damping(layer.weights.shape[-1], settings.learning_rate_init) if settings.normalized else 0.0,
+            max_error=MAX_ERROR,
+            max_weight=settings.max_weight,
+            min_variance=MIN_VARIANCE,
+            max_variance=MAX_VARIANCE,
+        )
+        return means, variances
+
+    def infer_layer(
+        self,
+        kernels: Kernels,
+        layer: "Layer",
+        slots: Array,
+        inputs: Sequence[Signal],
+        settings: "Settings",  # noqa: ARG002
+    ) -> Signal:
+        precision = self._precision(kernels, layer, slots, inputs)
+        shifts = tuple(means / variances for means, variances in inputs)
+        shift = kernels.linear_infer(layer.weights, slots, shifts, limit=inf)
+        return shift / precision, kernels.clip(1 / precision, MIN_VARIANCE, MAX_VARIANCE)
+
+    def _precision(self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Signal]) -> Array:
+        precisions = tuple(1 / variances for _, variances in inputs)
+        return kernels.clip(kernels.linear_infer(layer.weights, slots, precisions, limit=inf), 1 / MAX_VARIANCE, inf)
+
+    def outputs(self, signal: Signal) -> Array:
+        return signal[0]
+
+    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array:  # noqa: ARG002
+        variance: Array = kernels.to_numpy(kernels.neuron_mean(signal[1]))
+        return variance
+
+    def gains(self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Signal]) -> Array:
+        # A mean is the inputs' means, each times weight and precision, summed, over the neuron's own precision.
+        return 1 / self._precision(kernels, layer, slots, inputs)
+
+    def scales(self, signal: Signal) -> Array:
+        return 1 / signal[1]
+
+    def by_base_input(self, coefficients: Array) -> Array:
+        positive, negative = np.split(coefficients, 2, axis=-1)
+        return stretch(positive.shape[-1]) * (positive - negative)
+
+    def base_values(self, base: Array, base_inputs: Array) -> Array:
+        return base_inputs.astype(base.dtype)
+
+
+def stretch(n_given: int) -> float:
+    """What base inputs are multiplied by to become the means of Gaussians."""
+    return STRETCH * sqrt(n_given)
+
+
+BERNOULLI = Bernoulli()
+TARGET_LIKELIHOODS: dict[str, Likelihood] = {likelihood.name: likelihood for likelihood in (Squared(), Gaussian())}

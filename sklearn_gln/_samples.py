@@ -1,0 +1,50 @@
+"""Samples on their way into the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
+from sklearn_gln.kernels import Kernels, as_numpy
+
+
+@dataclass
+class Samples:
+    """Samples in the order in which they are learned."""
+
+    X: Array  # (n, n_columns) of NumPy or a backend, which may have more: padding
+    y: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n,): class numbers; or (n, n_outputs): targets
+    weight: Array  # (n,) float64; samples of weight 0 are predicted only
+    number: Array  # (n,): of the sample in the stream; one of weight 0 has that of the sample before
+    first_pass: Array  # (n,) bool: whether predictions of it are honest, and its errors count
+    epoch: int  # in which they are learned
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Samples"]) -> "Samples":
+        names = "X", "y", "weight", "number", "first_pass"
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names), parts[-1].epoch)
+
+    def part(self, places: slice | Array, kernels: Kernels) -> "Samples":
+        """Those at some places, a slice or a mask; X as an array of the kernels, padded to a size they compile for."""
+        X = take_padded(self.X, np.arange(len(self))[places], kernels)
+        others = self.y, self.weight, self.number, self.first_pass
+        return Samples(X, *(array[places] for array in others), self.epoch)
+
+
+def take_padded(X: Array, indices: Array, kernels: Kernels) -> Array:
+    """X[indices] as an array of the kernels, padded with copies of the first sample."""
+    if kernels.CHUNK_SIZES is not None:
+        size = next(size for size in kernels.CHUNK_SIZES if size >= len(indices))
+        indices = np.pad(indices, (0, size - len(indices)))
+    return kernels.take(X, indices) if kernels.owns(X) else kernels.asarray(as_numpy(X)[indices])
+
+
+def padded(values: Array, size: int, dtype: str, kernels: Kernels) -> Array:
+    """NumPy's values (n, ...) as an array (size, ...) of the kernels, padded with zeros."""
+    array = np.zeros((size, *values.shape[1:]), dtype)
+    array[: len(values)] = values
+    return kernels.asarray(array)

@@ -1,0 +1,54 @@
+"""The settings of a network: an estimator's parameters, checked and resolved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sklearn_gln._arrays import Array
+from sklearn_gln._likelihood import Likelihood
+
+
+@dataclass(frozen=True)
+class Settings:
+    likelihood: Likelihood
+    layer_sizes: tuple[int, ...]  # a linear first neuron and aggregation="neuron"'s final one included
+    context_dim: int
+    halfspaces: str
+    offset_scale: float
+    share_halfspaces: bool
+    bias: bool
+    skip: bool
+    learning_rate: str | Callable[[Array], Array]
+    learning_rate_init: float
+    label_smoothing: float  # s: neurons learn the targets s and 1 - s
+    preconditioner: str | None  # "full" or "block", which is that of the base logits
+    initial_weights: str
+    aggregation: str
+    eps: float
+    max_weight: float
+    batch_size: int
+    dtype: str
+    half_life: float | str | None = None  # samples
+    squares: bool = False  # whether neurons are given the squares of the base inputs too
+
+    @property
+    def solves_first(self) -> bool:
+        """Whether the linear first neuron is set to the ridge regression of all samples at the clock's events."""
+        return self.likelihood.can_solve_first and self.preconditioner == "full"
+
+    @property
+    def n_constants(self) -> int:
+        """Constant inputs of a neuron."""
+        return self.bias * self.likelihood.constants_per_bias
+
+    def n_base(self, n_given: int) -> int:
+        """Inputs of the first layer's neurons, of n_given scaled features or base predictions."""
+        return n_given * (2 if self.squares else self.likelihood.inputs_per_base) + self.n_constants
+
+    @property
+    def limit(self) -> float:
+        """The bound of neurons' outputs, as the kernels have it."""
+        return self.likelihood.limit(self.eps)
+
+    @property
+    def normalized(self) -> bool:
+        return self.learning_rate == "normalized"

@@ -1,0 +1,202 @@
+"""Learned state: its plain form, which any file format takes, and the checks of state that may come from a file.
+
+Compiled kernels read and write wherever shapes and slots say, so state that does not fit together must never reach them.
+"""
+
+from dataclasses import fields, is_dataclass
+from numbers import Integral, Real
+from reprlib import repr as brief
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+import numpy as np
+
+from sklearn_gln._arrays import Array
+from sklearn_gln._base_predictor import BasePredictor, RunningMoments
+from sklearn_gln._calibration import Calibration, IntervalScores
+from sklearn_gln._drift import DriftTest
+from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
+from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
+from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
+from sklearn_gln._network import Layer, Network, n_inputs_by_layer
+from sklearn_gln._online import OnlineNetwork
+from sklearn_gln._samples import Samples
+from sklearn_gln._settings import Settings
+from sklearn_gln._spread import Spread
+from sklearn_gln._stack import LogitStack, MeanStack
+from sklearn_gln._target_scale import TargetScale
+from sklearn_gln.kernels import as_numpy
+
+Shape = tuple[int, ...]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+TYPES = (
+    OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Spread, DriftTest,
+    LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
+)  # fmt: skip
+WAITING = ("expected", "pending")  # fields whose size follows the stream
+_NDARRAY = get_origin(Array)  # np.ndarray, but an alias from NumPy 2.5 on
+
+
+def to_plain(state: Any) -> Any:
+    """Learned state as dicts, lists and tuples of NumPy arrays, numbers and strings."""
+    if is_dataclass(state):
+        values = {item.name: to_plain(getattr(state, item.name)) for item in fields(state)}
+        return {"type": type(state).__name__, **values}
+    if isinstance(state, list | tuple):
+        return type(state)(to_plain(item) for item in state)
+    return as_numpy(state)
+
+
+def from_plain(plain: Any) -> Any:
+    """The inverse of `to_plain`; state of other fields or types than it makes raises ValueError."""
+    if isinstance(plain, dict):
+        kind = _types_by_name().get(plain.get("type", ""))
+        if kind is None or plain.keys() != {"type", *(item.name for item in fields(kind))}:
+            name, names = brief(plain.get("type")), brief(list(plain))
+            raise ValueError(f"There is no learned state of type {name} with the fields {names}.")
+        values = {item.name: from_plain(plain[item.name]) for item in fields(kind)}
+        for item in fields(kind):
+            if not _is_of_type(values[item.name], item.type):
+                raise ValueError(
+                    f"{kind.__name__}.{item.name} must be of type {item.type}; got {values[item.name]!r:.200}."
+                )
+        return kind(**values)
+    if isinstance(plain, list | tuple):
+        return type(plain)(from_plain(item) for item in plain)
+    return plain
+
+
+def _types_by_name() -> dict[Any, Any]:
+    likelihoods = map(type, (BERNOULLI, *TARGET_LIKELIHOODS.values()))
+    return {kind.__name__: kind for kind in (*TYPES, *likelihoods)}
+
+
+def _is_of_type(value: Any, annotation: Any) -> bool:
+    """`isinstance` for the annotations of the dataclasses."""
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is UnionType:
+        return any(_is_of_type(value, argument) for argument in arguments)
+    if kind is list:
+        return isinstance(value, list) and all(_is_of_type(item, *arguments) for item in value)
+    if kind is tuple:
+        if arguments[-1] is ...:
+            arguments = arguments[:1] * len(value) if isinstance(value, tuple) else ()
+        matches = isinstance(value, tuple) and len(value) == len(arguments)
+        return matches and all(map(_is_of_type, value, arguments))
+    if kind is _NDARRAY:
+        return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    return isinstance(value, {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind))
+
+
+def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, head: Head) -> None:
+    """Raise ValueError unless the state is one of n_features features, these outputs, and a head like this one."""
+    settings, predictor, network = online.settings, online.predictor, online.network
+    n_given, n_outputs = online.n_columns - n_features, len(output_numbers)
+    _require(n_given > 0 if callable(predictor.kind) else n_given == 0, f"n_columns is {online.n_columns}")
+    _require(
+        np.array_equal(online.output_numbers, output_numbers),
+        f"outputs are {online.output_numbers!r:.200}, and not {output_numbers!r:.200}",
+    )
+    _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
+    _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
+    _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))
+    _check_alike("drift", online.drift, DriftTest() if settings.half_life == "auto" else None)
+    _check_alike("head", online.head, head)
+    _require(online.head.has_sound_pending(n_outputs), "the head's pending samples are of other shapes")
+    for samples in online.buffer:
+        n = len(samples)
+        _require(samples.X.shape == (n, online.n_columns), f"the buffer has samples of shape {samples.X.shape}")
+        by_sample = samples.y, samples.weight, samples.number, samples.first_pass
+        _require(head.takes(samples.y, n_outputs), f"the buffer has targets of shape {samples.y.shape}")
+        _require(all(array.shape[:1] == (n,) for array in by_sample), "the buffer's arrays are of different lengths")
+        _require(all(array.ndim == 1 for array in by_sample[1:]), "the buffer's weights are not one for each sample")
+        _require(samples.epoch > 0, f"epoch is {samples.epoch}")
+    if network is not None:
+        _check_shapes(predictor, mean=(n_features,), inverse_deviation=(n_features,))
+        _check_network(network, settings.n_base(n_given or n_features), n_features, n_outputs, settings)
+
+
+def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, settings: Settings) -> None:
+    sizes, kind = settings.layer_sizes, settings.preconditioner
+    n_sharing = 1 if settings.share_halfspaces else n_outputs
+    halfspaces = n_sharing, sum(sizes), settings.context_dim
+    limits = (n_outputs,) if settings.likelihood.has_limits else None
+    crossed = (n_outputs, n_base) if settings.solves_first else None
+    _check_shapes(network, hyperplanes=(*halfspaces, n_side), offsets=halfspaces, limits=limits, cross_moment=crossed)
+    _check_preconditioner(network.base_preconditioner, group_shape(n_base, kind) if kind else None, n_base)
+    _require(len(network.layers) == len(sizes), f"there are {len(network.layers)} layers")
+    n_inputs = n_inputs_by_layer(n_base, settings)
+    for number, (layer, size, n_below) in enumerate(zip(network.layers, sizes, (0, *sizes[:-1]), strict=True)):
+        _check_layer(layer, (n_outputs, size), n_inputs[number], n_sharing, 2**settings.context_dim)
+        _check_preconditioner(layer.preconditioner, (n_outputs, n_below) if kind and n_below else None)
+        has_spread = settings.likelihood.has_spread and number == len(sizes) - 1
+        _require((layer.spread is not None) == has_spread, "the last layer has the spread, or none")
+
+
+def _check_layer(layer: Layer, neurons: Shape, n_inputs: int, n_sharing: int, n_contexts: int) -> None:
+    n_slots = n_contexts if layer.slot_of is None else layer.weights.shape[2]
+    slots = *neurons, n_slots
+    _check_shapes(layer, weights=(*slots, n_inputs), accumulator=slots)
+    if layer.spread is not None:
+        _check_shapes(layer.spread, errors=slots, weight=slots, log_ratio=slots, mean_square=neurons[:1])
+    _require((layer.slot_of is None) == (layer.n_slots is None), "slot_of and n_slots belong together")
+    if layer.slot_of is not None and layer.n_slots is not None:
+        gating = n_sharing, neurons[1]
+        _check_shapes(layer, (np.dtype(np.int32),), slot_of=(*gating, n_contexts))
+        _check_shapes(layer, (np.dtype(int),), n_slots=gating)
+        _require(layer.slot_of.flags.c_contiguous, "slot_of is not in C order")  # it is written through a flat view
+        in_use = layer.slot_of.min() >= 0 and (layer.slot_of.max(axis=2) < layer.n_slots).all()
+        _require(in_use, "slot_of is out of range")
+        _require(layer.n_slots.max() <= n_slots, "n_slots is out of range")
+
+
+def _check_preconditioner(preconditioner: Preconditioner | None, shape: Shape | None, n_base: int = 0) -> None:
+    """shape: how many matrices of which size; of base logits, n_base, they are those of groups."""
+    _require((preconditioner is None) == (shape is None), "preconditioners are not those of the settings")
+    if preconditioner is None or shape is None:
+        return
+    matrices = *shape, shape[1]
+    _check_shapes(preconditioner, moment=matrices, matrix=None if preconditioner.matrix is None else matrices)
+    groups = random_groups(n_base, *shape) if n_base and shape[0] > 1 else None
+    _check_alike("groups", preconditioner.groups, groups)
+    if preconditioner.groups is not None and groups is not None:
+        _require(all(map(np.array_equal, preconditioner.groups, groups)), "groups are out of range")
+
+
+def _check_alike(name: str, value: Any, model: Any) -> None:
+    """Raise ValueError unless the value has the types and shapes of the model, but for what waits."""
+    _require(
+        isinstance(value, type(model)), f"{name} is of type {type(value).__name__}, and not {type(model).__name__}"
+    )
+    if is_dataclass(model):
+        for item in fields(model):
+            if item.name not in WAITING:
+                _check_alike(f"{name}.{item.name}", getattr(value, item.name), getattr(model, item.name))
+    elif isinstance(model, list | tuple):
+        _require(len(value) == len(model), f"{name} has {len(value)} items, and not {len(model)}")
+        _require(
+            all(item.ndim == part.ndim for item, part in zip(value, model, strict=True)), f"{name} has other items"
+        )
+    elif isinstance(model, np.ndarray):
+        _require(value.shape == model.shape, f"{name} is of shape {value.shape}, and not {model.shape}")
+        _require(value.dtype.kind == model.dtype.kind, f"{name} is of dtype {value.dtype}, and not {model.dtype}")
+
+
+def _check_shapes(owner: Any, dtypes: tuple[np.dtype[Any], ...] = FLOATS, /, **shapes: Shape | None) -> None:
+    for name, shape in shapes.items():
+        array = getattr(owner, name)
+        if array is None or shape is None:
+            _require(
+                array is shape, f"{type(owner).__name__}.{name} is {'missing' if array is None else 'one too many'}"
+            )
+            continue
+        form = f"{type(owner).__name__}.{name} has shape {array.shape} and dtype {array.dtype}"
+        _require(array.shape == shape, f"{form}, and not shape {shape}")
+        _require(array.dtype in dtypes, f"{form}, and not {' or '.join(map(str, dtypes))}")
+
+
+def _require(condition: Any, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(f"The saved state does not fit together: {otherwise}.")

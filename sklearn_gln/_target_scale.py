@@ -1,0 +1,70 @@
+"""The unit in which a network learns a real target: centred, and divided by its deviation.
+
+Both are those of the samples up to the last rebuild. Before the target has varied it has no unit, and predictions say
+nothing.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sklearn_gln._arrays import BY_OUTPUT, Array
+from sklearn_gln._base_predictor import RunningMoments
+from sklearn_gln.kernels import Kernels
+
+MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
+MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
+CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
+FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
+SMALLEST_LIMIT = 1.5  # deviations of the target
+HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
+
+
+@dataclass
+class TargetScale:
+    moments: RunningMoments = field(metadata=BY_OUTPUT)  # of the targets (n_outputs,) up to the last rebuild
+    largest: Array = field(metadata=BY_OUTPUT)  # (n_outputs,): of |target|, in its unit
+    varied: Array = field(metadata=BY_OUTPUT)  # (n_outputs,) bool: whether the target had by the last event
+
+    @classmethod
+    def empty(cls, n_outputs: int) -> "TargetScale":
+        return cls(RunningMoments.empty(n_outputs), np.zeros(n_outputs), np.zeros(n_outputs, bool))
+
+    @property
+    def unit(self) -> Array:
+        """The targets' deviation (n_outputs,), or their size where they are all the same."""
+        deviation = np.sqrt(self.moments.variance)
+        size = np.abs(self.moments.mean)
+        constant = deviation <= np.maximum(CONSTANT * size, 1 / MAX_TARGET)
+        return np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
+
+    @property
+    def limits(self) -> Array:
+        """The bounds (n_outputs,) of neurons' predictions."""
+        return HEADROOM * np.maximum(SMALLEST_LIMIT, self.largest)
+
+    def standardize(self, y: Array) -> Array:
+        """Targets (n, n_outputs) in their units."""
+        return np.clip((y - self.moments.mean) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+
+    def restore(self, means: Array) -> Array:
+        """The inverse of `standardize`, of means (..., n_outputs)."""
+        return means * self.unit + self.moments.mean
+
+    def rescale(self, y: Array, sample_weight: Array, kernels: Kernels) -> Array:
+        """Go over to the units of the targets y (n, n_outputs) of all samples so far.
+
+        Returns the factors (n_outputs,) that errors in the old units are to be multiplied by.
+        """
+        before = self.unit
+        self.moments = RunningMoments.empty(len(before))
+        self.moments.update(y, sample_weight, kernels)
+        self.largest = np.abs(self.standardize(y)).max(axis=0)
+        return np.where(self.varied, before / self.unit, 1)
+
+    def take_in(self, standardized: Array) -> None:
+        """Have the largest target follow targets (n, n_outputs) in their units."""
+        self.largest = np.maximum(self.largest, np.abs(standardized).max(axis=0))
+
+    def update(self) -> None:
+        self.varied = self.largest > FARTHEST * CONSTANT
