@@ -1,9 +1,10 @@
-"""Networks trained by backpropagation, to compare with: linked activations and penalties for Keras 3.
+"""Networks trained by backpropagation, for comparison: linked activations and penalties for Keras 3.
 
 A linked activation gives g(x) and g(-x): where one of them falls silent, the other still passes a gradient, so that
-deep networks learn without batch normalisation (Linked Neurons, 2017). The layers, the penalty and the optimizer here
-are what Keras lacks; the rest is Keras' own, by Keras' names. Needs the extra ``sklearn_gln[keras]`` and one of
-TensorFlow, JAX and PyTorch, among which Keras chooses by the environment variable ``KERAS_BACKEND``.
+deep networks learn without batch normalisation (Linked Neurons, 2017). This package adds only the layers, the penalty
+and the optimizer that Keras lacks; everything else is Keras' own, under Keras' names. It requires the extra
+``sklearn_gln[keras]`` and one of TensorFlow, JAX and PyTorch; the environment variable ``KERAS_BACKEND`` selects which
+of them Keras uses.
 """
 
 try:

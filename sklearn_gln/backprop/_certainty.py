@@ -7,15 +7,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="sklearn_gln")
 class Certainty(keras.Regularizer):
-    """Penalty on the entropy of predicted probabilities, as ``activity_regularizer`` of the layer that gives them.
+    """Penalty on the entropy of predicted probabilities, for the ``activity_regularizer`` of the output layer.
 
     Adds ``weight`` times the mean of -sum p ln p over the rows of a batch to the loss. A positive weight makes
-    predictions more certain, a negative one less.
+    predictions more certain, a negative one less certain.
 
     Parameters
     ----------
     weight : float, default=0.01
-        In nats of the loss per nat of entropy.
+        Nats of loss per nat of entropy.
 
     Examples
     --------
@@ -32,8 +32,8 @@ class Certainty(keras.Regularizer):
         self.weight = float(weight)
 
     def __call__(self, probabilities):
-        """The weighted sum over rows: Keras itself divides what an activity costs by the rows of the batch."""
-        logs = ops.log(ops.maximum(probabilities, keras.config.epsilon()))  # finite where a softmax underflows
+        """Sum the weighted entropies of the rows; Keras itself divides activity penalties by the size of the batch."""
+        logs = ops.log(ops.maximum(probabilities, keras.config.epsilon()))  # finite even where a softmax underflows
         return -self.weight * ops.sum(probabilities * logs)
 
     def get_config(self):

@@ -1,4 +1,4 @@
-"""An optimizer that moves one coordinate of each weight array at a time."""
+"""An optimizer that moves one coordinate of each weight array per step."""
 
 import keras
 from keras import ops
@@ -6,15 +6,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="sklearn_gln")
 class CoordinateDescent(keras.optimizers.Optimizer):
-    """Descent along one coordinate of each weight array: the one of the steepest slope (Gauss-Southwell rule).
+    """Descent along one coordinate of each weight array, the one with the steepest slope (Gauss-Southwell rule).
 
     Parameters
     ----------
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, default=0.1
-        Times the slope is the step.
+        Factor by which the slope is multiplied to give the step.
 
     **kwargs
-        Of ``keras.optimizers.Optimizer``, such as `clipnorm` and `weight_decay`.
+        Passed to ``keras.optimizers.Optimizer``: `clipnorm`, `weight_decay` and so on.
 
     Examples
     --------

@@ -10,7 +10,7 @@ _registered = keras.saving.register_keras_serializable(package="sklearn_gln")
 class Linked(keras.layers.Layer):
     """Several activations of the same inputs side by side, on the last axis.
 
-    One activation g gives concat(g(x), g(-x)), several give concat(g1(x), g2(x), ...).
+    One activation g gives concat(g(x), g(-x)); several give concat(g1(x), g2(x), ...).
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class Linked(keras.layers.Layer):
         with the same weights.
 
     **kwargs
-        Of ``keras.layers.Layer``, such as `name` and `dtype`.
+        Passed to ``keras.layers.Layer``: `name`, `dtype` and so on.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class Linked(keras.layers.Layer):
 
 
 class _LinkedByName(Linked):
-    """A linked activation that its class names."""
+    """Linked activation whose class names the function."""
 
     activation: str
 
@@ -85,12 +85,12 @@ class _LinkedByName(Linked):
 
 @_registered
 class LKReLU(_LinkedByName):
-    """max(x, 0) and max(-x, 0): all of x passes, on one side or the other.
+    """Linked ReLU, max(x, 0) and max(-x, 0): all of x passes, on one side or the other.
 
     Parameters
     ----------
     **kwargs
-        Of ``keras.layers.Layer``, such as `name` and `dtype`.
+        Passed to ``keras.layers.Layer``: `name`, `dtype` and so on.
 
     Examples
     --------
@@ -106,12 +106,12 @@ class LKReLU(_LinkedByName):
 
 @_registered
 class LKSELU(_LinkedByName):
-    """selu(x) and selu(-x).
+    """Linked SELU, selu(x) and selu(-x).
 
     Parameters
     ----------
     **kwargs
-        Of ``keras.layers.Layer``, such as `name` and `dtype`.
+        Passed to ``keras.layers.Layer``: `name`, `dtype` and so on.
 
     Examples
     --------
@@ -125,12 +125,12 @@ class LKSELU(_LinkedByName):
 
 @_registered
 class LKSwish(_LinkedByName):
-    """x sigmoid(x) and -x sigmoid(-x).
+    """Linked Swish, x sigmoid(x) and -x sigmoid(-x).
 
     Parameters
     ----------
     **kwargs
-        Of ``keras.layers.Layer``, such as `name` and `dtype`.
+        Passed to ``keras.layers.Layer``: `name`, `dtype` and so on.
 
     Examples
     --------
@@ -144,15 +144,15 @@ class LKSwish(_LinkedByName):
 
 @_registered
 class LKPReLU(Linked):
-    """p(x) and q(-x), where p and q are PReLUs with slopes of their own.
+    """Linked PReLU, p(x) and q(-x), where the PReLUs p and q have separate slopes.
 
     Parameters
     ----------
     alpha_initializer, alpha_regularizer, alpha_constraint, shared_axes
-        Of each ``keras.layers.PReLU``. After a convolution ``shared_axes=[1, 2]`` gives a channel one slope.
+        Passed to each ``keras.layers.PReLU``. After a convolution, ``shared_axes=[1, 2]`` gives each channel one slope.
 
     **kwargs
-        Of ``keras.layers.Layer``, such as `name` and `dtype`.
+        Passed to ``keras.layers.Layer``: `name`, `dtype` and so on.
 
     Examples
     --------

@@ -18,47 +18,49 @@ def mlp(
     optimizer="adam",
     metrics=("accuracy",),
 ):
-    """A compiled multilayer perceptron with a softmax output for rows like `X` and classes like `y`; not trained.
+    """Build and compile, but do not train, a softmax multilayer perceptron for rows like `X` and classes like `y`.
 
     Where a plain network of ReLU, tanh or sigmoid units will do, scikit-learn's ``MLPClassifier`` is simpler. This one
-    takes linked activations, batch normalisation, and all that Keras has in initializers, penalties and optimizers.
-    ``keras.wrappers.SKLearnClassifier(mlp, model_kwargs={...})`` makes it a scikit-learn classifier, of any labels.
-    ``keras.utils.set_random_seed`` fixes its first weights and the order of rows.
+    takes linked activations, batch normalisation, and any of Keras' initializers, penalties and optimizers.
+    ``keras.wrappers.SKLearnClassifier(mlp, model_kwargs={...})`` turns it into a scikit-learn classifier that accepts
+    any labels. ``keras.utils.set_random_seed`` fixes the initial weights and the order of rows.
 
     Parameters
     ----------
     X : array-like of shape (n_rows, ...)
-        Only its shape counts; what is not a vector is flattened.
+        Only its shape counts; rows that are not vectors are flattened.
 
     y : array-like of shape (n_rows,) or (n_rows, n_classes)
-        Class numbers 0, 1, ..., of which the largest counts, or one column for each class.
+        Class numbers 0, 1, ..., of which the largest sets the number of classes, or one column for each class.
 
     hidden_sizes : sequence of int, default=(64,)
-        Units of each hidden layer. A linked activation gives twice as many outputs. Empty is a linear softmax.
+        Units of each hidden layer. A linked activation gives twice as many outputs. If empty, the model is a linear
+        softmax.
 
     activation : str, callable, keras.layers.Layer or its class, default="relu"
-        Of the hidden layers: what ``keras.layers.Activation`` takes, or a layer such as ``LKReLU`` or
-        ``Linked("relu", "tanh")``, of which each hidden layer gets a copy with weights of its own.
+        Activation of the hidden layers: anything that ``keras.layers.Activation`` takes, or a layer such as ``LKReLU``
+        or ``Linked("relu", "tanh")``, of which each hidden layer gets a copy with its own weights.
 
     batch_norm : bool, default=False
-        Normalise what comes to each activation over the batch.
+        Normalise the inputs of each activation over the batch.
 
     kernel_initializer : str or keras.Initializer, default="glorot_uniform"
-        Of all weights. An object gives layers of equal shape equal weights, as everywhere in Keras; a name does not.
+        Initializer of all kernels. An object gives layers of equal shape equal weights, as everywhere in Keras; a name
+        does not.
 
     kernel_regularizer : str or keras.Regularizer, default=None
-        Penalty on the weights of each layer: weight decay ``keras.regularizers.L2``, sparsity ``L1``, both ``L1L2``, or
-        ``OrthogonalRegularizer``.
+        Penalty on the weights of each layer: ``keras.regularizers.L2`` for weight decay, ``L1`` for sparsity, ``L1L2``
+        for both, or ``OrthogonalRegularizer``.
 
     activity_regularizer : str or keras.Regularizer, default=None
         Penalty on the outputs of each hidden layer.
 
     output_regularizer : keras.Regularizer, default=None
-        Penalty on the predicted probabilities: ``Certainty``.
+        Penalty on the predicted probabilities, such as ``Certainty``.
 
     optimizer : str or keras.optimizers.Optimizer, default="adam"
-        Momentum is ``SGD(0.01, momentum=0.9)``, Nesterov's ``SGD(0.01, momentum=0.9, nesterov=True)``. An object is
-        copied, so that it may serve for several models.
+        ``SGD(0.01, momentum=0.9)`` for momentum, with ``nesterov=True`` for Nesterov's. An object is copied, so one may
+        be passed for several models.
 
     metrics : sequence, default=("accuracy",)
         As in ``keras.Model.compile``.
@@ -104,7 +106,7 @@ def mlp(
         hidden = _own_layer(activation)
         hidden.activity_regularizer = keras.regularizers.get(activity_regularizer)
         model.add(hidden)
-    output_dtype = keras.config.dtype_policy().variable_dtype  # of mixed precision the finer one: probabilities need it
+    output_dtype = keras.config.dtype_policy().variable_dtype  # probabilities need the finer one under mixed precision
     model.add(
         keras.layers.Dense(
             n_classes, activation="softmax", activity_regularizer=output_regularizer, dtype=output_dtype, **weights
@@ -116,21 +118,21 @@ def mlp(
 
 
 def _targets(y):
-    """Number of classes and Keras' name of the cross entropy for y (n_rows,) or (n_rows, n_classes)."""
+    """Number of classes, and Keras' name for the cross entropy, for y (n_rows,) or (n_rows, n_classes)."""
     y = np.asarray(y)
     if y.ndim == 2:
         return y.shape[1], "categorical_crossentropy"
     if y.ndim == 1 and y.dtype.kind in "iu" and y.size and y.min() >= 0:
         return int(y.max()) + 1, "sparse_categorical_crossentropy"
     raise ValueError(
-        f"y has shape {y.shape} and dtype {y.dtype}; wanted class numbers 0, 1, ... (n_rows,) or one column for each "
+        f"y has shape {y.shape} and dtype {y.dtype}; expected class numbers 0, 1, ... (n_rows,) or one column for each "
         "class (n_rows, n_classes): encode it with sklearn.preprocessing.LabelEncoder, or wrap mlp in "
-        "keras.wrappers.SKLearnClassifier, which does"
+        "keras.wrappers.SKLearnClassifier, which does so"
     )
 
 
 def _own_layer(activation):
-    """A new layer that applies it."""
+    """New layer that applies the activation."""
     if isinstance(activation, keras.layers.Layer):
         return activation.from_config({**activation.get_config(), "name": None})
     if isinstance(activation, type) and issubclass(activation, keras.layers.Layer):

@@ -381,7 +381,7 @@ def test_an_optimizer_serves_several_models():
 
 @pytest.mark.parametrize("y", [np.array(["a", "b"]), np.array([0.5, 1.0]), np.array([-1, 1]), np.zeros((2, 2, 2))])
 def test_targets_of_mlp(y):
-    with pytest.raises(ValueError, match=r"wanted class numbers 0, 1, .*SKLearnClassifier, which does"):
+    with pytest.raises(ValueError, match=r"expected class numbers 0, 1, .*SKLearnClassifier, which does"):
         mlp(rows(2, 3), y)
 
 
