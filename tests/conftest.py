@@ -13,7 +13,6 @@ from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
 
 TESTS = itertools.count(1)
-collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in processes of its own
 
 PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("ci", max_examples=40, stateful_step_count=15, derandomize=True, **PATIENT)

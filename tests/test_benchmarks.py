@@ -21,8 +21,7 @@ from sklearn_gln import GLNClassifier
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "backends", "bigger_than_memory", "clusters", "endurance", "features", "forgetting", "import_time",
-    "inspection", "linked_neurons", "many_classes", "numerics", "onnx_speed", "regression", "speed", "streams",
-    "tables",
+    "inspection", "many_classes", "numerics", "onnx_speed", "regression", "speed", "streams", "tables",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 

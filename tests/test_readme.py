@@ -14,7 +14,8 @@ from sklearn_gln import GLNClassifier, GLNRegressor
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.rst"
-READMES = (README, ROOT / "benchmarks" / "README.rst")
+READMES = (README, ROOT / "benchmarks" / "README.rst", ROOT / "benchmarks" / "backprop" / "README.rst")
+NAMES = ("front", "benchmarks", "backprop")
 TEXT = README.read_text(encoding="utf-8")
 BLOCKS = [dedent(code) for code in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)]
 
@@ -50,7 +51,7 @@ def test_every_parameter_is_explained(estimator):
     assert estimator().get_params().keys() <= set(explained)
 
 
-@pytest.mark.parametrize("readme", READMES, ids=["front", "benchmarks"])
+@pytest.mark.parametrize("readme", READMES, ids=NAMES)
 def test_renders_without_warnings(readme):
     core = pytest.importorskip("docutils.core", reason="docutils renders the READMEs")
     settings = {"report_level": 2, "halt_level": 2, "syntax_highlight": "none", "input_encoding": "utf-8"}
@@ -58,7 +59,7 @@ def test_renders_without_warnings(readme):
     assert "<h1" in html
 
 
-@pytest.mark.parametrize("readme", READMES, ids=["front", "benchmarks"])
+@pytest.mark.parametrize("readme", READMES, ids=NAMES)
 def test_links_to_files_exist(readme):
     text = readme.read_text(encoding="utf-8")
     found = re.findall(r"(?:image|figure):: (\S+)|`[^`<]+ <([^>:]+)>`_", text)
@@ -71,7 +72,7 @@ def test_links_to_files_exist(readme):
             assert section in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("readme", READMES, ids=["front", "benchmarks"])
+@pytest.mark.parametrize("readme", READMES, ids=NAMES)
 def test_benchmarks_exist(readme):
     for name in re.findall(r"\b(\w+\.py)\b", readme.read_text(encoding="utf-8")):
         assert list(ROOT.glob(f"*/{name}")) or list(ROOT.glob(f"*/*/{name}")), name

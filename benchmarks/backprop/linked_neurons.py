@@ -1,33 +1,37 @@
-"""Networks trained by backpropagation: linked activations beside plain ones, batch normalisation and SELU, and a GLN.
+"""Linked activations alongside plain ones, batch normalisation and SELU, in networks trained by backpropagation; a GLN.
 
-What Linked Neurons (2017) and a deep-learning tutorial (2018) showed, measured again, a command each::
+Measures again what Linked Neurons (2017) and a deep-learning tutorial (2018) showed::
 
-    python benchmarks/linked_neurons.py depth        # 50 layers of width 4
-    python benchmarks/linked_neurons.py width        # one hidden layer of 50 or 400 units
-    python benchmarks/linked_neurons.py parameters   # ten layers; plain ones as wide, or of as many parameters
-    python benchmarks/linked_neurons.py shift        # three layers of 64; inputs on other scales and far from zero
-    python benchmarks/linked_neurons.py convnet      # convolutions of 32 and 64 channels, 128 units, 10 classes
-    python benchmarks/linked_neurons.py dead         # 20 layers of 32: units that no image activates, layer by layer
-    python benchmarks/linked_neurons.py digits       # scikit-learn's 8x8 digits; pictures of what units learned
-    python benchmarks/linked_neurons.py compare      # a GLN's one pass, and one and ten passes by backpropagation
-    python benchmarks/linked_neurons.py seconds      # seconds of an epoch, measured in turn
+    python benchmarks/backprop/linked_neurons.py EXPERIMENT
 
-With ``--quick`` each takes a minute or less, apart from recorded results. Images are MNIST's, as they are, or
-deskewed in ``compare``; ``--data cifar10`` takes those of keras.datasets, from the network, for ``depth``, ``width``
-and ``parameters``. The article's AllCNN and ResNet50 on CIFAR-10 would take days on a GPU: they are left out.
+==============  =====================================================================
+``depth``       50 layers of width 4
+``width``       one hidden layer of 50 or 400 units
+``parameters``  ten layers; plain ones of the same width, or with as many parameters
+``shift``       three layers of 64; inputs on other scales and far from zero
+``convnet``     convolutions of 32 and 64 channels, 128 units, 10 classes
+``dead``        20 layers of 32: units that no image activates, layer by layer
+``digits``      scikit-learn's 8x8 digits; pictures of what units learned
+``compare``     a GLN in one pass, and backpropagation in one and in ten passes
+``seconds``     seconds per epoch, measured in turn
+==============  =====================================================================
 
-Adam, batches of 128 rows (32 in ``digits`` and ``compare``). In ``convnet``, ``dead`` and ``compare`` the rate is
-Keras' default, 0.001.
-Elsewhere each model has the one of four rates that gives the lowest loss, with the first seed, on a sixth of the
-training rows that it did not learn; then it learns all training rows once for each seed, and meets the test rows once.
-Weights start from He's distribution, of SELU from LeCun's, as its authors ask, of sigmoid from Glorot's. Keras runs on
-JAX, but on TensorFlow where images are convolved, whichever is faster on a CPU, unless KERAS_BACKEND is set. Runs that
-were recorded are not repeated.
+With ``--quick`` each takes a minute or less and leaves the recorded results alone. Images are MNIST's, deskewed only in
+``compare``; ``--data cifar10`` takes those of keras.datasets, downloaded, for ``depth``, ``width`` and ``parameters``.
+The article's AllCNN and ResNet50 on CIFAR-10 would take days on a GPU and are left out.
+
+Training uses Adam and batches of 128 rows (32 in ``digits`` and ``compare``). The learning rate is Keras' default,
+0.001, in ``convnet``, ``dead`` and ``compare``. In the other experiments each model gets the one of four rates that has
+the lowest loss, with the first seed, on a sixth of the training rows that it did not learn; it then learns all training
+rows once per seed and is scored on the test rows once. Weights start from He's distribution, with SELU from LeCun's, as
+its authors ask, and with sigmoid from Glorot's. Unless KERAS_BACKEND is set, Keras runs on TensorFlow in ``convnet``
+and ``seconds`` and on JAX elsewhere, whichever is faster on a CPU. Recorded runs are not repeated.
 """
 
 import argparse
 import json
 import os
+import sys
 import tempfile
 from functools import partial
 from itertools import count
@@ -35,9 +39,14 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from sklearn_gln import GLNClassifier
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common.py, which all benchmarks share
 from common import (
     ONE_PASS,
-    RESULTS,
     STYLES,
     describe_machine,
     draw_band,
@@ -51,15 +60,12 @@ from common import (
     summarise,
     write_json,
 )
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
-from sklearn_gln import GLNClassifier
-
+RESULTS = Path(__file__).resolve().parent / "results"
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 QUICK = {"rows": 2000, "test_rows": 1000, "seeds": [0], "repeats": 2, "out": RESULTS / "quick"}
 SELU = {"kernel_initializer": "lecun_normal"}
-MODELS = {  # arguments of `mlp`; layers by their names
+MODELS = {  # arguments of `mlp`, with layers by name
     "ReLU": {"activation": "relu"},
     "PReLU": {"activation": "PReLU"},
     "Swish": {"activation": "silu"},
@@ -80,7 +86,7 @@ SHIFTS = {  # of pixels in [0, 1]: factor and offset
 MORE_STYLES = (*STYLES, {"color": "#000000", "marker": "x", "linestyle": (0, (1, 1))})
 
 
-# Experiments: what each compares, as tasks without rate and seed
+# Experiments: what each compares, as tasks without a rate or a seed
 
 
 def settings(names, hidden_sizes, **more):
@@ -112,7 +118,7 @@ def parameters():
 
 
 def count_parameters(units, outputs):
-    """Of ten layers of some units between 784 pixels and ten classes, where each layer gives so many outputs."""
+    """Parameters of ten layers between 784 pixels and ten classes, each of so many units with so many outputs."""
     return 785 * units + 9 * (outputs + 1) * units + 10 * (outputs + 1)
 
 
@@ -169,7 +175,7 @@ def main(arguments=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if options.experiment == "seconds":
         return time_epochs(options)
-    with tempfile.TemporaryDirectory() as folder:  # networks of one form are compiled once
+    with tempfile.TemporaryDirectory() as folder:  # networks of the same form are compiled only once
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
         os.environ.setdefault("JAX_PERSISTENT_COMPILATION_CACHE_MIN_COMPILE_TIME_SECS", "0")
         return run(options)
@@ -183,8 +189,10 @@ def parse(arguments):
     parser.add_argument("--rows", type=positive_int, metavar="N", help="training rows (12,000, 30,000 or all)")
     parser.add_argument("--test-rows", type=positive_int, metavar="N", help="test rows (all)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="(0 1 2)")
-    parser.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="of seconds (%(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER", help="of results (benchmarks/results)")
+    parser.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="for seconds (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="FOLDER", help="for results (benchmarks/backprop/results)"
+    )
     parser.add_argument("--quick", action="store_true", help="few rows and epochs, one seed; out to results/quick")
     if parser.parse_args(arguments).quick:
         parser.set_defaults(**QUICK)
@@ -195,7 +203,7 @@ def parse(arguments):
 
 
 def run(options):
-    """Choose each model's rate, train it once for each seed; records, in the order of the experiment."""
+    """Choose each model's rate and train it once per seed; return the records in the order of the experiment."""
     name = options.experiment
     tasks = [
         {
@@ -230,7 +238,7 @@ def run(options):
 
 
 def load(options):
-    """X, X_test (n, n_features), float32 in [0, 1], and classes y, y_test (n,)."""
+    """Load X, X_test (n, n_features), float32 in [0, 1], and classes y, y_test (n,)."""
     if options.experiment == "digits":
         X, y = load_digits(return_X_y=True)
         return train_test_split((X / 16).astype("float32"), y, test_size=0.3, stratify=y, random_state=0)
@@ -246,7 +254,7 @@ def load(options):
 
 
 def best_rate(task, trials):
-    """The rate of the lowest loss on the rows held out; Keras' default where none was tried."""
+    """Rate with the lowest loss on the held-out rows; Keras' default where none was tried."""
     own = [trial for trial in trials if all(trial[key] == value for key, value in jsonable(task).items())]
     return min(own, key=lambda trial: trial["log_loss"])["rate"] if own else 1e-3
 
@@ -259,7 +267,7 @@ def jsonable(value):
 
 
 def run_task(data, *, phase, network="mlp", group=None, learned=None, count_dead=False, **task):
-    """Scores on rows held out from training (phase "choose") or on the test rows ("test")."""
+    """Train one network and score it on rows held out from training (phase "choose") or on the test rows ("test")."""
     X, X_test, y, y_test = data
     factor, offset = SHIFTS.get(group, (1, 0))
     X, X_test = np.float32(factor) * X + np.float32(offset), np.float32(factor) * X_test + np.float32(offset)
@@ -276,7 +284,7 @@ def run_task(data, *, phase, network="mlp", group=None, learned=None, count_dead
     record |= score(model, X_test, y_test)
     if count_dead:
         untrained = train(NETWORKS[network], X, y, **{**task, "epochs": 0})
-        # What batch norm does before training are its batch statistics: it has no others yet.
+        # Before training, batch norm has only the statistics of the batch to normalise by.
         record["dead"] = {"before": dead_units(untrained, X_held, training=True), "after": dead_units(model, X_held)}
     if task["images"] == "digits":
         record["weights"] = [" ".join(f"{weight:.2f}" for weight in unit) for unit in model.get_weights()[0].T[:10]]
@@ -284,7 +292,7 @@ def run_task(data, *, phase, network="mlp", group=None, learned=None, count_dead
 
 
 def train(make, X, y, *, params, rate, seed, epochs, batch_size=128, **_):
-    """A model that `make` builds, after it learned rows X (n, n_features) of classes y (n,)."""
+    """Build a model with `make` and train it on rows X (n, n_features) of classes y (n,)."""
     import keras
 
     keras.backend.clear_session()
@@ -305,7 +313,7 @@ def make_mlp(X, y, *, rate, activation="relu", kernel_initializer="he_normal", *
 
 
 def make_convnet(_X, _y, *, rate, activation, kernel_initializer="he_normal", batch_norm=False):
-    """Two convolutions with pooling and a dense layer, on rows of 784 pixels."""
+    """Build a network of two convolutions with pooling and a dense layer for rows of 784 pixels."""
     import keras
     from keras import layers
 
@@ -329,7 +337,7 @@ NETWORKS = {"mlp": make_mlp, "convnet": make_convnet}
 
 
 def layer_of(name):
-    """The layer's class of this package or of Keras; None for the name of a function."""
+    """Layer class of this name in sklearn_gln.backprop or in Keras; None for the name of a function."""
     from keras import layers
 
     from sklearn_gln import backprop
@@ -340,7 +348,7 @@ def layer_of(name):
 def score(model, X, y):
     """Accuracy and log-loss on rows X (n, n_features) of classes y (n,)."""
     loss, accuracy = model.evaluate(X, y, batch_size=1000, verbose=0)
-    return {"accuracy": accuracy, "log_loss": loss if np.isfinite(loss) else 1e9}  # of a network that diverged
+    return {"accuracy": accuracy, "log_loss": loss if np.isfinite(loss) else 1e9}  # if the network diverged
 
 
 def score_gln(X, X_test, y, y_test, params, seed):
@@ -350,7 +358,7 @@ def score_gln(X, X_test, y, y_test, params, seed):
 
 
 def dead_units(model, X, *, training=False):
-    """The fraction of each hidden layer's 32 units whose outputs are 0 for every row of X (n, n_features)."""
+    """Fraction of each hidden layer's 32 units whose outputs are 0 for every row of X (n, n_features)."""
     import keras
 
     hidden = [layer for layer in model.layers[:-1] if type(layer).__name__ in ("Activation", "LKReLU")]
@@ -359,11 +367,11 @@ def dead_units(model, X, *, training=False):
     return [float(np.mean(~each.reshape(-1, 32).any(axis=0))) for each in active]  # a linked unit has two sides
 
 
-# Seconds of an epoch
+# Seconds per epoch
 
 
 def time_epochs(options):
-    """Each model's epochs in turn, after one to compile; ratios to LK-ReLU's, the same activation with batch norm."""
+    """Time the models' epochs in turn, after one epoch to compile, and print their ratios to those of LK-ReLU."""
     X, _, y, _ = load(options)
     names = ("ReLU", "SELU", "batch norm, ReLU", "LK-ReLU", "LK-SELU", "LK-PReLU")
     forms = {"three layers of 256": ("mlp", {"hidden_sizes": [256] * 3}, 60_000), "convnet": ("convnet", {}, 6_000)}
@@ -381,7 +389,7 @@ def time_epochs(options):
         record["seconds"][form] = samples = {name: summarise(values) for name, values in samples.items()}
         print(f"\n{form}, {len(X_rows)} rows: min (median)")
         print_table(
-            {"model": name, "seconds of an epoch": seconds, "/ LK-ReLU": ratio(seconds, samples["LK-ReLU"])}
+            {"model": name, "seconds per epoch": seconds, "/ LK-ReLU": ratio(seconds, samples["LK-ReLU"])}
             for name, seconds in samples.items()
         )
     options.out.mkdir(parents=True, exist_ok=True)
@@ -393,7 +401,7 @@ def time_epochs(options):
 
 
 def by_setting(records):
-    """Lists of records that differ by seed only, by group and label."""
+    """Group records that differ only by seed, by group and label."""
     groups = {}
     for record in records:
         key = (str(record.get("learned") or record.get("group") or ""), record["label"])
@@ -428,7 +436,7 @@ def draw(name, records, options):
 
 
 def draw_dots(figure, records):
-    """A row for each model, a panel for each group; a dot for each seed."""
+    """Draw a panel for each group, with a row for each model and a dot for each seed."""
     from matplotlib.ticker import PercentFormatter
 
     found = by_setting(records)
@@ -450,11 +458,11 @@ def draw_dots(figure, records):
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         ax.grid(axis="x", alpha=0.3)
     for ax in axes[-1]:
-        ax.set_xlabel("test accuracy, one mark a seed, a bar their mean")
+        ax.set_xlabel("test accuracy: a mark per seed, a bar at the mean")
 
 
 def draw_dead(figure, records):
-    """The share of dead units layer by layer, before and after training."""
+    """Draw the share of dead units layer by layer, before and after training."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure.set_size_inches(8.4, 3.4)
@@ -471,7 +479,7 @@ def draw_dead(figure, records):
 
 
 def draw_weights(figure, records):
-    """Weights of ten units of the first layer as 8x8 pictures, a row for each network of the first seed."""
+    """Draw the weights of ten first-layer units as 8x8 pictures, in a row for each network of the first seed."""
     shown = [record for record in records if "weights" in record and record["seed"] == records[0]["seed"]]
     figure.set_size_inches(8.4, 0.85 * len(shown) + 0.5)
     axes = figure.subplots(len(shown), 10)
@@ -496,7 +504,7 @@ def draw_weights(figure, records):
 
 
 def draw_rows(figure, records):
-    """Test error against rows learned."""
+    """Draw test error against rows learned."""
     from matplotlib.ticker import PercentFormatter
 
     figure.set_size_inches(6.4, 4)

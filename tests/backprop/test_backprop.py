@@ -1,4 +1,4 @@
-"""Networks trained by backpropagation: the checks of _keras_checks.py, in a process for each Keras backend."""
+"""Networks trained by backpropagation: runs checks.py in one process per Keras backend."""
 
 import os
 import subprocess
@@ -9,17 +9,17 @@ from textwrap import dedent
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-CHECKS = "tests/_keras_checks.py"
+ROOT = Path(__file__).parents[2]
+CHECKS = str(Path(__file__).with_name("checks.py"))
 BACKENDS = ("tensorflow", "jax", "torch")
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"
 )
-TIMEOUT = 600  # seconds: for a machine that does much else
+TIMEOUT = 600  # seconds; generous, for a busy machine
 
 
 def run(*arguments, **variables):
-    """What Python prints, and its return code, in the project's folder."""
+    """Run Python in the project's folder; the result holds its output and return code."""
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT), **variables}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -39,7 +39,7 @@ def test_backend(backend):
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     options = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    options |= {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTEST_ADDOPTS": ""}  # the coverage of a process is not the suite's
+    options |= {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTEST_ADDOPTS": ""}  # do not measure the suite's coverage here
     checks = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "--color=no", "--tb=short", CHECKS, **options)
     assert checks.returncode == 0, checks.stdout
     assert " passed" in checks.stdout
@@ -64,4 +64,4 @@ def test_what_is_missing_is_named(missing):
         """
     printed = run("-c", dedent(code), KERAS_BACKEND="tensorflow").stdout
     assert 'pip install "sklearn_gln[keras]" and one of tensorflow, jax and torch' in printed
-    assert missing in printed.partition("pip install")[0]  # what Python said
+    assert missing in printed.partition("pip install")[0]  # Python's own message

@@ -1,4 +1,4 @@
-"""What test_backprop.py runs in a process for each Keras backend, which Keras fixes when it is imported."""
+"""Checks that test_backprop.py runs in one process per Keras backend, since Keras fixes its backend on import."""
 
 import keras
 import numpy as np
@@ -15,10 +15,10 @@ from sklearn_gln import backprop
 from sklearn_gln.backprop import LKSELU, Certainty, CoordinateDescent, Linked, LKPReLU, LKReLU, LKSwish, mlp
 
 BRANCHES = {LKReLU: ["relu"], LKSELU: ["selu"], LKSwish: ["silu"], "several": ["relu", "silu", "tanh"]}
-ALPHA = keras.initializers.Constant(0.25)  # slopes of 0 are a kink of penalties and of pooling
+ALPHA = keras.initializers.Constant(0.25)  # slopes of 0 would put penalties and pooling on a kink
 NAMED = {LKReLU: "relu", LKSELU: "selu", LKSwish: "silu"}
-ACTIVATIONS = sorted(set(dir(keras.activations)) - {"get", "serialize", "deserialize"})
-ACTIVATIONS = [name for name in ACTIVATIONS if not name.startswith("_") and name != "threshold"]  # which has no default
+NOT_ACTIVATIONS = {"get", "serialize", "deserialize", "threshold"}  # threshold has arguments without defaults
+ACTIVATIONS = [name for name in dir(keras.activations) if name not in NOT_ACTIVATIONS and not name.startswith("_")]
 FORMULAS = {
     "relu": lambda x: np.maximum(x, 0),
     "selu": lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
@@ -34,7 +34,7 @@ def seeds():
 
 @pytest.fixture
 def policy():
-    """Sets Keras' dtype policy for a test."""
+    """Function that sets Keras' dtype policy for one test."""
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
@@ -192,12 +192,12 @@ def test_own_dtype():
     assert {each.compute_dtype for each in layer.activations} == {layer.compute_dtype} == {"float16"}
 
 
-# Gradients, which are a step of SGD with the rate 1, against finite differences of the same network in NumPy: of
-# float64, which Keras has on TensorFlow alone
+# Gradients, read off one step of SGD at learning rate 1, against finite differences of the same network in NumPy's
+# float64, which Keras supports on TensorFlow only
 
 
 def naive_activation(x, layer, weights):
-    """Outputs (..., 2 * n) of x (..., n), or more branches; the slopes come from an iterator over all weights."""
+    """Outputs (..., n_branches * n) for x (..., n); PReLU takes its slopes from the iterator `weights`."""
     if layer is LKPReLU:
         p, q = next(weights), next(weights)
         return np.concatenate([np.where(x > 0, x, p * x), np.where(x < 0, -x, -q * x)], axis=-1)
@@ -207,7 +207,7 @@ def naive_activation(x, layer, weights):
 
 
 def naive_cost(weights, X, y, layer, *, n_hidden, weight=0.0, l1=0.0, l2=0.0):
-    """Cross entropy of one-hot y (n, n_classes) plus penalties; X are rows, or images (n, height, width, 1)."""
+    """Cross entropy of one-hot y (n, n_classes) plus penalties; X holds rows or images (n, height, width, 1)."""
     weights, x, cost = iter(weights), X, 0.0
     for _ in range(n_hidden):
         kernel, bias = next(weights), next(weights)
@@ -226,7 +226,7 @@ def naive_cost(weights, X, y, layer, *, n_hidden, weight=0.0, l1=0.0, l2=0.0):
 
 
 def assert_gradients(model, X, y, naive, h=1e-6):
-    """Each weight's step is the slope of `naive`, a function of all weights."""
+    """Assert that each weight's step is the slope of `naive`, a function of all weights."""
     model.compile(keras.optimizers.SGD(1.0), "categorical_crossentropy")
     start = arrays(model)
     loss = model.train_on_batch(X, y, return_dict=True)["loss"]
@@ -381,7 +381,7 @@ def test_an_optimizer_serves_several_models():
 
 @pytest.mark.parametrize("y", [np.array(["a", "b"]), np.array([0.5, 1.0]), np.array([-1, 1]), np.zeros((2, 2, 2))])
 def test_targets_of_mlp(y):
-    with pytest.raises(ValueError, match=r"wanted class numbers 0, 1, .*SKLearnClassifier, which does"):
+    with pytest.raises(ValueError, match=r"expected class numbers 0, 1, .*SKLearnClassifier, which does"):
         mlp(rows(2, 3), y)
 
 
@@ -390,7 +390,7 @@ def test_in_a_pipeline():
     labels = load_iris().target_names[y]
     params = {"hidden_sizes": (8,), "activation": LKReLU, "optimizer": keras.optimizers.Adam(0.05)}
     pipeline = make_pipeline(StandardScaler(), SKLearnClassifier(mlp, model_kwargs=params))
-    # As parameters of fit: SKLearnClassifier's clones, which a search makes, lose those of its constructor.
+    # Passed to fit: the clones that a search makes of SKLearnClassifier lose the ones given to its constructor.
     fit = {"sklearnclassifier__epochs": 6, "sklearnclassifier__verbose": 0, "sklearnclassifier__batch_size": 25}
     grid = {"sklearnclassifier__model_kwargs": [params, {**params, "activation": Linked("tanh")}]}
     search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, labels, **fit)
@@ -398,7 +398,7 @@ def test_in_a_pipeline():
     assert set(search.predict(X)) <= set(labels)
 
 
-def test_all_is_public():
+def test_public_names():
     assert set(backprop.__all__) == {
         "Certainty",
         "CoordinateDescent",
@@ -409,3 +409,4 @@ def test_all_is_public():
         "LKSwish",
         "mlp",
     }
+    assert {getattr(backprop, name).__module__ for name in backprop.__all__} == {"sklearn_gln.backprop"}
