@@ -52,7 +52,7 @@ class RunningMoments:
 
 @dataclass
 class BasePredictor:
-    """The network's view of a sample, as `add_base_predictions` gives it: base logits or means x, side information z."""
+    """The network's view of a sample: base logits or means x, side information z."""
 
     kind: BaseKind
     max_logit: float | None  # None: x are means, not the logits of probabilities

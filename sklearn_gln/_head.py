@@ -81,23 +81,23 @@ class Head(ABC):
         """Neurons' means (..., n_outputs) in the target's units."""
         return means
 
-    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:  # noqa: ARG002
+    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         """As `predict`, of samples between two events, whose y become known."""
         return self.predict(gathered)
 
-    def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:  # noqa: B027
+    def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Have units follow y of all samples so far."""
 
-    def update(self) -> None:  # noqa: B027
+    def update(self) -> None:
         """Fit to the samples since the last event."""
 
-    def forget(self, factor: float) -> None:  # noqa: B027
+    def forget(self, factor: float) -> None:
         """Have the samples so far count less."""
 
-    def restart(self) -> None:  # noqa: B027
+    def restart(self) -> None:
         """Forget how good predictions were: those to come are another network's."""
 
-    def has_sound_pending(self, n_outputs: int) -> bool:  # noqa: ARG002
+    def has_sound_pending(self, n_outputs: int) -> bool:
         """Whether the samples since the last event are of shapes that fit: they may come from a file."""
         return True
 
@@ -252,7 +252,7 @@ class TargetHead(Head):
     def untrained(self, n_samples: int, n_outputs: int) -> Array:
         return np.zeros((n_samples, n_outputs, self.stack.weights.shape[1] + 1))
 
-    def targets(self, y: Array, output_numbers: Array) -> Array:  # noqa: ARG002
+    def targets(self, y: Array, output_numbers: Array) -> Array:
         return self.scale.standardize(y)
 
     def predict(self, gathered: Array) -> Array:

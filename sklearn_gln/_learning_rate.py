@@ -44,8 +44,8 @@ def scheduled_rates(learning_rate: str | Callable[[Array], Array], initial_rate:
         rates = np.asarray(learning_rate(sample_numbers), dtype=float)
         if rates.shape not in ((), sample_numbers.shape) or not np.all((rates >= 0) & (rates <= MAX_RATE)):
             raise ValueError(
-                f"The learning_rate callable returned {rates!r:.200} for the sample numbers {sample_numbers!r:.200}; it must "
-                f"return one rate from 0 to {MAX_RATE:g} for each, shape {sample_numbers.shape}."
+                f"The learning_rate callable returned {rates!r:.200} for the row numbers {sample_numbers!r:.200}; it "
+                f"must return one rate from 0 to {MAX_RATE:g} for each, shape {sample_numbers.shape}."
             )
         return np.broadcast_to(rates, sample_numbers.shape)
     return SCHEDULES[learning_rate](sample_numbers, initial_rate)

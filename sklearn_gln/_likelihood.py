@@ -20,7 +20,6 @@ from sklearn_gln._learning_rate import (
     Preconditioner,
     StepInputs,
     normalized_rates,
-    scheduled_rates,
     step_inputs,
 )
 from sklearn_gln._schedule import EARLY_PERIOD, SHORT_PERIOD, Schedule
@@ -51,7 +50,7 @@ class Lesson(NamedTuple):
     """What every layer is told of some samples: arrays of the kernels, padded alike."""
 
     targets: Array  # (n, n_outputs)
-    rates: Array | None  # (n, 1): the schedule's; None: steps find their own size
+    rates: Array  # (n, 1): the schedule's
     repeats: Array | None  # (n, 1); None: each sample is learned once
 
 
@@ -78,10 +77,10 @@ class Likelihood(ABC):
     mixes_densities: ClassVar[bool] = False  # whether signals have variances too
     ridge: ClassVar[float] = 0.3  # of preconditioners
 
-    def default_max_weight(self, batch_size: int) -> float:  # noqa: ARG002
+    def default_max_weight(self, batch_size: int) -> float:
         return inf
 
-    def limit(self, eps: float) -> float:  # noqa: ARG002
+    def limit(self, eps: float) -> float:
         """The bound of neurons' outputs that the parameter eps stands for."""
         return inf
 
@@ -90,7 +89,7 @@ class Likelihood(ABC):
         forget_period = EARLY_PERIOD if half_life == "auto" else SHORT_PERIOD
         return Schedule(EARLY_PERIOD, forget_period, forget_period, keeps_scaling=not isinstance(half_life, Real))
 
-    def rate_in_epoch(self, rate: float, epoch: int) -> float:  # noqa: ARG002
+    def rate_in_epoch(self, rate: float, epoch: int) -> float:
         """The initial rate of normalized steps in a pass over samples."""
         return rate
 
@@ -98,7 +97,7 @@ class Likelihood(ABC):
     def damping(self, n_inputs: int, rate: float) -> float:
         """How fast the normalized steps of a slot become smaller."""
 
-    def initial_base_weight(self, n_inputs: int) -> float:  # noqa: ARG002
+    def initial_base_weight(self, n_inputs: int) -> float:
         """The weight of base inputs in the first layer with initial_weights="mean"."""
         return 0.0
 
@@ -110,18 +109,14 @@ class Likelihood(ABC):
 
     @abstractmethod
     def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Signal, Signal]:
-        """The signals of base inputs (n, n_given) for the first layer and for those above: without skip its constants."""
-
-    @abstractmethod
-    def rates(self, sample_numbers: Array, settings: "Settings") -> Array | None:
-        """The rates (n,) of a schedule; None where steps find their own size."""
+        """Base inputs (n, n_given) as signals for the first layer, and for those above: without skip its constants."""
 
     def prepare(
         self,
         kernels: Kernels,
         signal: Signal,
-        preconditioner: Preconditioner | None,  # noqa: ARG002
-        settings: "Settings",  # noqa: ARG002
+        preconditioner: Preconditioner | None,
+        settings: "Settings",
     ) -> Any:
         """What `learn_layer` takes of a signal."""
         return signal
@@ -151,7 +146,7 @@ class Likelihood(ABC):
         """The outputs of neurons (n, n_outputs, n_neurons) in a layer's signal."""
         return signal
 
-    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array | float:  # noqa: ARG002
+    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array | float:
         """The variance (n, n_outputs) that the last layer's neurons predict, on average; NumPy float64."""
         return 0.0
 
@@ -162,12 +157,12 @@ class Likelihood(ABC):
         kernels: Kernels,
         layer: "Layer",
         slots: Array,
-        inputs: Sequence[Signal],  # noqa: ARG002
+        inputs: Sequence[Signal],
     ) -> Array | float:
         """By what (n, n_outputs, n_neurons) a neuron's weighted sum of inputs is multiplied to give its output."""
         return 1.0
 
-    def scales(self, signal: Signal) -> Array | float:  # noqa: ARG002
+    def scales(self, signal: Signal) -> Array | float:
         """By what (n, n_outputs | 1, size) the outputs in a signal are multiplied where neurons take them."""
         return 1.0
 
@@ -175,7 +170,7 @@ class Likelihood(ABC):
         """Sums (..., n_base inputs) of the coefficients (..., size) of a base signal, without its constants."""
         return coefficients
 
-    def base_values(self, base: Array, base_inputs: Array) -> Array:  # noqa: ARG002
+    def base_values(self, base: Array, base_inputs: Array) -> Array:
         """What `by_base_input` gives coefficients of: (n, ...), of a base signal's outputs or of base inputs."""
         return base
 
@@ -190,11 +185,6 @@ class _Linear(Likelihood):
         squares = {"square_scale": SQUARE_SCALE, "square_limit": SQUARE_LIMIT} if settings.squares else {}
         base = kernels.base_block(base_inputs, settings.dtype, settings.bias, **squares)
         return base, base if settings.skip else base[:, :, base.shape[2] - settings.n_constants :]
-
-    def rates(self, sample_numbers: Array, settings: "Settings") -> Array | None:
-        if settings.normalized:
-            return None
-        return scheduled_rates(settings.learning_rate, settings.learning_rate_init, sample_numbers)
 
     def prepare(
         self, kernels: Kernels, signal: Array, preconditioner: Preconditioner | None, settings: "Settings"
@@ -227,10 +217,8 @@ class _Linear(Likelihood):
         )
         return outputs
 
-    def _step_sizes(
-        self, kernels: Kernels, inputs: Sequence[StepInputs], rates: Array | None, settings: "Settings"
-    ) -> Array:
-        if rates is None:
+    def _step_sizes(self, kernels: Kernels, inputs: Sequence[StepInputs], rates: Array, settings: "Settings") -> Array:
+        if settings.normalized:
             return normalized_rates(inputs, min(settings.learning_rate_init, self.largest_step))
         return (
             rates if self.largest_step == inf else kernels.minimum(rates, normalized_rates(inputs, self.largest_step))
@@ -261,7 +249,7 @@ class Bernoulli(_Linear):
     def rate_in_epoch(self, rate: float, epoch: int) -> float:
         return rate / epoch
 
-    def damping(self, n_inputs: int, rate: float) -> float:  # noqa: ARG002
+    def damping(self, n_inputs: int, rate: float) -> float:
         return n_inputs**-0.5
 
     def mean(self, outputs: Array) -> Array:
@@ -273,7 +261,7 @@ class Squared(_Linear):
 
     name = "squared"
     loss = "squared"
-    # The curvature of (s - y)^2 / 2 is 1: a step of 1 goes to the sample's own target, noise included; 1/2 half the way.
+    # The curvature of (s - y)^2 / 2 is 1: a step of 1 goes to the sample's own target, noise and all; 1/2 half the way.
     default_rate = 0.5
     largest_step = 1.0
     takes_squares = True
@@ -287,7 +275,7 @@ class Squared(_Linear):
     def damping(self, n_inputs: int, rate: float) -> float:
         return rate / n_inputs
 
-    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Array) -> Array | float:  # noqa: ARG002
+    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Array) -> Array | float:
         return 0.0 if layer.spread is None else layer.spread.variance(slots, kernels)
 
 
@@ -307,10 +295,10 @@ class Gaussian(Likelihood):
     inputs_per_base = 2
     mixes_densities = True
 
-    def default_max_weight(self, batch_size: int) -> float:  # noqa: ARG002
+    def default_max_weight(self, batch_size: int) -> float:
         return 10.0  # above 1 all gave the same errors
 
-    def damping(self, n_inputs: int, rate: float) -> float:  # noqa: ARG002
+    def damping(self, n_inputs: int, rate: float) -> float:
         return DAMPING / n_inputs
 
     def initial_base_weight(self, n_inputs: int) -> float:
@@ -327,10 +315,6 @@ class Gaussian(Likelihood):
         )
         first = 0 if settings.skip else 2 * n_given
         return (means, variances), (means[:, :, first:], variances[:, :, first:])
-
-    def rates(self, sample_numbers: Array, settings: "Settings") -> Array:
-        schedule = "constant" if settings.normalized else settings.learning_rate
-        return scheduled_rates(schedule, settings.learning_rate_init, sample_numbers)
 
     def learn_layer(
         self,
@@ -364,7 +348,7 @@ class Gaussian(Likelihood):
         layer: "Layer",
         slots: Array,
         inputs: Sequence[Signal],
-        settings: "Settings",  # noqa: ARG002
+        settings: "Settings",
     ) -> Signal:
         precision = self._precision(kernels, layer, slots, inputs)
         shifts = tuple(means / variances for means, variances in inputs)
@@ -378,7 +362,7 @@ class Gaussian(Likelihood):
     def outputs(self, signal: Signal) -> Array:
         return signal[0]
 
-    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array:  # noqa: ARG002
+    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array:
         variance: Array = kernels.to_numpy(kernels.neuron_mean(signal[1]))
         return variance
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, OF_HALFSPACES, Array
-from sklearn_gln._learning_rate import Preconditioner, group_shape
+from sklearn_gln._learning_rate import Preconditioner, group_shape, scheduled_rates
 from sklearn_gln._likelihood import Lesson, Signal
 from sklearn_gln._samples import Samples, padded
 from sklearn_gln._settings import Settings
@@ -359,9 +359,10 @@ def learn(
     if weight is not None:
         exists, column = weight > 0, pad(weight[:, np.newaxis])
         repeats = pad(np.minimum(weight, MAX_REPEATS)[:, np.newaxis])
-    rates = likelihood.rates(samples.number, settings)
+    schedule = "constant" if settings.normalized else settings.learning_rate
+    rates = scheduled_rates(schedule, settings.learning_rate_init, samples.number)
     smoothed = settings.label_smoothing + (1 - 2 * settings.label_smoothing) * targets
-    lesson = Lesson(pad(smoothed), None if rates is None else pad(rates[:, np.newaxis]), repeats)
+    lesson = Lesson(pad(smoothed), pad(rates[:, np.newaxis]), repeats)
 
     base, base_above = likelihood.base(kernels, base_inputs, settings)
     prepare = partial(likelihood.prepare, kernels, settings=settings)

@@ -26,13 +26,14 @@ class Samples:
     @classmethod
     def concatenate(cls, parts: Sequence["Samples"]) -> "Samples":
         names = "X", "y", "weight", "number", "first_pass"
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names), parts[-1].epoch)
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**joined, epoch=parts[-1].epoch)
 
     def part(self, places: slice | Array, kernels: Kernels) -> "Samples":
         """Those at some places, a slice or a mask; X as an array of the kernels, padded to a size they compile for."""
         X = take_padded(self.X, np.arange(len(self))[places], kernels)
-        others = self.y, self.weight, self.number, self.first_pass
-        return Samples(X, *(array[places] for array in others), self.epoch)
+        y, weight, number, first_pass = (array[places] for array in (self.y, self.weight, self.number, self.first_pass))
+        return Samples(X, y, weight, number, first_pass, self.epoch)
 
 
 def take_padded(X: Array, indices: Array, kernels: Kernels) -> Array:

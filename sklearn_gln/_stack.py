@@ -41,7 +41,7 @@ class LogitStack:
         return cls(weights, np.zeros((len(weights), len(weights))))
 
     def fit(self, inputs: Array, codes: Array, sample_weight: Array) -> None:
-        """Fit w to inputs (n, n_outputs, n_layers + 1) of class numbers (n,), or of labels that apply (n, n_outputs)."""
+        """Fit w to inputs (n, n_outputs, n_layers + 1) of class numbers (n,), or of labels (n, n_outputs)."""
         if codes.ndim == 2:
             inputs = inputs.reshape(-1, 1, inputs.shape[2])
             codes, sample_weight = codes.ravel(), np.repeat(sample_weight, codes.size // len(codes))

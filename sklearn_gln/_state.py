@@ -1,6 +1,6 @@
 """Learned state: its plain form, which any file format takes, and the checks of state that may come from a file.
 
-Compiled kernels read and write wherever shapes and slots say, so state that does not fit together must never reach them.
+Compiled kernels read and write wherever shapes and slots say: state that does not fit together must not reach them.
 """
 
 from dataclasses import fields, is_dataclass

@@ -581,7 +581,7 @@ def weighted_sums(graph, table, slots, inputs):
 
 
 def at_slots(graph, array, slots):
-    """The elements of an array (k, r, ...) at slots (k|1, n, j): (k, n, j, ...); where these are None (k, 1, r, ...)."""
+    """The elements (k, n, j, ...) of an array (k, r, ...) at slots (k|1, n, j); where these are None (k, 1, r, ...)."""
     if slots is None:
         return graph.weights(array[:, np.newaxis])
     if len(array) > 1:

@@ -247,7 +247,7 @@ def _pass_back(layers, base, output_weights, constant):
 
 
 def _sum_slots(weights, slots, factors):
-    """Sums over neurons of the weights in slots (n, n_outputs | 1, n_neurons), times factors: (n, n_outputs, n_inputs)."""
+    """Weights in slots (n, n_outputs | 1, n_neurons) times factors, summed over neurons: (n, n_outputs, n_inputs)."""
     n_outputs, n_neurons, n_slots, n_inputs = weights.shape
     factors = factors.astype(weights.dtype)
     columns = slots + np.arange(0, n_outputs * n_neurons * n_slots, n_slots).reshape(n_outputs, n_neurons)
