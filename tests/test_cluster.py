@@ -18,13 +18,19 @@ from joblib.externals.loky import get_reusable_executor
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
-from threadpoolctl import threadpool_info
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _base, _shards
 from sklearn_gln._online import to_plain
-from tests.conftest import make_stream, make_targets
-from tests.test_base import Recorder, assert_same_object, attributes, callbacks  # noqa: F401  (a fixture)
-from tests.test_kernels import INTERPRETED, NAMES
+from tests.helpers import (
+    INTERPRETED,
+    NAMES,
+    Recorder,
+    assert_same_object,
+    attributes,
+    blas_threads,
+    make_stream,
+    make_targets,
+)
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 X, Y, WEIGHTS = make_stream(0, 1500, n_classes=5)
@@ -162,7 +168,7 @@ def test_processes_stop_early_and_go_on(y, sharings):
     assert_same_model(model, alone)
 
 
-def test_callbacks_between_passes(callbacks, sharings):  # noqa: F811
+def test_callbacks_between_passes(callbacks, sharings):
     recorders = [Recorder(lambda event, task, _: (event, task) == ("end", ("epoch", 1))) for _ in range(2)]
     alone = new({"max_iter": 4}).set_callbacks(recorders[0]).fit(X, Y)
     with parallel_config("loky"):
@@ -361,7 +367,7 @@ for backend in ("numpy", "numba"):
         model.set_params(backend=backend)
         worker = os.fork()
         if worker == 0:
-            signal.alarm(30)
+            signal.alarm(300)
             failed = 1
             try:
                 failed = int(abs(model.predict_proba(X) - expected).max() > 1e-4)
@@ -380,7 +386,7 @@ def test_forked_workers_predict_and_learn(used):
     hosts = [name for name in ("numpy", "numba") if importlib.util.find_spec(name)]
     command = [sys.executable, "-c", FORK, used, ",".join(hosts)]
     root = Path(__file__).parents[1]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=600, check=False)
     assert run.stdout.splitlines() == [f"{host} 0" for host in hosts], run.stderr
 
 
@@ -393,7 +399,7 @@ def test_a_fork_amid_a_prediction():
         if worker == 0:
             import signal
 
-            signal.alarm(20)
+            signal.alarm(300)
             try:
                 model.predict_proba(X)
                 os._exit(0)
@@ -405,7 +411,7 @@ def test_a_fork_amid_a_prediction():
 # Threads
 
 
-def in_threads(function, n_threads=6, timeout=120):
+def in_threads(function, n_threads=6, timeout=600):
     """What `function` returns in each thread, all begun at once; raises what it raises."""
     barrier = threading.Barrier(n_threads)
 
@@ -455,15 +461,12 @@ def test_the_first_predictions_in_threads(backend, frequent_switches):
 
 
 def test_blas_keeps_its_threads():
-    def number_of_threads():
-        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-
-    before = number_of_threads()
+    before = blas_threads()
     one, other = new()._kernels(10), new()._kernels(10)
     with one:
         other.__enter__()
-    assert set(number_of_threads()) == {1}  # one has left, the other has not
+    assert set(blas_threads()) == {1}  # one has left, the other has not
     other.__exit__(None, None, None)
-    assert number_of_threads() == before
+    assert blas_threads() == before
     in_threads(lambda _: new({"max_iter": 1}).fit(X[:100], Y[:100]))
-    assert number_of_threads() == before
+    assert blas_threads() == before

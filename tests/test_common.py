@@ -46,10 +46,8 @@ from sklearn.utils.validation import _get_feature_names
 
 import sklearn_gln
 from sklearn_gln import GLNClassifier, GLNRegressor
-from tests.test_classifier import assert_refused
-from tests.test_kernels import INTERPRETED, NAMES
+from tests.helpers import BACKEND, FORMS, INTERPRETED, NAMES, assert_refused
 
-BACKEND = "numpy" if INTERPRETED else "auto"
 SMALL = {"layer_sizes": (8, 4), "context_dim": 3, "max_iter": 3, "backend": BACKEND, "random_state": 0}
 
 
@@ -337,23 +335,6 @@ def test_river_learns_row_by_row_what_a_chunk_teaches():
 
 # Features in all forms
 
-FORMS = {
-    "list": lambda rows: rows.tolist(),
-    "Fortran": np.asfortranarray,
-    "not contiguous": lambda rows: np.repeat(rows, 3, axis=1)[::-1, ::3][::-1],
-    "read-only": lambda rows: np.frombuffer(rows.tobytes()).reshape(rows.shape),
-    "big-endian": lambda rows: rows.astype(">f8"),
-    "float32": np.float32,
-    "float16": np.float16,
-    "objects": lambda rows: rows.astype(object),
-    "pandas": lambda rows: pytest.importorskip("pandas").DataFrame(rows),
-    "pandas nullable": lambda rows: pytest.importorskip("pandas").DataFrame(rows).convert_dtypes(),
-    "polars": lambda rows: pytest.importorskip("polars").DataFrame(rows),
-    "torch": lambda rows: pytest.importorskip("torch").tensor(rows),
-    "torch requires_grad": lambda rows: pytest.importorskip("torch").tensor(rows, requires_grad=True),
-    "torch float16": lambda rows: pytest.importorskip("torch").tensor(rows).half(),
-    "torch bfloat16": lambda rows: pytest.importorskip("torch").tensor(rows).bfloat16().requires_grad_(),
-}
 RESULTS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 EXACT = {"layer_sizes": (5,), "dtype": "float64", "max_iter": 1, "shuffle": False}
 
@@ -421,9 +402,10 @@ def test_column_vectors_are_flattened_with_a_warning(streamed):
     assert got.predict(X).shape == (400,)
 
 
+@pytest.mark.thorough
+@pytest.mark.backend("torch")
 def test_tensors_with_array_api_dispatch():
     """SCIPY_ARRAY_API must be set before SciPy is imported."""
-    pytest.importorskip("torch")
     code = """
 import numpy as np, torch
 from sklearn import config_context
@@ -550,8 +532,14 @@ def test_progressive_probabilities_of_several_labels():
 
 @pytest.mark.parametrize(
     "form",
-    [csr_matrix, csr_array, np.ndarray.tolist, lambda y: y.astype(bool), lambda y: y.astype(float), torch_targets],
-    ids=["csr_matrix", "csr_array", "lists", "bool", "float", "torch"],
+    [
+        csr_matrix,
+        csr_array,
+        pytest.param(np.ndarray.tolist, id="lists"),
+        pytest.param(lambda y: y.astype(bool), id="bool"),
+        pytest.param(lambda y: y.astype(float), id="float"),
+        pytest.param(torch_targets, id="torch", marks=pytest.mark.backend("torch")),
+    ],
 )
 def test_forms_of_a_label_matrix(form):
     expected = new(**MULTILABEL).fit(X, LABEL_MATRIX)

@@ -26,20 +26,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sklearn_gln
-from sklearn_gln import GLNClassifier, GLNRegressor
-from tests.conftest import make_stream
-from tests.test_base import CLASSES, KINDS, SMALL, X, Y
-from tests.test_classifier import assert_same_object
+from sklearn_gln import GLNRegressor
+from tests.helpers import CLASSES, KINDS, SMALL, X, Y, assert_same_object, make_stream, new
 
 pytest.importorskip("skops")
 
 from sklearn_gln.io import fit_stream, load, save
 
 X_FULL = np.nan_to_num(X)
-
-
-def new(**params):
-    return GLNClassifier(**SMALL | params)
 
 
 def logit_of(rows):
@@ -84,7 +78,6 @@ def test_networks_of_all_forms(params, path):
 
 @pytest.mark.parametrize("name", ["numba", "torch"])  # torch has weights for all contexts
 def test_networks_of_other_backends(name, path):
-    pytest.importorskip(name)
     rows = np.random.default_rng(0).normal(size=(300, 140))  # so many that "block" makes groups
     model = new(backend=name, preconditioner="block").partial_fit(rows, Y[:300], classes=CLASSES)
     save(model, path)

@@ -18,10 +18,18 @@ from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import Outputs, draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
 from sklearn_gln._regression_stack import RegressionStack
-from tests.conftest import by_context, make_settings, make_stream, make_targets
+from tests.helpers import (
+    INTERPRETED,
+    Ordered,
+    OrderedRegressor,
+    by_context,
+    make_case,
+    make_settings,
+    make_stream,
+    make_targets,
+)
 from tests.naive import NaiveGLN
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
-from tests.test_kernels import INTERPRETED, make_case
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
@@ -732,26 +740,6 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, likelihood, dtype, monke
 
 
 # fit and partial_fit
-
-
-class Ordering:
-    """Remembers the order in which each epoch visited the rows, and what was predicted for each before."""
-
-    orders, predicted = (), ()
-
-    def _learn(self, online, X, y, sample_weight, order=None, epoch=1, **options):
-        self.orders = (*self.orders, order)
-        for rows, outputs in super()._learn(online, X, y, sample_weight, order, epoch, **options):
-            self.predicted = (*self.predicted, *outputs)
-            yield rows, outputs
-
-
-class Ordered(Ordering, GLNClassifier):
-    pass
-
-
-class OrderedRegressor(Ordering, GLNRegressor):
-    pass
 
 
 def estimator_state(classifier):
