@@ -287,6 +287,7 @@ def test_wrong_features_of_the_framework_are_refused(backend_name):
 # No traces
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend_name", FRAMEWORKS)
 def test_a_backend_imports_its_own_framework_only_and_changes_no_setting(backend_name):
     script = f"""

@@ -665,6 +665,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.thorough
 def test_importing_loads_no_framework():
     code = "import sys, sklearn_gln; print(*sys.modules)"
     modules = set(run(code).split())
@@ -689,6 +690,7 @@ def test_auto_is_numpy_without_numba(monkeypatch):
     assert_refused(new(backend="numba"), lambda it: it.partial_fit(X, Y, [0, 1, 2]), ImportError, message)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif("numba" not in NAMES, reason="without Numba nothing is cached")
 def test_kernels_compile_where_no_folder_can_be_written():
     code = """

@@ -127,6 +127,7 @@ def test_parts_join_to_the_whole(params, y):
         assert_same_plain(to_plain(joined), to_plain(model._online))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(("params", "y"), CASES.values(), ids=CASES)
 def test_processes_learn_what_one_does(params, y, method, sharings):
@@ -149,6 +150,7 @@ def test_processes_learn_what_one_does(params, y, method, sharings):
         assert_array_equal(predicted(model), predicted(alone))
 
 
+@pytest.mark.thorough
 def test_processes_predict_before_they_learn(sharings):
     with parallel_config("loky"):
         shared = new({"n_jobs": 2}).progressive_predict_proba(X, Y, np.arange(5), WEIGHTS)
@@ -156,6 +158,7 @@ def test_processes_predict_before_they_learn(sharings):
     assert_allclose(shared, new().progressive_predict_proba(X, Y, np.arange(5), WEIGHTS), **TOLERANCE)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("y", [Y, TARGETS], ids=["classes", "targets"])
 def test_processes_stop_early_and_go_on(y, sharings):
     params = {"early_stopping": True, "n_iter_no_change": 1, "max_iter": 4, "warm_start": True, "verbose": False}
@@ -168,6 +171,7 @@ def test_processes_stop_early_and_go_on(y, sharings):
     assert_same_model(model, alone)
 
 
+@pytest.mark.thorough
 def test_callbacks_between_passes(callbacks, sharings):
     recorders = [Recorder(lambda event, task, _: (event, task) == ("end", ("epoch", 1))) for _ in range(2)]
     alone = new({"max_iter": 4}).set_callbacks(recorders[0]).fit(X, Y)
@@ -178,6 +182,7 @@ def test_callbacks_between_passes(callbacks, sharings):
     assert_same_model(model, alone)
 
 
+@pytest.mark.thorough
 def test_large_arrays_reach_workers_read_only(sharings):
     rng = np.random.default_rng(0)
     rows, classes = rng.normal(size=(1000, 150)), rng.integers(4, size=1000)
@@ -205,6 +210,7 @@ class Failing:
         return np.full(len(row_numbers), 1e-2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_a_worker_that_fails_changes_nothing(method):
     model = new({"learning_rate": Failing(), "n_jobs": 2})
@@ -278,6 +284,7 @@ def cluster():
         yield
 
 
+@pytest.mark.thorough
 def test_dask_shares_outputs_out(cluster, sharings):
     alone = new({"max_iter": 2, "share_halfspaces": False}).fit(X, Y, sample_weight=WEIGHTS)
     with parallel_config("dask"):
@@ -286,6 +293,7 @@ def test_dask_shares_outputs_out(cluster, sharings):
     assert_same_model(model, alone)
 
 
+@pytest.mark.thorough
 def test_dask_shares_out_networks_too_large_for_its_graphs(cluster, sharings):
     rng = np.random.default_rng(0)
     rows, classes = rng.normal(size=(600, 200)), rng.integers(10, size=600)
@@ -301,6 +309,7 @@ def test_dask_shares_out_networks_too_large_for_its_graphs(cluster, sharings):
     assert_allclose(model.predict_proba(rows), alone.predict_proba(rows), **TOLERANCE)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n_jobs", [None, 2], ids="n_jobs of the estimator: {}".format)
 @pytest.mark.parametrize("engine", ["loky", "dask"])
 def test_grid_searches(engine, n_jobs, request):
@@ -316,6 +325,7 @@ def test_grid_searches(engine, n_jobs, request):
     assert_allclose(search.predict_proba(X), alone.predict_proba(X), **TOLERANCE)
 
 
+@pytest.mark.thorough
 def test_optuna_prunes_over_partial_fit():
     optuna = pytest.importorskip("optuna")
     digits, classes = load_digits(return_X_y=True)
@@ -380,6 +390,7 @@ for backend in ("numpy", "numba"):
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
+@pytest.mark.thorough
 @needs_fork
 @pytest.mark.parametrize("used", NAMES)
 def test_forked_workers_predict_and_learn(used):
@@ -390,6 +401,7 @@ def test_forked_workers_predict_and_learn(used):
     assert run.stdout.splitlines() == [f"{host} 0" for host in hosts], run.stderr
 
 
+@pytest.mark.thorough
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 def test_a_fork_amid_a_prediction():

@@ -111,10 +111,17 @@ CHECKED = [
 
 
 CHECKS = parametrize_with_checks(CHECKED, expected_failed_checks=lambda estimator: EXPECTED_FAILURES, **STRICT)
-NAMES_OF_ARGUMENTS, ARGUMENTS = CHECKS.args  # before scikit-learn 1.8 an iterator, which pytest 9 refuses
+NAMES_OF_ARGUMENTS, ARGUMENTS = CHECKS.args
 
 
-@pytest.mark.parametrize(NAMES_OF_ARGUMENTS, list(ARGUMENTS), **CHECKS.kwargs)
+def thorough_unless_default(argument):
+    """An estimator and a check, perhaps as a parameter of pytest, which is thorough but for the defaults."""
+    values, marks = (argument.values, argument.marks) if hasattr(argument, "marks") else (argument, ())
+    is_default = str(values[0]) in ("GLNClassifier()", "GLNRegressor()")
+    return pytest.param(*values, marks=marks if is_default else [*marks, pytest.mark.thorough])
+
+
+@pytest.mark.parametrize(NAMES_OF_ARGUMENTS, list(map(thorough_unless_default, ARGUMENTS)), **CHECKS.kwargs)
 def test_scikit_learn_checks(estimator, check):
     if estimator.backend in SLOW_VISITS and check.func.__name__ == "check_class_weight_classifiers":
         pytest.skip("its class weight of 1,000 is a thousand visits of every row, slow in this backend")

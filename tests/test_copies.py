@@ -20,6 +20,7 @@ from tests.helpers import (
     assert_same_object,
     new,
     streamed,
+    thorough_but,
 )
 
 
@@ -46,7 +47,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("n", N_SEEN)
+@pytest.mark.parametrize("n", thorough_but(N_SEEN, 0, 100))
 @pytest.mark.parametrize("way", WAYS)
 def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(kind, way, n, tmp_path):
     original, other = kind.streamed(n), kind.streamed(n)
@@ -71,7 +72,7 @@ def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(kind, way,
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == saved
 
 
-@pytest.mark.parametrize("n", [100, 700])
+@pytest.mark.parametrize("n", thorough_but([100, 700], 100))
 @pytest.mark.parametrize(("first", "second"), [("numba", "numpy"), ("numpy", "numba")])
 def test_the_backend_may_change_while_learning(kind, first, second, n):
     model = kind.streamed(n, backend=first, dtype="float64").set_params(backend=second)
@@ -111,7 +112,7 @@ def test_state_is_plain(state):
         assert not isinstance(value, np.ndarray) or value.dtype.kind != "O", path
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", thorough_but(STATES, "unfitted", "100 rows", "labels", "regressor"))
 def test_skops_needs_to_trust_one_type_only(state, tmp_path):
     model = STATES[state]()
     assert_same_object(through_skops(model, tmp_path), model)

@@ -15,6 +15,7 @@ from tests.helpers import (
     assert_same_object,
     new,
     streamed,
+    thorough_but,
 )
 
 
@@ -43,7 +44,7 @@ def unchecked(model, kind):
 NOTHING = [no_rows, an_empty_list_of_labels, an_empty_frame, no_weight]
 
 
-@pytest.mark.parametrize("n", N_SEEN)
+@pytest.mark.parametrize("n", thorough_but(N_SEEN, 0, 100))
 @pytest.mark.parametrize("nothing", [*NOTHING, unchecked])
 def test_a_chunk_of_nothing_changes_nothing(kind, nothing, n):
     model = kind.streamed(n)
@@ -62,7 +63,7 @@ def test_a_first_chunk_of_nothing(kind, nothing):
     assert_same_object(model.partial_fit(X, kind.y), kind.streamed(1000))
 
 
-@pytest.mark.parametrize("n", N_SEEN)
+@pytest.mark.parametrize("n", thorough_but(N_SEEN, 0, 100))
 def test_predicting_a_chunk_of_nothing(kind, n):
     model, progressive = kind.streamed(n), kind.progressive
     plain = progressive.removeprefix("progressive_")

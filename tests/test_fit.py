@@ -20,6 +20,7 @@ from tests.helpers import (
     make_stream,
     new,
     streamed,
+    thorough_but,
 )
 
 X_VAL, Y_VAL, WEIGHTS_VAL = X[700:], Y[700:], make_stream(6, 300)[2]
@@ -209,7 +210,7 @@ WRONG_VALIDATION = {
 
 
 @pytest.mark.parametrize(("validation", "message"), WRONG_VALIDATION.values(), ids=WRONG_VALIDATION)
-@pytest.mark.parametrize("fitted", [True, False])
+@pytest.mark.parametrize("fitted", thorough_but([True, False], True))
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_wrong_validation_data(validation, message, fitted, early_stopping):
     model = new(early_stopping=early_stopping)

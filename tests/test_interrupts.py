@@ -17,6 +17,7 @@ from tests.helpers import (
     attributes,
     new,
     streamed,
+    thorough_but,
 )
 
 
@@ -59,7 +60,7 @@ def test_an_interrupted_stream_has_learned_whole_blocks_and_goes_on(method, call
     assert_same_object(model, streamed(1000))
 
 
-@pytest.mark.parametrize("call", [1, 20, 57, 76])
+@pytest.mark.parametrize("call", thorough_but([1, 20, 57, 76], 20, 76))
 @pytest.mark.parametrize("method", ["partial_fit", "progressive_predict"])
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
 def test_an_interrupted_stream_of_targets_goes_on(likelihood, method, call, press):
@@ -75,9 +76,9 @@ def test_an_interrupted_stream_of_targets_goes_on(likelihood, method, call, pres
     assert_same_object(model, kind.streamed(1000))
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("epoch", thorough_but([0, 1], 1))
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"warm_start": True}], ids=str)
-@pytest.mark.parametrize("fitted", [True, False])
+@pytest.mark.parametrize("fitted", thorough_but([True, False], True))
 def test_an_interrupted_fit_leaves_the_estimator_as_it_was(kind, fitted, params, epoch, press):
     call = 3 + 2 * epoch if fitted and "warm_start" in params else 20 + 20 * epoch
     model = kind.new(**params)

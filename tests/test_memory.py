@@ -14,6 +14,7 @@ from tests.helpers import (
     Y,
     assert_refused,
     new,
+    thorough_but,
 )
 
 
@@ -69,7 +70,7 @@ def test_estimate_memory_is_what_the_network_takes(params, n_classes):
     ids=str,
 )
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
-@pytest.mark.parametrize("n_targets", [1, 2])
+@pytest.mark.parametrize("n_targets", thorough_but([1, 2], 2))
 def test_estimate_memory_of_a_regressor(params, likelihood, n_targets):
     model = KINDS[likelihood].new(**{"context_dim": 3, "offset_scale": 0.1} | params)
     estimate = model.estimate_memory(4, n_targets)

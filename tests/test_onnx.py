@@ -370,6 +370,7 @@ def test_the_model_stays_as_it_was():
     model.partial_fit(X, Y)
 
 
+@pytest.mark.thorough
 def test_the_package_does_without():
     loaded = "{'onnx', 'skl2onnx', 'onnxruntime'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", f"import sys, sklearn_gln; assert not {loaded}"], check=True)
