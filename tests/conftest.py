@@ -74,7 +74,10 @@ def backends_among(item):
 def is_chosen(item):
     """Whether the backends of a test are chosen; alongside a framework, NumPy and Numba serve to compare."""
     names = {name for marker in item.iter_markers("backend") for name in marker.args}
-    return (names.intersection(FRAMEWORKS) or names) <= set(NAMES)
+    frameworks = names.intersection(FRAMEWORKS)
+    if item.get_closest_marker("gpu") is not None and not frameworks:
+        return False  # NumPy and Numba see no GPU
+    return (frameworks or names) <= set(NAMES)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -27,11 +27,12 @@ BRIEF, FULL = 8, 40  # hypothesis' examples in the default profile and in the th
 
 
 def thorough_but(parameters, *brief):
-    """Parameters, of which the default profile has those that are named after them: the rest is thorough."""
+    """Parameters (tuples of several names' values), all of them thorough but those that are named after them."""
     parameters = list(parameters)
     assert all(parameter in parameters for parameter in brief)
-    thorough = pytest.mark.thorough
-    return [it if it in brief else pytest.param(it, marks=thorough) for it in parameters]
+    marks = [() if parameter in brief else pytest.mark.thorough for parameter in parameters]
+    values = [parameter if isinstance(parameter, tuple) else (parameter,) for parameter in parameters]
+    return [pytest.param(*each, marks=mark) for each, mark in zip(values, marks, strict=True)]
 
 
 def on_examples(n, /, **strategies):
@@ -43,7 +44,6 @@ def on_examples(n, /, **strategies):
     def decorate(test):
         def run(backend):
             compiled = backend.ROW_COUNTS is not None
-
             share = min(1, settings().max_examples / FULL) / (20 if compiled else 8 if INTERPRETED else 1)
 
             @settings(max_examples=max(5, int(n * share)))

@@ -10,15 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV
 
-from tests.helpers import (
-    Recorder,
-    X,
-    Y,
-    assert_same_object,
-    attributes,
-    new,
-    thorough_but,
-)
+from tests.helpers import Recorder, X, Y, assert_same_object, attributes, new, thorough_but
 
 
 class Propagated(Recorder):

@@ -30,6 +30,7 @@ from tests.helpers import (
     blas_threads,
     make_stream,
     make_targets,
+    thorough_but,
 )
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
@@ -110,8 +111,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("params", "y"), CASES.values(), ids=CASES)
-def test_parts_join_to_the_whole(params, y):
+@pytest.mark.parametrize("case", thorough_but(CASES, "classes", "targets", "targets, Gaussian"))
+def test_parts_join_to_the_whole(case):
+    params, y = CASES[case]
     model = new(params, y)
     keywords = {"classes": np.arange(5)} if y is Y else {}
     for rows in (slice(0), slice(100), slice(100, 300)):  # nothing; before the last rebuild; rows wait for an event
@@ -462,7 +464,7 @@ def test_threads_predict_while_one_learns_a_copy(backend, frequent_switches):
     assert_allclose(model.predict_proba(X), expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize("backend", thorough_but(NAMES, NAMES[-1]))
 def test_the_first_predictions_in_threads(backend, frequent_switches):
     saved = pickle.dumps(new({"layer_sizes": (20, 10, 10, 10), "context_dim": 6, "max_iter": 1}).fit(X, Y))
     expected = pickle.loads(saved).set_params(backend=backend).predict_proba(X)
@@ -477,7 +479,7 @@ def test_blas_keeps_its_threads():
     one, other = new()._kernels(10), new()._kernels(10)
     with one:
         other.__enter__()
-    assert set(blas_threads()) == {1}  # one has left, the other has not
+    assert set(blas_threads()) <= {1}  # one has left, the other has not
     other.__exit__(None, None, None)
     assert blas_threads() == before
     in_threads(lambda _: new({"max_iter": 1}).fit(X[:100], Y[:100]))

@@ -10,18 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import InconsistentVersionWarning
 
 import sklearn_gln
-from tests.helpers import (
-    KINDS,
-    LABELS,
-    N_SEEN,
-    TARGETS,
-    X,
-    Y,
-    assert_same_object,
-    new,
-    streamed,
-    thorough_but,
-)
+from tests.helpers import KINDS, LABELS, N_SEEN, TARGETS, X, Y, assert_same_object, new, streamed, thorough_but
 
 
 def through_joblib(model, folder, mmap_mode=None):

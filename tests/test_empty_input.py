@@ -6,17 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.helpers import (
-    LABELS,
-    N_SEEN,
-    X,
-    Y,
-    assert_refused,
-    assert_same_object,
-    new,
-    streamed,
-    thorough_but,
-)
+from tests.helpers import LABELS, N_SEEN, X, Y, assert_refused, assert_same_object, new, streamed, thorough_but
 
 
 def no_rows(model, kind):

@@ -7,18 +7,7 @@ import threading
 import pytest
 
 from sklearn_gln.kernels import get_kernels
-from tests.helpers import (
-    BACKEND,
-    CLASSES,
-    KINDS,
-    X,
-    Y,
-    assert_same_object,
-    attributes,
-    new,
-    streamed,
-    thorough_but,
-)
+from tests.helpers import BACKEND, CLASSES, KINDS, X, Y, assert_same_object, attributes, new, streamed, thorough_but
 
 
 @pytest.fixture

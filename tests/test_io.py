@@ -172,12 +172,12 @@ def test_what_is_no_estimator_is_refused(path):
 def test_a_full_disk_leaves_the_earlier_file(path):
     resource = pytest.importorskip("resource")
     save(new(), path)
-    before = path.read_bytes()
+    before, model = path.read_bytes(), new().fit(X, Y)  # which may compile, and write that to files
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limit[1]))  # Python ignores the signal: writing fails
     try:
         with pytest.raises(OSError, match="too large"):
-            save(new().fit(X, Y), path)
+            save(model, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == {path.name: before}

@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from tests.helpers import (
-    KINDS,
-    TARGETS,
-    X,
-    Y,
-    assert_refused,
-    new,
-    thorough_but,
-)
+from tests.helpers import KINDS, TARGETS, X, Y, assert_refused, new, thorough_but
 
 
 def n_bytes(part):

@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from tests.helpers import (
-    CLASSES,
-    KINDS,
-    LABELS,
-    TARGETS,
-    X,
-    Y,
-    assert_refused,
-    assert_same_object,
-    new,
-    streamed,
-)
+from tests.helpers import CLASSES, KINDS, LABELS, TARGETS, X, Y, assert_refused, assert_same_object, new, streamed
 
 # Weights and row numbers
 
