@@ -1,25 +1,83 @@
-"""What several test files share."""
+"""The two profiles, the choice of backends, and fixtures of several test modules.
 
-import itertools
+By default tests are brief and need no framework. ``--thorough`` adds the rest: all parameters of each law, processes
+that are started and killed, the benchmarks' scripts. In both profiles a framework takes part where the environment
+variable SKLEARN_GLN_BACKENDS names it (``SKLEARN_GLN_BACKENDS=torch python -m pytest``); what is left out is
+deselected. ``-m backend`` selects the tests that name a backend or have one as a parameter.
+"""
+
 import signal
-import sys
+import threading
+from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln.kernels import BACKENDS, as_numpy
-from tests.test_kernels import backend  # noqa: F401  (the fixture: the kernels of each backend)
+from sklearn_gln.kernels import BACKENDS, OTHER_NAMES, get_kernels
+from tests.helpers import BRIEF, FRAMEWORKS, FULL, KINDS, NAMES
 
-TESTS = itertools.count(1)
+collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in a process for each Keras backend
+THOROUGH = ("tests/test_backprop", "tests/backprop", "tests/test_benchmarks", "tests/benchmarks")  # files and folders
+
+ROOT = Path(__file__).parent.parent
+KERAS, KERAS_BACKEND = "sklearn_gln/backprop", "tensorflow"  # a module that imports Keras, and what Keras then imports
 
 PATIENT = {"deadline": None, "suppress_health_check": list(HealthCheck)}
-settings.register_profile("ci", max_examples=40, stateful_step_count=15, derandomize=True, **PATIENT)
-settings.register_profile(
-    "long", max_examples=4000, stateful_step_count=30, **PATIENT
-)  # for test_properties.py, by hand
-settings.load_profile("ci")
+settings.register_profile("brief", max_examples=BRIEF, stateful_step_count=10, derandomize=True, **PATIENT)
+settings.register_profile("thorough", max_examples=FULL, stateful_step_count=15, derandomize=True, **PATIENT)
+settings.register_profile("long", max_examples=4000, stateful_step_count=30, **PATIENT)  # test_properties.py, by hand
+
+
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="run all tests, not only the brief ones")
+
+
+def pytest_configure(config):
+    if not config.getoption("--hypothesis-profile", None):
+        settings.load_profile("thorough" if config.getoption("--thorough") else "brief")
+    config.option.ignore = [*(config.option.ignore or []), *modules_of_other_frameworks()]
+
+
+def modules_of_other_frameworks():
+    """Modules that pytest would import, to look for examples in them, and with them frameworks that are not chosen."""
+    modules = [BACKENDS[name].replace(".", "/") for name in FRAMEWORKS if name not in NAMES]
+    modules += [KERAS] if KERAS_BACKEND not in NAMES else []
+    return [path for module in modules for path in ROOT.glob(f"{module}*")]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m, which sees the marks that are put here
+def pytest_collection_modifyitems(config, items):
+    """Mark tests by their backends, and leave out those of other backends and those that take long."""
+    kept, left_out = [], []
+    for item in items:
+        if item.nodeid.startswith(THOROUGH):
+            item.add_marker(pytest.mark.thorough)
+        if item.nodeid.startswith(KERAS):
+            item.add_marker(pytest.mark.backend(KERAS_BACKEND))
+        for name in sorted(backends_among(item)):
+            item.add_marker(pytest.mark.backend(name))
+        is_too_long = item.get_closest_marker("thorough") is not None and not config.getoption("--thorough")
+        (kept if is_chosen(item) and not is_too_long else left_out).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def backends_among(item):
+    """The backends that a test has as parameters, by their names or as those of estimators."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    names = {value if isinstance(value, str) else getattr(value, "backend", None) for value in parameters}
+    names = {name.partition(" ")[0] for name in names if isinstance(name, str)}  # "torch float16" is of torch
+    return {OTHER_NAMES.get(name, name) for name in names} & set(BACKENDS)
+
+
+def is_chosen(item):
+    """Whether the backends of a test are chosen; alongside a framework, NumPy and Numba serve to compare."""
+    names = {name for marker in item.iter_markers("backend") for name in marker.args}
+    frameworks = names.intersection(FRAMEWORKS)
+    if item.get_closest_marker("gpu") is not None and not frameworks:
+        return False  # NumPy and Numba see no GPU
+    return (frameworks or names) <= set(NAMES)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,50 +87,38 @@ def interruptible():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True)
-def few_compiled_functions():
-    """Have JAX forget what it compiled now and then: each function takes memory maps, of which a process has few."""
-    yield
-    if next(TESTS) % 200 == 0 and "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
+@pytest.fixture(scope="module", params=NAMES)
+def backend(request):
+    """The kernels of each backend."""
+    return get_kernels(request.param)
 
 
 @pytest.fixture
-def backend_name(backend):  # noqa: F811
+def backend_name(backend):
     """The name by which users choose the backend."""
     return next(name for name, module in BACKENDS.items() if module == backend.__name__)
 
 
-def make_settings(n_features=4, **params):
-    """The resolved settings of a classifier with these parameters, or of a regressor if they name a likelihood."""
-    estimator = GLNRegressor if "likelihood" in params else GLNClassifier
-    return estimator(**{"aggregation": "layers"} | params)._settings(n_features)  # without the stack, or its fit
+@pytest.fixture(params=KINDS)
+def kind(request):
+    """A classifier, and a regressor of each likelihood."""
+    return KINDS[request.param]
 
 
-def by_context(layer, array):
-    """A layer's weights or energies (n_outputs, n_neurons, n_contexts, ...), one entry for each context."""
-    array = as_numpy(array)
-    if layer.row_of is None:
-        return array
-    outputs, neurons, _ = np.ogrid[: len(array), : array.shape[1], :1]
-    return array[outputs, neurons, layer.row_of]
+@pytest.fixture
+def callbacks():
+    return pytest.importorskip("sklearn.callback")
 
 
-def make_targets(X, seed=0):
-    """Real targets (n, 3) of rows X, each in a unit of its own: bent planes and noise, some of it far off."""
-    a, b, c, d = np.nan_to_num(X[:, :4]).T
-    planes = np.stack([np.abs(a) + b, np.where(d > 0, c, -b), np.maximum(a, c - d)], axis=1)
-    noise = np.random.default_rng(seed).standard_t(3, size=planes.shape)
-    return np.array([5.0, -200.0, 0.1]) + np.array([1.0, 40.0, 0.5]) * (planes + 0.3 * noise)
+@pytest.fixture
+def threads_started(monkeypatch):
+    """The threads that the test starts, as they start; what earlier tests left running is not among them."""
+    started, start, test = [], threading.Thread.start, threading.current_thread()
 
+    def recording(thread):
+        if threading.current_thread() is test:
+            started.append(thread)
+        start(thread)
 
-def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):
-    """Rows X with missing values, noisy classes y that no hyperplane separates, weights among them 0 and fractions."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(n_classes, size=n)
-    centres = rng.normal(size=(2, n_classes, n_features))
-    X = centres[rng.integers(2, size=n), y] + 0.7 * rng.normal(size=(n, n_features))
-    X = X * rng.uniform(0.5, 2.0, n_features) + rng.normal(size=n_features)
-    X[rng.random(X.shape) < missing] = np.nan
-    weights = rng.choice([0.0, 0.3, 1.0, 1.0, 1.0, 2.0, 2.75], size=n) if weighted else np.ones(n)
-    return X, y, weights
+    monkeypatch.setattr(threading.Thread, "start", recording)
+    return started

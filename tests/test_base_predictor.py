@@ -12,7 +12,7 @@ from sklearn_gln import GLNClassifier
 from sklearn_gln._base_predictor import BasePredictor, RunningMoments, make_rows
 from sklearn_gln.kernels import get_kernels
 from tests import naive
-from tests.conftest import make_stream
+from tests.helpers import make_stream
 
 HOST = get_kernels("numpy")
 CHUNKS = [[], [1], [1, 2, 3], [50], [7, 8, 90, 91, 150]]

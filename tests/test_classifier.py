@@ -5,7 +5,6 @@ import pickle
 import subprocess
 import sys
 from copy import deepcopy
-from dataclasses import is_dataclass
 from pathlib import Path
 from textwrap import dedent
 
@@ -25,10 +24,8 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import sklearn_gln
 from sklearn_gln import GLNClassifier
-from sklearn_gln._base import BaseGLN
 from sklearn_gln.kernels import as_numpy
-from tests.conftest import make_stream
-from tests.test_kernels import INTERPRETED, NAMES
+from tests.helpers import INTERPRETED, NAMES, assert_refused, assert_same_object, make_stream
 
 SMALL = {"layer_sizes": (5, 4), "context_dim": 2, "max_iter": 2, "backend": "numpy", "random_state": 0}
 PYGLN = {
@@ -64,39 +61,6 @@ BINARY = (Y > 0).astype(int)
 
 def new(**params):
     return GLNClassifier(**{**SMALL, **params})
-
-
-def assert_same_object(got, expected, path="estimator"):
-    """Deep equality, of arrays too; those of frameworks are compared as NumPy's."""
-    got, expected = as_numpy(got), as_numpy(expected)
-    assert type(got) is type(expected), path
-    if isinstance(expected, np.ndarray):
-        assert got.dtype == expected.dtype, path
-        assert_array_equal(got, expected, err_msg=path)
-    elif isinstance(expected, dict):
-        assert got.keys() == expected.keys(), path
-        for key in expected:
-            assert_same_object(got[key], expected[key], f"{path}[{key!r}]")
-    elif isinstance(expected, (list, tuple)):
-        assert len(got) == len(expected), path
-        for number, pair in enumerate(zip(got, expected, strict=True)):
-            assert_same_object(*pair, f"{path}[{number}]")
-    elif is_dataclass(expected) or isinstance(expected, BaseGLN):
-        assert_same_object(vars(got), vars(expected), path)
-    else:
-        assert got == expected or (got != got and expected != expected), path  # both may be NaN
-
-
-def assert_refused(estimator, call, error, message):
-    """The call raises, and leaves the estimator as it was."""
-    before = deepcopy(estimator)
-    with pytest.raises(error, match=message):
-        call(estimator)
-    assert_same_object(estimator, before)
-    if hasattr(before, "n_features_in_"):
-        rows = expit(X[:, : before.n_features_in_])
-        method = "predict_proba" if is_classifier(before) else "predict_interval"
-        assert_array_equal(getattr(estimator, method)(rows), getattr(before, method)(rows))
 
 
 # Predictions
@@ -701,6 +665,7 @@ def run(code):
     return subprocess.run([sys.executable, "-c", code], cwd=root, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.thorough
 def test_importing_loads_no_framework():
     code = "import sys, sklearn_gln; print(*sys.modules)"
     modules = set(run(code).split())
@@ -725,6 +690,7 @@ def test_auto_is_numpy_without_numba(monkeypatch):
     assert_refused(new(backend="numba"), lambda it: it.partial_fit(X, Y, [0, 1, 2]), ImportError, message)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif("numba" not in NAMES, reason="without Numba nothing is cached")
 def test_kernels_compile_where_no_folder_can_be_written():
     code = """

@@ -46,10 +46,8 @@ from sklearn.utils.validation import _get_feature_names
 
 import sklearn_gln
 from sklearn_gln import GLNClassifier, GLNRegressor
-from tests.test_classifier import assert_refused
-from tests.test_kernels import INTERPRETED, NAMES
+from tests.helpers import BACKEND, FORMS, INTERPRETED, NAMES, assert_refused, thorough_but
 
-BACKEND = "numpy" if INTERPRETED else "auto"
 SMALL = {"layer_sizes": (8, 4), "context_dim": 3, "max_iter": 3, "backend": BACKEND, "random_state": 0}
 
 
@@ -113,10 +111,17 @@ CHECKED = [
 
 
 CHECKS = parametrize_with_checks(CHECKED, expected_failed_checks=lambda estimator: EXPECTED_FAILURES, **STRICT)
-NAMES_OF_ARGUMENTS, ARGUMENTS = CHECKS.args  # before scikit-learn 1.8 an iterator, which pytest 9 refuses
+NAMES_OF_ARGUMENTS, ARGUMENTS = CHECKS.args
 
 
-@pytest.mark.parametrize(NAMES_OF_ARGUMENTS, list(ARGUMENTS), **CHECKS.kwargs)
+def thorough_unless_default(argument):
+    """An estimator and a check, perhaps as a parameter of pytest, which is thorough but for the defaults."""
+    values, marks = (argument.values, argument.marks) if hasattr(argument, "marks") else (argument, ())
+    is_default = str(values[0]) in ("GLNClassifier()", "GLNRegressor()")
+    return pytest.param(*values, marks=marks if is_default else [*marks, pytest.mark.thorough])
+
+
+@pytest.mark.parametrize(NAMES_OF_ARGUMENTS, list(map(thorough_unless_default, ARGUMENTS)), **CHECKS.kwargs)
 def test_scikit_learn_checks(estimator, check):
     if estimator.backend in SLOW_VISITS and check.func.__name__ == "check_class_weight_classifiers":
         pytest.skip("its class weight of 1,000 is a thousand visits of every row, slow in this backend")
@@ -134,7 +139,7 @@ def test_checks_that_scikit_learn_keeps_for_its_own_estimators(estimator, check)
 
 
 @pytest.mark.parametrize("backend", NAMES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", thorough_but(["float32", "float64"], "float32"))
 def test_probabilities_do_not_depend_on_the_rows_beside(backend, dtype):
     """scikit-learn's checks of subset and order invariance, past the blocks in which rows are predicted."""
     rows, y = make_data(3100)
@@ -337,23 +342,6 @@ def test_river_learns_row_by_row_what_a_chunk_teaches():
 
 # Features in all forms
 
-FORMS = {
-    "list": lambda rows: rows.tolist(),
-    "Fortran": np.asfortranarray,
-    "not contiguous": lambda rows: np.repeat(rows, 3, axis=1)[::-1, ::3][::-1],
-    "read-only": lambda rows: np.frombuffer(rows.tobytes()).reshape(rows.shape),
-    "big-endian": lambda rows: rows.astype(">f8"),
-    "float32": np.float32,
-    "float16": np.float16,
-    "objects": lambda rows: rows.astype(object),
-    "pandas": lambda rows: pytest.importorskip("pandas").DataFrame(rows),
-    "pandas nullable": lambda rows: pytest.importorskip("pandas").DataFrame(rows).convert_dtypes(),
-    "polars": lambda rows: pytest.importorskip("polars").DataFrame(rows),
-    "torch": lambda rows: pytest.importorskip("torch").tensor(rows),
-    "torch requires_grad": lambda rows: pytest.importorskip("torch").tensor(rows, requires_grad=True),
-    "torch float16": lambda rows: pytest.importorskip("torch").tensor(rows).half(),
-    "torch bfloat16": lambda rows: pytest.importorskip("torch").tensor(rows).bfloat16().requires_grad_(),
-}
 RESULTS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 EXACT = {"layer_sizes": (5,), "dtype": "float64", "max_iter": 1, "shuffle": False}
 
@@ -421,9 +409,10 @@ def test_column_vectors_are_flattened_with_a_warning(streamed):
     assert got.predict(X).shape == (400,)
 
 
+@pytest.mark.thorough
+@pytest.mark.backend("torch")
 def test_tensors_with_array_api_dispatch():
     """SCIPY_ARRAY_API must be set before SciPy is imported."""
-    pytest.importorskip("torch")
     code = """
 import numpy as np, torch
 from sklearn import config_context
@@ -550,8 +539,14 @@ def test_progressive_probabilities_of_several_labels():
 
 @pytest.mark.parametrize(
     "form",
-    [csr_matrix, csr_array, np.ndarray.tolist, lambda y: y.astype(bool), lambda y: y.astype(float), torch_targets],
-    ids=["csr_matrix", "csr_array", "lists", "bool", "float", "torch"],
+    [
+        csr_matrix,
+        csr_array,
+        pytest.param(np.ndarray.tolist, id="lists"),
+        pytest.param(lambda y: y.astype(bool), id="bool"),
+        pytest.param(lambda y: y.astype(float), id="float"),
+        pytest.param(torch_targets, id="torch", marks=pytest.mark.backend("torch")),
+    ],
 )
 def test_forms_of_a_label_matrix(form):
     expected = new(**MULTILABEL).fit(X, LABEL_MATRIX)

@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from sklearn_gln import GLNClassifier
 from sklearn_gln._drift import MAX_LOSS, RECENT, SIGNIFICANT, DriftTest, log_losses
 from sklearn_gln._online import AFTER_CHANGE
-from tests.conftest import make_stream
+from tests.helpers import make_stream
 
 PARAMS = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 3, "half_life": "auto"}
 

@@ -10,22 +10,16 @@ import threading
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from threadpoolctl import threadpool_info
 
 import sklearn_gln._network
 from sklearn_gln import GLNClassifier, GLNRegressor, _base
 from sklearn_gln._online import from_plain
 from sklearn_gln.inspection import ProgressiveLossDisplay
 from sklearn_gln.kernels import get_kernels
-from tests.test_base import BACKEND, CLASSES, KINDS, SMALL, Y, attributes
-from tests.test_base import X as X_MISSING
-from tests.test_classifier import assert_same_object
+from tests.helpers import BACKEND, CLASSES, KINDS, Y, assert_same_object, attributes, blas_threads, new
+from tests.helpers import X as X_MISSING
 
 X = np.nan_to_num(X_MISSING)
-
-
-def new(**params):
-    return GLNClassifier(**SMALL | params)
 
 
 def assert_whole(model):
@@ -71,6 +65,7 @@ def test_a_stream_whose_checkpoint_cannot_be_written_goes_on_later(call, error, 
     chunks = [(X[rows], Y[rows]) for rows in (slice(0, 300), slice(300, 700), slice(700, 1000))]
     io.fit_stream(new(), chunks[:1], classes=CLASSES, checkpoint=path)
     earlier, model = path.read_bytes(), new()
+    expected = new().partial_fit(*chunks[0], CLASSES).partial_fit(*chunks[1])  # now: Numba's files need the disk too
 
     def fail(*_):
         raise OSError(error, os.strerror(error))
@@ -80,16 +75,11 @@ def test_a_stream_whose_checkpoint_cannot_be_written_goes_on_later(call, error, 
         io.fit_stream(model, chunks, classes=CLASSES, checkpoint=path, every=0)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {path.name: earlier}
     monkeypatch.undo()
-    expected = new().partial_fit(*chunks[0], CLASSES).partial_fit(*chunks[1])
     assert_same_object(model, expected)
     assert_same_object(io.fit_stream(new(), chunks, classes=CLASSES, checkpoint=path), expected.partial_fit(*chunks[2]))
 
 
 # Threads
-
-
-def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 @pytest.mark.parametrize("in_call", [1, 2])  # on the way in, on the way out
@@ -106,17 +96,17 @@ def test_ctrl_c_while_blas_changes_its_threads(in_call, late, monkeypatch):
 
     monkeypatch.setattr(_base._OneBlasThread, "_set", interrupted)
     with pytest.raises(KeyboardInterrupt), _base._one_blas_thread():
-        assert set(blas_threads()) == {1}
+        assert set(blas_threads()) <= {1}
     assert blas_threads() == before
     assert not _base._one_blas_thread._inside
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict_proba"])
 @pytest.mark.parametrize("error", [ZeroDivisionError, MemoryError])
-def test_a_thread_that_fails(method, error, monkeypatch):
+def test_a_thread_that_fails(method, error, threads_started, monkeypatch):
     """All but the main thread fail; the error reaches the caller when the others have ended."""
     model = new(layer_sizes=(40, 40), n_jobs=2).partial_fit(X, Y, CLASSES)
-    before, around = attributes(model), (threading.active_count(), blas_threads())
+    before, blas_before = attributes(model), blas_threads()
     probabilities = model.predict_proba(X)
     kernels = get_kernels(BACKEND)
     name, main = "linear_infer" if method == "predict_proba" else "linear_learn", threading.current_thread()
@@ -138,8 +128,10 @@ def test_a_thread_that_fails(method, error, monkeypatch):
     with pytest.raises(error, match="in a thread"):
         getattr(model, method)(X, *([] if method == "predict_proba" else [Y]))
     assert n_inside == [0]
+    assert threads_started
+    assert not any(thread.is_alive() for thread in threads_started)
     monkeypatch.undo()
-    assert (threading.active_count(), blas_threads()) == around
+    assert blas_threads() == blas_before
     if method == "partial_fit":  # the block may have been learned in part
         assert_whole(model)
         assert model.n_samples_seen_ == model._class_counts.sum() == 1024  # the first block is too small to share
@@ -153,7 +145,7 @@ def test_a_thread_that_fails(method, error, monkeypatch):
 
 def test_threads_that_cannot_start(monkeypatch):
     model = new(layer_sizes=(40, 40), n_jobs=2).partial_fit(X, Y, CLASSES)
-    around = threading.active_count(), blas_threads()
+    before = blas_threads()
 
     def refuse(_):
         raise RuntimeError("can't start new thread")
@@ -163,7 +155,7 @@ def test_threads_that_cannot_start(monkeypatch):
         with pytest.raises(RuntimeError, match="can't start"):
             call(X, Y)
     monkeypatch.undo()
-    assert (threading.active_count(), blas_threads()) == around
+    assert blas_threads() == before
     assert_same_object(model, new(layer_sizes=(40, 40), n_jobs=2).partial_fit(X, Y, CLASSES))
 
 
@@ -336,13 +328,14 @@ def test_messages_of_files_dump_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     "parameter",
-    ["base_predictor", "learning_rate", "halfspaces", "preconditioner", "aggregation", "dtype", "backend", "device"],
+    [
+        *("base_predictor", "learning_rate", "halfspaces", "preconditioner", "aggregation", "dtype", "backend"),
+        pytest.param("device", marks=pytest.mark.backend("torch")),
+    ],
 )
 def test_no_parameter_is_evaluated(parameter, tmp_path):
     sentinel = tmp_path / "sentinel"
     code = f"__import__('os').mkdir({str(sentinel)!r})"
-    if parameter == "device":
-        pytest.importorskip("torch")
     model = new(**{"backend": "torch"} if parameter == "device" else {}).set_params(**{parameter: code})
     with pytest.raises((ValueError, RuntimeError)):
         model.fit(X, Y)

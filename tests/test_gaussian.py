@@ -15,8 +15,7 @@ from sklearn_gln import _gaussian
 from sklearn_gln import kernels as registry
 from sklearn_gln._network import Outputs, init_network
 from tests import naive_gaussian as naive
-from tests.conftest import by_context, make_settings
-from tests.test_kernels import TOLERANCE, call, on_examples
+from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples
 
 NAMES = ("weights", "counts", "means", "variances")
 

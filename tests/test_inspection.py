@@ -22,7 +22,7 @@ from sklearn_gln.inspection import (
     summary,
 )
 from sklearn_gln.kernels import as_numpy, get_kernels
-from tests.conftest import make_stream, make_targets
+from tests.helpers import make_stream, make_targets
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 N_ROWS = 700

@@ -19,9 +19,8 @@ from sklearn_gln._learning_rate import (
     step_block,
 )
 from sklearn_gln.kernels import get_kernels
-from tests.conftest import make_settings, make_stream
+from tests.helpers import call, make_settings, make_stream
 from tests.naive import regularised_inverse
-from tests.test_kernels import call
 
 HOST = get_kernels("numpy")
 

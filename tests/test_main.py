@@ -54,6 +54,7 @@ def short():
     return untimed(run(SHORT)[0])
 
 
+@pytest.mark.thorough
 def test_the_whole_of_it():
     output, errors = run(MODULE, NO_COLOR="1", TERM="", PYTHONIOENCODING="ascii:strict")
     assert errors == ""
@@ -67,6 +68,7 @@ def test_the_whole_of_it():
     assert len(seconds.split()) == 4
 
 
+@pytest.mark.thorough
 def test_a_slow_and_narrow_terminal_with_colours(short):
     reader, terminal = pty.openpty()
     process = start(
@@ -91,6 +93,7 @@ def read(terminal):
         return b""
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves():
     with start(SHORT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
@@ -99,6 +102,7 @@ def test_a_reader_that_leaves():
     assert process.returncode == 1
 
 
+@pytest.mark.thorough
 def test_no_standard_output_at_all():
     closed = ["sh", "-c", 'exec "$0" "$@" >&-']  # not by a function before exec: JAX warns of such forks
     process = start(SHORT, before=closed, stderr=subprocess.PIPE)
@@ -106,6 +110,7 @@ def test_no_standard_output_at_all():
     assert process.returncode == 0
 
 
+@pytest.mark.thorough
 def test_ctrl_c():
     process = start(MODULE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(1)

@@ -19,7 +19,7 @@ from sklearn_gln._network import (
 )
 from sklearn_gln.kernels import get_kernels
 from sklearn_gln.kernels._threads import layer_tasks
-from tests.conftest import by_context, make_settings
+from tests.helpers import by_context, make_settings
 
 
 def make_pool(n=40, n_side=5, seed=0):

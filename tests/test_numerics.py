@@ -15,7 +15,7 @@ from sklearn_gln._base import MAX_FEATURE
 from sklearn_gln._base_predictor import MAX_MEAN, BasePredictor, RunningMoments
 from sklearn_gln._online import BOUND_PERIOD, to_plain
 from sklearn_gln.kernels import get_kernels
-from tests.test_kernels import call
+from tests.helpers import call
 
 HOST = get_kernels("numpy")
 FULL = 2.0**24  # where float32 stops counting

@@ -18,10 +18,19 @@ from sklearn_gln._base_predictor import make_rows
 from sklearn_gln._network import Outputs, draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
 from sklearn_gln._regression_stack import RegressionStack
-from tests.conftest import by_context, make_settings, make_stream, make_targets
+from tests.helpers import (
+    INTERPRETED,
+    Ordered,
+    OrderedRegressor,
+    by_context,
+    make_case,
+    make_settings,
+    make_stream,
+    make_targets,
+    thorough_but,
+)
 from tests.naive import NaiveGLN
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
-from tests.test_kernels import INTERPRETED, make_case
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
@@ -246,6 +255,7 @@ ORACLE_CASES |= {
     }.items()
     for name, params in cases.items()
 }
+BRIEF_CASES = ("default", "PyGLN, batches of 5", "half-life", "squared: default", "gaussian: default")
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -325,14 +335,17 @@ def oracle_run(name, n):
 
 @pytest.mark.parametrize(
     ("name", "n"),
-    [
-        *((name, 600) for name in ORACLE_CASES),
-        ("default", 2100),
-        ("half-life", 1600),
-        ("squared: default", 1300),
-        ("squared: half-life", 1100),
-        ("gaussian: half-life, identity", 1100),
-    ],
+    thorough_but(
+        [
+            *((name, 600) for name in ORACLE_CASES),
+            ("default", 2100),
+            ("half-life", 1600),
+            ("squared: default", 1300),
+            ("squared: half-life", 1100),
+            ("gaussian: half-life, identity", 1100),
+        ],
+        *((name, 600) for name in BRIEF_CASES),
+    ),
 )
 def test_learning_equals_the_oracle(backend, name, n):
     if n > 600 or name not in ("squared: default", "squared: plain steps, active clipping", "gaussian: default"):
@@ -438,6 +451,7 @@ LEARNERS = {
     "gaussian neurons": {"likelihood": "gaussian", "aggregation": "stacked", "max_weight": 0.15},
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
+BRIEF_LEARNERS = ("pairs", "plain", "squared", "gaussian neurons")
 STREAM = make_stream(11, 1100 if INTERPRETED else 4200)
 STREAM[2][2:6] = 0.0
 STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
@@ -465,7 +479,7 @@ def random_cuts(seed, n):
     return np.cumsum(lengths)[np.cumsum(lengths) < n].tolist()
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", thorough_but(LEARNERS, *BRIEF_LEARNERS))
 def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkeypatch):
     spare_compilers(backend, LEARNERS[learner])
     stream, expected = stream_of(learner), reference(backend, learner)
@@ -493,7 +507,7 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
     assert_same(learn_stream(backend, LEARNERS[learner], stream), expected)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", thorough_but(LEARNERS, *BRIEF_LEARNERS))
 def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
     if learner == "squared, plain":
         spare_compilers(backend, LEARNERS[learner])
@@ -510,7 +524,13 @@ def test_any_split_is_the_same_stream_for_base_logits_in_groups(backend, monkeyp
     assert_same(learn_stream(backend, params, stream, cuts=random_cuts(5, 1100)), expected)
 
 
-@pytest.mark.parametrize(("learner", "outputs"), [*((learner, [0, 2]) for learner in LEARNERS), ("plain", [1])])
+@pytest.mark.parametrize(
+    ("learner", "outputs"),
+    thorough_but(
+        [*((learner, [0, 2]) for learner in LEARNERS), ("plain", [1])],
+        *((learner, [0, 2]) for learner in BRIEF_LEARNERS),
+    ),
+)
 def test_outputs_are_independent(backend, learner, outputs):
     spare_compilers(backend, LEARNERS[learner])
     of_all = reference(backend, learner)
@@ -552,9 +572,11 @@ def test_contexts_are_independent_chains(backend, step, max_weight):
 
 # Causality
 
+NUMBERS = [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[0]) / 1.5]  # of rows
+
 
 @pytest.mark.parametrize("learner", ["pairs", "plain", "half-life", "squared", "gaussian neurons"])
-@pytest.mark.parametrize("number", [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[0]) / 1.5])
+@pytest.mark.parametrize("number", thorough_but(NUMBERS, 3, 256))
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
     spare_compilers(backend, LEARNERS[learner])
     t = np.searchsorted(np.cumsum(STREAM[2] > 0), number)
@@ -568,7 +590,9 @@ def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, nu
     assert np.mean(after[t + 1 :] != before[t + 1 :]) > 0.1
 
 
-@pytest.mark.parametrize("n", [n for n in (1, 2, 256, 257, 2048, 2049) if n < len(STREAM[0]) / 1.5])
+@pytest.mark.parametrize(
+    "n", thorough_but([n for n in (1, 2, 256, 257, 2048, 2049) if n < len(STREAM[0]) / 1.5], 2, 256)
+)
 @pytest.mark.parametrize("learner", ["pairs", "squared", "gaussian neurons"])
 def test_no_prediction_sees_a_later_row(backend, n, learner):
     spare_compilers(backend, LEARNERS[learner])
@@ -732,26 +756,6 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, likelihood, dtype, monke
 
 
 # fit and partial_fit
-
-
-class Ordering:
-    """Remembers the order in which each epoch visited the rows, and what was predicted for each before."""
-
-    orders, predicted = (), ()
-
-    def _learn(self, online, X, y, sample_weight, order=None, epoch=1, **options):
-        self.orders = (*self.orders, order)
-        for rows, outputs in super()._learn(online, X, y, sample_weight, order, epoch, **options):
-            self.predicted = (*self.predicted, *outputs)
-            yield rows, outputs
-
-
-class Ordered(Ordering, GLNClassifier):
-    pass
-
-
-class OrderedRegressor(Ordering, GLNRegressor):
-    pass
 
 
 def estimator_state(classifier):

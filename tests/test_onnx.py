@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import get_kernels
-from tests.conftest import make_stream, make_targets
+from tests.helpers import make_stream, make_targets
 
 onnx = pytest.importorskip("onnx", reason="graphs are ONNX's")
 onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the graphs")
@@ -145,9 +145,9 @@ def test_model_of_float32():
     assert sizes[1] < 1.1 * sizes[0]  # its weights stay float32
 
 
+@pytest.mark.backend("torch")  # which has a weight row for every context
 @pytest.mark.parametrize("share_halfspaces", [True, False])
 def test_weights_learned_on_a_device(share_halfspaces):
-    pytest.importorskip("torch", reason="has a weight row for every context")
     params = SMALL | {"context_dim": 6, "share_halfspaces": share_halfspaces}
     model = GLNClassifier(**params | {"backend": "torch"}).fit(X, Y)
     assert model._online.network.layers[0].row_of is None
@@ -370,6 +370,7 @@ def test_the_model_stays_as_it_was():
     model.partial_fit(X, Y)
 
 
+@pytest.mark.thorough
 def test_the_package_does_without():
     loaded = "{'onnx', 'skl2onnx', 'onnxruntime'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", f"import sys, sklearn_gln; assert not {loaded}"], check=True)

@@ -4,11 +4,10 @@ In a test run a few examples, always the same. By hand thousands of others, and 
 
     python -m pytest tests/test_properties.py --hypothesis-profile=long --hypothesis-show-statistics
 
-Frameworks take part where SKLEARN_GLN_BACKENDS names them, as in ``SKLEARN_GLN_BACKENDS=numpy,numba,torch``.
+Streams also move to the frameworks that SKLEARN_GLN_BACKENDS names, as in ``SKLEARN_GLN_BACKENDS=numpy,numba,torch``.
 """
 
 import copy
-import os
 import pickle
 import tempfile
 from dataclasses import dataclass, field
@@ -24,11 +23,10 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, clone, is_classifier
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from tests.test_classifier import assert_same_object
-from tests.test_kernels import INTERPRETED, NAMES
+from tests.helpers import FRAMEWORKS, INTERPRETED, NAMES, assert_same_object
 
 FAST = ["numpy"] if INTERPRETED or "numba" not in NAMES else ["numpy", "numba"]
-BACKENDS = FAST if "SKLEARN_GLN_BACKENDS" not in os.environ else NAMES
+BACKENDS = list(dict.fromkeys([*FAST, *NAMES]))
 
 
 # Estimators
@@ -511,6 +509,8 @@ class Stream(RuleBasedStateMachine):
 
 
 TestStream = Stream.TestCase
+for name in set(BACKENDS) & set(FRAMEWORKS):
+    TestStream = pytest.mark.backend(name)(TestStream)
 
 
 # Fits

@@ -4,13 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from sklearn_gln import GLNClassifier, GLNRegressor
+from tests.helpers import FRAMEWORKS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.rst"
@@ -20,22 +20,23 @@ TEXT = README.read_text(encoding="utf-8")
 BLOCKS = [dedent(code) for code in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)]
 
 
-def test_code_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("framework", [None, "torch"])
+def test_code_runs(framework, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where it writes files
     namespace = {}
     for code in BLOCKS:  # in order, in one session: a reader goes on from block to block
-        if "keras" not in code and not ('backend="torch"' in code and find_spec("torch") is None):
+        if "keras" not in code and ('backend="torch"' not in code or framework == "torch"):
             exec(compile(code, str(README), "exec"), namespace)
     assert namespace["model"].score(namespace["X_test"], namespace["y_test"]) > 0.9
     assert namespace["search"].best_score_ > -0.2
     assert namespace["stream"].progressive_accuracy_ > 0.9
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("backend", FRAMEWORKS)
 @pytest.mark.parametrize("code", [code for code in BLOCKS if "keras" in code])
-def test_code_of_keras_runs(code):
-    backend = next((name for name in ("jax", "torch", "tensorflow") if find_spec(name)), None)
-    if backend is None or find_spec("keras") is None:
-        pytest.skip("Keras or all of its backends are not installed")
+def test_code_of_keras_runs(code, backend):
+    pytest.importorskip("keras")
     variables = {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     ran = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=False

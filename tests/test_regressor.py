@@ -21,12 +21,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from sklearn_gln import GLNRegressor
-from tests.test_classifier import assert_refused, assert_same_object
-from tests.test_common import FORMS
-from tests.test_kernels import INTERPRETED
+from tests.helpers import BACKEND, FORMS, INTERPRETED, assert_refused, assert_same_object
 
 LIKELIHOODS = ["squared", "gaussian"]
-BACKEND = "numpy" if INTERPRETED else "auto"
 SMALL = {"layer_sizes": (5, 4), "context_dim": 2, "max_iter": 3, "backend": BACKEND, "random_state": 0}
 EXACT = {"dtype": "float64"}
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}

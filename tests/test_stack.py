@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln._stack import FORGETTING, PRECISION, Stack, fit_weights
-from tests.conftest import make_stream
+from tests.helpers import make_stream
 
 
 def make_layer_logits(seed, n, *, n_outputs=3, scales=(3.0, 1.0, 0.0, -1.0)):
