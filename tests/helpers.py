@@ -43,7 +43,7 @@ def on_examples(n, /, **strategies):
 
     def decorate(test):
         def run(backend):
-            compiled = backend.ROW_COUNTS is not None
+            compiled = backend.CHUNK_SIZES is not None
             share = min(1, settings().max_examples / FULL) / (20 if compiled else 8 if INTERPRETED else 1)
 
             @settings(max_examples=max(5, int(n * share)))
@@ -82,7 +82,7 @@ class Case:
     """The arguments of one call of ``linear_learn``."""
 
     weights: np.ndarray
-    energy: np.ndarray
+    accumulator: np.ndarray
     contexts: np.ndarray
     inputs: list
     directions: list
@@ -96,7 +96,7 @@ class Case:
         return self.description
 
     def learn(self, backend):
-        arrays = (self.weights, self.energy, self.contexts, self.inputs, self.directions, self.targets, self.rates)
+        arrays = (self.weights, self.accumulator, self.contexts, self.inputs, self.directions, self.targets, self.rates)
         if backend is naive:
             return naive.linear_learn(*arrays, self.sample_weight, **self.options)
         return call(backend, "linear_learn", *arrays, self.sample_weight, **self.options)
@@ -126,7 +126,7 @@ class Case:
         return replace(
             self,
             weights=self.weights[k : k + 1],
-            energy=self.energy[k : k + 1],
+            accumulator=self.accumulator[k : k + 1],
             contexts=cut(self.contexts),
             inputs=[cut(block) for block in self.inputs],
             directions=[cut(block) for block in self.directions],
@@ -204,7 +204,7 @@ def make_case(
     if "rates" in shared:
         rates = rates.min(axis=1, keepdims=True)
     if n:
-        rates[rng.integers(n)] = 0.0  # no step, but the energy counts
+        rates[rng.integers(n)] = 0.0  # no step, but the accumulator counts
     sample_weight = None
     if weighted == "few":
         sample_weight = rng.choice([0.0, 0.3, 1.0, 2.0, 2.75], size=(n, width("sample_weight")))
@@ -216,7 +216,7 @@ def make_case(
     bound = 1.0 if weighted is None else min(max_weight, 1.0)  # initial weights may lie outside of the clip
     return Case(
         weights=rng.uniform(-bound, bound, size=(k, j, n_contexts, sum(sizes))),
-        energy=rng.choice([0.0, 0.4, 3.0], size=(k, j, n_contexts)),
+        accumulator=rng.choice([0.0, 0.4, 3.0], size=(k, j, n_contexts)),
         contexts=rng.choice(occurring, size=(n, width("contexts"), j)).astype(np.int32),
         inputs=inputs,
         directions=inputs if step == "gradient" else directions,
@@ -243,12 +243,12 @@ def make_settings(n_features=4, **params):
 
 
 def by_context(layer, array):
-    """A layer's weights or energies (n_outputs, n_neurons, n_contexts, ...), one entry for each context."""
+    """A layer's weights or accumulators (n_outputs, n_neurons, n_contexts, ...), one entry for each context."""
     array = as_numpy(array)
-    if layer.row_of is None:
+    if layer.slot_of is None:
         return array
     outputs, neurons, _ = np.ogrid[: len(array), : array.shape[1], :1]
-    return array[outputs, neurons, layer.row_of]
+    return array[outputs, neurons, layer.slot_of]
 
 
 def make_targets(X, seed=0):

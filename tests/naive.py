@@ -36,17 +36,17 @@ def find_context(z, normals, offsets):
     return sum(2**q for q, (h, o) in enumerate(zip(normals, offsets, strict=True)) if dot(h, z) > o)
 
 
-def visit(s, motion, target, *, rate, weight, energy, loss, damping, limit):
-    """All visits of one row to its weights: the factor g of their summed step -g v, and the energy that they add.
+def visit(s, motion, target, *, rate, weight, accumulator, loss, damping, limit):
+    """All visits of one row to its weights: the factor g of their summed step -g v, and the accumulator that they add.
 
-    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each visit. The energy of a visit is
+    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each visit. The accumulator of a visit is
     its e^2 for the log loss, and 1 for the squared loss.
     """
     step = added = 0.0
     whole = math.floor(weight)
     for part in [1.0] * whole + [weight - whole]:
         error = (s if loss == "squared" else sigmoid(clip(s, -limit, limit))) - target
-        g = part * rate / (1.0 + damping * (energy + added)) * error
+        g = part * rate / (1.0 + damping * (accumulator + added)) * error
         s -= g * motion
         step += g
         added += part * (1.0 if loss == "squared" else error**2)
@@ -86,7 +86,7 @@ def linear_infer(weights, contexts, inputs, *, limit):
 
 def linear_learn(
     weights,
-    energy,
+    accumulator,
     contexts,
     inputs,
     directions,
@@ -101,7 +101,7 @@ def linear_learn(
     batch_size,
 ):
     n, (k, j) = len(contexts), weights.shape[:2]
-    weights, energy, logits = weights.astype(float), energy.astype(float), np.zeros((n, k, j))
+    weights, accumulator, logits = weights.astype(float), accumulator.astype(float), np.zeros((n, k, j))
     if sample_weight is None:
         sample_weight = np.ones((n, 1))
     for first in range(0, n, batch_size):
@@ -119,7 +119,7 @@ def linear_learn(
                         float(targets[t, output]),
                         rate=seen_by(rates, t, output),
                         weight=seen_by(sample_weight, t, output),
-                        energy=float(energy[row]),
+                        accumulator=float(accumulator[row]),
                         loss=loss,
                         damping=damping,
                         limit=limit,
@@ -130,8 +130,8 @@ def linear_learn(
         for entry, step in steps.items():
             weights[entry] = clip(float(weights[entry]) - step, -max_weight, max_weight)
         for row, added in gains.items():
-            energy[row] += added
-    return weights, energy, logits
+            accumulator[row] += added
+    return weights, accumulator, logits
 
 
 def second_moment(block, sample_weight=None):
@@ -273,7 +273,7 @@ class Layer:
     normals: list
     offsets: list
     weights: list
-    energy: list
+    accumulator: list
     below: list
     matrix: list | None = None
 
@@ -447,7 +447,7 @@ class NaiveGLN:
                             self.target(row, output),
                             rate=rate,
                             weight=row.weight,
-                            energy=layer.energy[neuron][c],
+                            accumulator=layer.accumulator[neuron][c],
                             loss=self.loss,
                             damping=damping,
                             limit=self.max_logit,
@@ -459,7 +459,7 @@ class NaiveGLN:
             w = self.outputs[output][level].weights[neuron][c]
             w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
         for (output, level, neuron, c), e2 in squares.items():
-            self.outputs[output][level].energy[neuron][c] += e2
+            self.outputs[output][level].accumulator[neuron][c] += e2
 
     def step(self, row, level, layer, p, x):
         """The inputs u of a layer, its direction v, rate and damping."""
@@ -495,7 +495,7 @@ class NaiveGLN:
         """Energies count less; `counts` has the rows' count less in all else."""
         for layers in self.outputs:
             for layer in layers:
-                layer.energy = [[e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.energy]
+                layer.accumulator = [[e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.accumulator]
 
     def fit_scaler(self):
         self.scaler = fit_scaler(self.base_predictor, [row.features for row in self.rows], self.counts(), self.eps)
@@ -545,7 +545,7 @@ class NaiveGLN:
             normals=normals.tolist(),
             offsets=offsets.tolist(),
             weights=[[list(w) for _ in range(n_contexts)] for _ in range(n_neurons)],
-            energy=[[0.0] * n_contexts for _ in range(n_neurons)],
+            accumulator=[[0.0] * n_contexts for _ in range(n_neurons)],
             below=[],
         )
 

@@ -264,7 +264,7 @@ def calibrate(logs, errors, weights, centre, known):
 
 
 class NaiveGaussianRegressor(NaiveRegressor):
-    """Gaussian neurons: inputs and outputs are pairs (mean, variance), energies are visits."""
+    """Gaussian neurons: inputs and outputs are pairs (mean, variance), accumulators are visits."""
 
     bounds = {"min_variance": 1e-4, "max_variance": 10.0}
 
@@ -309,14 +309,14 @@ class NaiveGaussianRegressor(NaiveRegressor):
                             self.target(row, output),
                             rate=self.learning_rate_init if self.normalized else self.learning_rate(row.number),
                             weight=row.weight,
-                            count=layer.energy[neuron][c],
+                            count=layer.accumulator[neuron][c],
                             normalized=self.normalized,
                             damping=0.5 / len(u) if self.normalized else 0.0,
                             max_error=3.0,
                             max_weight=self.max_weight,
                             **self.bounds,
                         )
-                        layer.energy[neuron][c] += row.weight
+                        layer.accumulator[neuron][c] += row.weight
 
     def refresh_spread(self):
         pass  # neurons know their variances

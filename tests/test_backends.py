@@ -394,9 +394,9 @@ def test_a_network_is_placed_whole(backend_name):
     network: Network = new(backend_name).partial_fit(X[:600], Y[:600], CLASSES)._online.network
     arrays = [network.hyperplanes, network.offsets]
     for layer in network.layers:
-        assert layer.row_of is None
-        assert tuple(layer.weights.shape[:3]) == tuple(layer.energy.shape) == (3, layer.weights.shape[1], 8)
-        arrays += [layer.weights, layer.energy]
+        assert layer.slot_of is None
+        assert tuple(layer.weights.shape[:3]) == tuple(layer.accumulator.shape) == (3, layer.weights.shape[1], 8)
+        arrays += [layer.weights, layer.accumulator]
     arrays += [array for item in network.preconditioners for array in (item.moment, item.matrix)]
     assert all(backend.owns(array) for array in arrays)
     assert {kernels.as_numpy(item.moment).dtype for item in network.preconditioners} == {np.dtype(float)}

@@ -312,7 +312,7 @@ def test_partial_fit_goes_on_after_fit():
     fitted = classifier.predict_proba(X)
     streamed = deepcopy(classifier).partial_fit(X[100:], Y[100:])
     assert not np.allclose(streamed.predict_proba(X), fitted, atol=1e-3)
-    assert streamed._online.n_rows_seen == 250
+    assert streamed._online.n_samples_seen == 250
 
 
 def test_progressive_predict_proba_learns_as_partial_fit_does():
@@ -442,7 +442,7 @@ def test_rows_of_weight_zero_are_no_rows():
     params = {"shuffle": False, "dtype": "float64"}
     learned = new(**params).fit(X, Y, WEIGHTS)
     assert_array_equal(learned.predict_proba(X), new(**params).fit(X[seen], Y[seen], WEIGHTS[seen]).predict_proba(X))
-    assert learned._online.n_rows_seen == 2 * seen.sum()
+    assert learned._online.n_samples_seen == 2 * seen.sum()
 
 
 def test_large_weights_do_not_overshoot(backend_name):

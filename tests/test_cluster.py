@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _base, _shards
-from sklearn_gln._online import to_plain
+from sklearn_gln._state import to_plain
 from tests.helpers import (
     INTERPRETED,
     NAMES,
@@ -408,7 +408,7 @@ def test_forked_workers_predict_and_learn(used):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
 def test_a_fork_amid_a_prediction():
     model = new({"backend": "numpy"}).fit(X[:300], Y[:300])
-    with _base._one_blas_thread._lock:  # as if another thread were at it
+    with _runtime.one_blas_thread._lock:  # as if another thread were at it
         worker = os.fork()
         if worker == 0:
             import signal

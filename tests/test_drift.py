@@ -32,7 +32,7 @@ def learn_counting(X, y, weights, classes, cuts=(), **params):
     def recording(self):
         found = changed(self)
         if found:
-            changes.append(classifier._online.n_rows_seen)
+            changes.append(classifier._online.n_samples_seen)
         return found
 
     with pytest.MonkeyPatch.context() as patch:
@@ -104,7 +104,7 @@ def test_any_split_of_a_changing_stream_gives_the_same_model(kind):
     assert same == changes
     assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
     for left, right in zip(parts._online.network.layers, whole._online.network.layers, strict=True):
-        assert_allclose(left.energy, right.energy, rtol=1e-9, atol=1e-9)
+        assert_allclose(left.accumulator, right.accumulator, rtol=1e-9, atol=1e-9)
     assert_array_equal(pickle.loads(pickle.dumps(whole)).predict_proba(X), whole.predict_proba(X))
 
 
@@ -117,7 +117,7 @@ def test_a_change_is_forgotten_at_once():
     before, *_ = learn_counting(X[rows], y[rows], weights[rows], [0, 1, 2], half_life=None)
     left, right = after._online, before._online
     for layer, other in zip(left.network.layers, right.network.layers, strict=True):
-        assert 0 < layer.energy.sum() < 2 * AFTER_CHANGE * other.energy.sum()
+        assert 0 < layer.accumulator.sum() < 2 * AFTER_CHANGE * other.accumulator.sum()
     assert_allclose(left.predictor.moments.weight, AFTER_CHANGE * right.predictor.moments.weight)
     assert_allclose(left.stack.class_weight, AFTER_CHANGE * right.stack.class_weight)
     ratio = left.network.base_preconditioner.weight / right.network.base_preconditioner.weight

@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 
 import sklearn_gln._network
 from sklearn_gln import GLNClassifier, GLNRegressor, _base
-from sklearn_gln._online import from_plain
+from sklearn_gln._state import from_plain
 from sklearn_gln.inspection import ProgressiveLossDisplay
 from sklearn_gln.kernels import get_kernels
 from tests.helpers import BACKEND, CLASSES, KINDS, Y, assert_same_object, attributes, blas_threads, new
@@ -38,14 +38,14 @@ def test_without_memory_for_contexts_nothing_is_learned(name, backend, allocatio
     kind = KINDS[name]
     model = kind.streamed(256, backend=backend, context_dim=6)
     before, expected = copy.deepcopy(model), copy.deepcopy(model).partial_fit(X, kind.y)
-    numbers, with_rows = itertools.count(), sklearn_gln._network._with_rows
+    numbers, with_rows = itertools.count(), sklearn_gln._network._with_slots
 
     def fail(*arguments):
         if next(numbers) == allocation:
             raise MemoryError
         return with_rows(*arguments)
 
-    monkeypatch.setattr(sklearn_gln._network, "_with_rows", fail)
+    monkeypatch.setattr(sklearn_gln._network, "_with_slots", fail)
     with pytest.raises(MemoryError):
         model.partial_fit(X, kind.y)
     assert_whole(model)
@@ -85,7 +85,7 @@ def test_a_stream_whose_checkpoint_cannot_be_written_goes_on_later(call, error, 
 @pytest.mark.parametrize("in_call", [1, 2])  # on the way in, on the way out
 @pytest.mark.parametrize("late", [False, True])
 def test_ctrl_c_while_blas_changes_its_threads(in_call, late, monkeypatch):
-    before, numbers, set_threads = blas_threads(), itertools.count(1), _base._OneBlasThread._set
+    before, numbers, set_threads = blas_threads(), itertools.count(1), _runtime._OneBlasThread._set
 
     def interrupted(self, wanted):
         interrupts = next(numbers) == in_call
@@ -94,11 +94,11 @@ def test_ctrl_c_while_blas_changes_its_threads(in_call, late, monkeypatch):
         if interrupts:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_base._OneBlasThread, "_set", interrupted)
-    with pytest.raises(KeyboardInterrupt), _base._one_blas_thread():
+    monkeypatch.setattr(_runtime._OneBlasThread, "_set", interrupted)
+    with pytest.raises(KeyboardInterrupt), _runtime.one_blas_thread():
         assert set(blas_threads()) <= {1}
     assert blas_threads() == before
-    assert not _base._one_blas_thread._inside
+    assert not _runtime.one_blas_thread._inside
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict_proba"])

@@ -382,7 +382,7 @@ def make_network(features, n_outputs, settings):
     return init_network(settings.n_base(features.shape[1]), features[:256], np.arange(n_outputs), settings, 0)
 
 
-def make_rows(seed, n, n_outputs=1):
+def add_base_predictions(seed, n, n_outputs=1):
     """Features and targets of deviation about 1."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n, 3))
@@ -392,7 +392,7 @@ def make_rows(seed, n, n_outputs=1):
 
 def run(network, kernels, rows, settings, *, features, targets, sample_weight=None):
     with kernels.scope("cpu"):
-        network.place(kernels)
+        network.move_to(kernels)
         features = kernels.asarray(features[rows])
         numbers = 1 + np.arange(len(targets))[rows]
         weights = None if sample_weight is None else sample_weight[rows]
@@ -456,7 +456,7 @@ def naive_network(network, settings, features, targets, sample_weight, rates):
 )
 def test_network_equals_naive(params):
     settings = settings_with(dtype="float64", **params)
-    features, targets = make_rows(0, 150, n_outputs=2)
+    features, targets = add_base_predictions(0, 150, n_outputs=2)
     sample_weight = np.random.default_rng(1).choice([0.0, 0.4, 1.0, 2.0], size=150)
     network = make_network(features, 2, settings)
     rates = np.full(150, settings.learning_rate_init)
@@ -473,7 +473,7 @@ def test_network_equals_naive(params):
 
 def test_row_by_row_equals_a_block_on_all_backends(backend):
     settings = settings_with(dtype="float64", layer_sizes=(3, 2))
-    features, targets = make_rows(1, 40)
+    features, targets = add_base_predictions(1, 40)
     given = {"features": features, "targets": targets}
     whole, pieces = make_network(features, 1, settings), make_network(features, 1, settings)
     at_once = run(whole, backend, slice(None), settings, **given)
@@ -492,11 +492,11 @@ def test_rows_that_fill_up_change_nothing(backend):
     if not backend.ON_DEVICE:
         pytest.skip("calls of this backend are never filled up")
     settings = settings_with(layer_sizes=(3, 2))
-    features, targets = make_rows(2, 30)
+    features, targets = add_base_predictions(2, 30)
     network, filled = make_network(features, 1, settings), make_network(features, 1, settings)
     expected = run(network, backend, slice(None), settings, features=features, targets=targets)
     with backend.scope("cpu"):
-        filled.place(backend)
+        filled.move_to(backend)
         more = backend.asarray(np.concatenate([features, features[:5]]))
         numbers, first_visit = np.arange(1, 31), np.ones(30, bool)
         predicted = _gaussian.learn(filled, backend, more, more, targets, None, numbers, settings, first_visit)
@@ -509,7 +509,7 @@ def test_rows_that_fill_up_change_nothing(backend):
 
 def test_untrained_network_predicts_about_a_standard_normal():
     settings, kernels = settings_with(layer_sizes=(5, 5, 5)), registry.get_kernels("numpy")
-    features, _ = make_rows(3, 100)
+    features, _ = add_base_predictions(3, 100)
     network = make_network(features, 1, settings)
     means, variance, *_ = _gaussian.infer(network, kernels, features, features, settings)
     for of_layer in means:
@@ -519,7 +519,7 @@ def test_untrained_network_predicts_about_a_standard_normal():
 
 def test_learns_a_gated_linear_function():
     settings, kernels = settings_with(layer_sizes=(20, 20, 20), context_dim=4), registry.get_kernels()
-    features, targets = make_rows(4, 3000)
+    features, targets = add_base_predictions(4, 3000)
     network = make_network(features, 1, settings)
     kept = {"features": features, "targets": targets}
     progressive = run(network, kernels, slice(0, 2000), settings, **kept)

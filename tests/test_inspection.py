@@ -250,7 +250,7 @@ def test_explained_in_parts(monkeypatch):
         return [local.coefficients, local.intercept, local.is_clipped, local.slopes, *counted.values(), *neurons]
 
     at_once = explain()
-    monkeypatch.setattr(_online, "MAX_BLOCK_ROWS", 7)
+    monkeypatch.setattr(_online, "MAX_CHUNK", 7)
     for in_parts, whole in zip(explain(), at_once, strict=True):
         assert_allclose(in_parts, whole, **EXACT)
 
@@ -332,7 +332,7 @@ def test_summary_of_weights():
     estimator = fit_classifier(learning_rate="constant", learning_rate_init=0.5, max_weight=0.4, eps=0.05)
     result = summary(estimator, X)
     columns, layer = result.neurons, estimator._online.network.layers[1]
-    used = layer.weights[2, 3][layer.energy[2, 3] > 0]
+    used = layer.weights[2, 3][layer.accumulator[2, 3] > 0]
     row = np.flatnonzero((columns["layer"] == 1) & (columns["output"] == 2) & (columns["neuron"] == 3))[0]
     assert columns["n_visited"][row] == len(used)
     assert_allclose(columns["weight_mean"][row], used.mean())

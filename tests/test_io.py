@@ -522,13 +522,13 @@ def put(array, value):
 
 
 OUT_OF_RANGE = {
-    "row": lambda layer: put(layer.row_of, 10**6),
-    "row not in use": lambda layer: put(layer.row_of, layer.n_rows.flat[-1]),
-    "negative row": lambda layer: put(layer.row_of, -1),
+    "row": lambda layer: put(layer.slot_of, 10**6),
+    "row not in use": lambda layer: put(layer.slot_of, layer.n_rows.flat[-1]),
+    "negative row": lambda layer: put(layer.slot_of, -1),
     "rows in use": lambda layer: put(layer.n_rows, layer.weights.shape[2] + 1),
-    "short row numbers": lambda layer: setattr(layer, "row_of", layer.row_of.astype(np.int8)),
-    "order": lambda layer: setattr(layer, "row_of", np.asfortranarray(layer.row_of)),
-    "no row numbers": lambda layer: vars(layer).update(row_of=None, n_rows=None),
+    "short row numbers": lambda layer: setattr(layer, "slot_of", layer.slot_of.astype(np.int8)),
+    "order": lambda layer: setattr(layer, "slot_of", np.asfortranarray(layer.slot_of)),
+    "no row numbers": lambda layer: vars(layer).update(slot_of=None, n_rows=None),
 }
 
 

@@ -53,7 +53,7 @@ def long_cases(**options):
 
 
 def assert_all_close(got, wanted, **tolerance):
-    for name, left, right in zip(("weights", "energy", "logits"), got, wanted, strict=True):
+    for name, left, right in zip(("weights", "accumulator", "logits"), got, wanted, strict=True):
         assert_allclose(left, right, err_msg=name, **(tolerance or TOLERANCE))
 
 
@@ -224,13 +224,13 @@ def test_rows_of_all_scales_have_logits(backend):
 def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
     reference = registry.get_kernels("numpy")
     rng = np.random.default_rng(2)
-    weights, energy = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4))
-    row_of = rng.integers(4, size=(1 if shared else 2, 3, 8)).astype(np.int32)
+    weights, accumulator = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4))
+    slot_of = rng.integers(4, size=(1 if shared else 2, 3, 8)).astype(np.int32)
     roots = rng.normal(size=(2, 9, 4))
     moment = np.concatenate([roots.mT @ roots, np.zeros((1, 4, 4))])
     for name, arguments in [
-        ("expand", (weights, row_of)),
-        ("expand", (energy, row_of)),
+        ("expand", (weights, slot_of)),
+        ("expand", (accumulator, slot_of)),
         ("damped_inverse", (moment, 9.0, 0.0, "float64")),
         ("damped_inverse", (moment, 9.0, 50.0, "float64")),
         ("damped_inverse", (moment, 9.0, 0.0, "float64", 0.3)),
@@ -265,11 +265,11 @@ def test_rows_of_tables(backend, shared, dtype):
         row = rows[t, 0 if shared else k, j]
         expected[t, k, j] = table[k, j, row]
         added[k, j, row] += values[t, k, j]
-    got = call(backend, "at_rows", table, rows)
+    got = call(backend, "at_slots", table, rows)
     assert_array_equal(got, expected, strict=True)
-    got = call(backend, "add_at_rows", table, rows, values)
+    got = call(backend, "add_at_slots", table, rows, values)
     assert_allclose(got, added, rtol=1e-12, strict=True)
-    assert_array_equal(call(backend, "add_at_rows", table, rows, 0 * values), table)
+    assert_array_equal(call(backend, "add_at_slots", table, rows, 0 * values), table)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -313,29 +313,29 @@ def test_the_clip_holds_steps_that_would_overflow_without_it(backend, batch_size
     options = {"loss": "squared", "max_weight": 0.5, "limit": np.inf, "batch_size": batch_size}
     case = make_case(9, n=150, n_contexts=1, sizes=(2, 3), **options)
     case.rates[:] *= 1e40
-    weights, energy, logits = case.learn(backend)
+    weights, accumulator, logits = case.learn(backend)
     assert np.abs(weights).max() == 0.5
-    assert_all_close((weights, energy, logits), case.learn(naive))
+    assert_all_close((weights, accumulator, logits), case.learn(naive))
 
 
 @on_examples(60, case=long_cases(batch_sizes=(1,)), data=st.data())
 def test_any_split_of_the_rows_learns_the_same(backend, case, data):
     n = len(case.targets)
     cuts = sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=4)))
-    weights, energy, logits = case.weights, case.energy, []
+    weights, accumulator, logits = case.weights, case.accumulator, []
     for first, last in zip([0, *cuts], [*cuts, n], strict=True):
-        part = replace(case.rows(slice(first, last)), weights=weights, energy=energy)
-        weights, energy, before = part.learn(backend)
+        part = replace(case.rows(slice(first, last)), weights=weights, accumulator=accumulator)
+        weights, accumulator, before = part.learn(backend)
         logits.append(before)
-    assert_all_close((weights, energy, np.concatenate(logits)), case.learn(backend))
+    assert_all_close((weights, accumulator, np.concatenate(logits)), case.learn(backend))
 
 
 @on_examples(60, case=cases(outputs=(2, 3)))
 def test_outputs_are_independent(backend, case):
-    weights, energy, logits = case.learn(backend)
+    weights, accumulator, logits = case.learn(backend)
     for k in range(len(weights)):
         alone = case.output(k).learn(backend)
-        assert_all_close((weights[k : k + 1], energy[k : k + 1], logits[:, k : k + 1]), alone)
+        assert_all_close((weights[k : k + 1], accumulator[k : k + 1], logits[:, k : k + 1]), alone)
 
 
 @on_examples(40, case=cases(neurons=(2, 5)), data=st.data())
@@ -344,9 +344,9 @@ def test_tasks_write_their_part_in_place(backend, case, data):
         pytest.skip("a call of this backend is never split")
     n_outputs, n_neurons = case.weights.shape[:2]
     cut = data.draw(st.integers(1, n_neurons - 1))
-    weights, energy, logits = (
+    weights, accumulator, logits = (
         case.weights.copy(),
-        case.energy.copy(),
+        case.accumulator.copy(),
         np.zeros((len(case.targets), n_outputs, n_neurons)),
     )
     for k in range(n_outputs):
@@ -354,9 +354,9 @@ def test_tasks_write_their_part_in_place(backend, case, data):
         for part in (slice(0, cut), slice(cut, n_neurons)):
             arrays = (alone.inputs, alone.directions, alone.targets, alone.rates, alone.sample_weight)
             logits[:, k : k + 1, part] = backend.linear_learn(
-                weights[k : k + 1, part], energy[k : k + 1, part], alone.contexts[:, :, part], *arrays, **case.options
+                weights[k : k + 1, part], accumulator[k : k + 1, part], alone.contexts[:, :, part], *arrays, **case.options
             )[2]
-    assert_all_close((weights, energy, logits), case.learn(backend))
+    assert_all_close((weights, accumulator, logits), case.learn(backend))
 
 
 @on_examples(60, case=cases(rows=(1, 150)), data=st.data())
@@ -399,9 +399,9 @@ def test_no_rows_change_nothing(backend, batch_size, n_contexts, weighted):
         weighted=weighted,
         batch_size=batch_size,
     )
-    weights, energy, logits = case.learn(backend)
+    weights, accumulator, logits = case.learn(backend)
     assert_array_equal(weights, case.weights)
-    assert_array_equal(energy, case.energy)
+    assert_array_equal(accumulator, case.accumulator)
     assert logits.shape == (0, 2, 3)
 
 

@@ -273,7 +273,7 @@ def test_zero_inputs_make_no_step(backend, dtype):
     (block,), rates = blocks_of(backend, [base], [np.eye(3, dtype=dtype)[np.newaxis]])
     assert rates.dtype == dtype
     assert np.isfinite(rates).all()
-    weights, energy, _ = call(
+    weights, accumulator, _ = call(
         backend,
         "linear_learn",
         np.full((1, 1, 1, 3), 0.25, dtype),
@@ -290,7 +290,7 @@ def test_zero_inputs_make_no_step(backend, dtype):
         batch_size=1,
     )
     assert_array_equal(weights, 0.25)
-    assert_allclose(energy, 0.25)
+    assert_allclose(accumulator, 0.25)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -10,14 +10,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests import naive
 
 
-def learn(weights, rows, targets, *, rates=0.1, sample_weight=None, energy=0.0, **options):
-    """Learn rows with one neuron that has one context; the weight row, its energy and the logits."""
+def learn(weights, rows, targets, *, rates=0.1, sample_weight=None, accumulator=0.0, **options):
+    """Learn rows with one neuron that has one context; the weight row, its accumulator and the logits."""
     n = len(rows)
     block = [np.asarray(rows, dtype=float)[:, None]]
     settings = {"loss": "log", "damping": 0.0, "limit": 9.0, "max_weight": math.inf, "batch_size": 1} | options
-    learned, energies, logits = naive.linear_learn(
+    learned, accumulators, logits = naive.linear_learn(
         np.asarray(weights, dtype=float)[None, None, None],
-        np.full((1, 1, 1), float(energy)),
+        np.full((1, 1, 1), float(accumulator)),
         np.zeros((n, 1, 1), dtype=np.int32),
         block,
         block,
@@ -26,7 +26,7 @@ def learn(weights, rows, targets, *, rates=0.1, sample_weight=None, energy=0.0, 
         None if sample_weight is None else np.asarray(sample_weight, dtype=float)[:, None],
         **settings,
     )
-    return learned[0, 0, 0], energies[0, 0, 0], logits[:, 0, 0]
+    return learned[0, 0, 0], accumulators[0, 0, 0], logits[:, 0, 0]
 
 
 def network(rng, *, n_outputs=1, n_features=3, layer_sizes=(3, 2), context_dim=2, **options):
@@ -42,17 +42,17 @@ def network(rng, *, n_outputs=1, n_features=3, layer_sizes=(3, 2), context_dim=2
 
 def test_one_step_by_hand():
     # s = 0.5 * 2 - 0.25 * 1 = 0.75, sigmoid(s) = 0.679179, e = -0.320821, and e^2 = 0.102926
-    w, energy, s = learn([0.5, -0.25], [[2.0, 1.0]], [1.0], rates=0.1)
+    w, accumulator, s = learn([0.5, -0.25], [[2.0, 1.0]], [1.0], rates=0.1)
     assert_allclose(s, [0.75])
     assert_allclose(w, [0.5 + 0.1 * 0.320821 * 2.0, -0.25 + 0.1 * 0.320821], atol=1e-6)
-    assert_allclose(energy, 0.102926, atol=1e-6)
+    assert_allclose(accumulator, 0.102926, atol=1e-6)
 
 
 def test_damping_divides_the_rate_by_the_energy_before_the_row():
     plain, _, _ = learn([0.0, 0.0], [[2.0, 1.0]], [1.0], rates=0.1)
-    damped, energy, _ = learn([0.0, 0.0], [[2.0, 1.0]], [1.0], rates=0.1, damping=3.0, energy=2.0)
+    damped, accumulator, _ = learn([0.0, 0.0], [[2.0, 1.0]], [1.0], rates=0.1, damping=3.0, accumulator=2.0)
     assert_allclose(damped, plain / 7.0)
-    assert_allclose(energy, 2.25)
+    assert_allclose(accumulator, 2.25)
 
 
 def log_loss(s, y):
@@ -81,23 +81,23 @@ def test_the_step_follows_the_gradient_of_the_loss(name, loss, target):
 
 def test_visits_of_the_squared_loss_by_hand():
     # s = 6, y = 1: errors are not clipped, and damping counts the 2 visits before and those of this row
-    w, energy, s = learn(
-        [3.0], [[2.0]], [1.0], sample_weight=[2.5], rates=0.2, loss="squared", damping=0.5, limit=2.0, energy=2.0
+    w, accumulator, s = learn(
+        [3.0], [[2.0]], [1.0], sample_weight=[2.5], rates=0.2, loss="squared", damping=0.5, limit=2.0, accumulator=2.0
     )
     g1 = 0.2 * 5.0 / 2.0
     g2 = 0.2 * (5.0 - 4.0 * g1) / 2.5
     g3 = 0.5 * 0.2 * (5.0 - 4.0 * (g1 + g2)) / 3.0
     assert_allclose(w, [3.0 - 2.0 * (g1 + g2 + g3)])
-    assert_allclose(energy, 4.5)
+    assert_allclose(accumulator, 4.5)
     assert_allclose(s, [2.0])
 
 
 def test_the_clip_of_the_logit_does_not_stop_the_step():
-    w, energy, s = learn([20.0], [[1.0]], [0.0], rates=1.0, limit=2.0)
+    w, accumulator, s = learn([20.0], [[1.0]], [0.0], rates=1.0, limit=2.0)
     error = naive.sigmoid(2.0)
     assert_allclose(s, [2.0])
     assert_allclose(w, [20.0 - error])
-    assert_allclose(energy, error**2)
+    assert_allclose(accumulator, error**2)
 
 
 @pytest.mark.parametrize("loss", ["log", "squared"])
@@ -105,23 +105,23 @@ def test_weight_three_is_the_row_three_times(loss):
     rng = np.random.default_rng(1)
     w, rows, targets = rng.normal(size=3), rng.normal(size=(4, 3)), [1.0, 0.0, 0.0, 1.0]
     options = {"rates": 0.5, "damping": 0.7, "loss": loss}
-    weighted, energy, _ = learn(w, rows, targets, sample_weight=[1.0, 3.0, 0.0, 2.0], **options)
+    weighted, accumulator, _ = learn(w, rows, targets, sample_weight=[1.0, 3.0, 0.0, 2.0], **options)
     order = [0, 1, 1, 1, 3, 3]
     repeated, energy_repeated, _ = learn(w, rows[order], [targets[t] for t in order], **options)
     assert_allclose(weighted, repeated)
-    assert_allclose(energy, energy_repeated)
+    assert_allclose(accumulator, energy_repeated)
 
 
 def test_a_fraction_scales_the_step_and_the_squared_error():
-    whole, energy, _ = learn([0.3], [[2.0]], [1.0])
+    whole, accumulator, _ = learn([0.3], [[2.0]], [1.0])
     part, energy_part, _ = learn([0.3], [[2.0]], [1.0], sample_weight=[0.25])
     assert_allclose(part - 0.3, 0.25 * (whole - 0.3))
-    assert_allclose(energy_part, 0.25 * energy)
+    assert_allclose(energy_part, 0.25 * accumulator)
 
 
 def test_visits_by_hand():
     # the row's own logit moves without its clip; whole visits come first, each sees the squared errors before it
-    w, energy, s = learn([3.0], [[2.0]], [0.0], sample_weight=[2.5], rates=1.0, damping=4.0, limit=2.0)
+    w, accumulator, s = learn([3.0], [[2.0]], [0.0], sample_weight=[2.5], rates=1.0, damping=4.0, limit=2.0)
     e1 = naive.sigmoid(2.0)
     g1 = e1
     e2 = naive.sigmoid(min(6.0 - 4.0 * g1, 2.0))
@@ -129,14 +129,14 @@ def test_visits_by_hand():
     e3 = naive.sigmoid(min(6.0 - 4.0 * (g1 + g2), 2.0))
     g3 = 0.5 * e3 / (1.0 + 4.0 * (e1**2 + e2**2))
     assert_allclose(w, [3.0 - 2.0 * (g1 + g2 + g3)])
-    assert_allclose(energy, e1**2 + e2**2 + 0.5 * e3**2)
+    assert_allclose(accumulator, e1**2 + e2**2 + 0.5 * e3**2)
     assert_allclose(s, [2.0])
 
 
 def test_a_step_of_zero_still_counts_its_error():
-    w, energy, _ = learn([0.0], [[2.0]], [0.0], rates=0.0)
+    w, accumulator, _ = learn([0.0], [[2.0]], [0.0], rates=0.0)
     assert_array_equal(w, [0.0])
-    assert_allclose(energy, 0.25)
+    assert_allclose(accumulator, 0.25)
 
 
 def test_moments_and_directions_by_hand():
@@ -219,10 +219,10 @@ def test_a_normalised_step_moves_the_logit_by_a_times_the_error():
     assert_allclose(gln.logits(row), [[4.0]])  # 0 - 8 * (1/2 - 1)
     gln.learn(row, [[1.0]], [2.0])
     # the rebuild at t = 2 replays both rows: three visits in all, u has four entries
-    s = energy = 0.0
+    s = accumulator = 0.0
     for _ in range(3):
         error = naive.sigmoid(s) - 1.0
-        s, energy = s - 8.0 / (1.0 + 0.5 * energy) * error, energy + error**2
+        s, accumulator = s - 8.0 / (1.0 + 0.5 * accumulator) * error, accumulator + error**2
     assert_allclose(gln.logits(row), [[s]])
 
 
@@ -341,7 +341,7 @@ def test_a_rebuild_learns_as_one_layer_after_the_other(skip, batch_size):
         initial = np.zeros((2, normals.shape[1], 4, n_inputs))
         if level > 0:
             initial[..., : p.shape[2]] = 1.0 / p.shape[2]
-        learned, energy, p = naive.linear_learn(
+        learned, accumulator, p = naive.linear_learn(
             initial,
             np.zeros(initial.shape[:3]),
             naive.select_contexts(z, normals, offsets),
@@ -357,7 +357,7 @@ def test_a_rebuild_learns_as_one_layer_after_the_other(skip, batch_size):
             batch_size=batch_size,
         )
         assert_allclose([layer.weights for layer in layers], learned, rtol=1e-9, atol=1e-9)
-        assert_allclose([layer.energy for layer in layers], energy, rtol=1e-9, atol=1e-9)
+        assert_allclose([layer.accumulator for layer in layers], accumulator, rtol=1e-9, atol=1e-9)
         if level > 0:
             below = np.array([layer.below for layer in layers])
             assert_allclose(below, inputs[0].swapaxes(0, 1), rtol=1e-9, atol=1e-9)

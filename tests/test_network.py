@@ -185,8 +185,8 @@ def test_initial_weights(skip, bias):
         for kind in layers:
             layer = layers[kind][number]
             assert by_context(layer, layer.weights).shape == (3, n_neurons, 4, n_inputs[number])
-            assert by_context(layer, layer.energy).shape == (3, n_neurons, 4)
-            assert_array_equal(layer.energy, 0.0)
+            assert by_context(layer, layer.accumulator).shape == (3, n_neurons, 4)
+            assert_array_equal(layer.accumulator, 0.0)
         assert_array_equal(layers["zero"][number].weights, 0.0)
         assert_allclose(layers["uniform"][number].weights, 1 / n_inputs[number])
         p, x = np.split(layers["mean"][number].weights, [n_previous[number]], axis=-1)
@@ -258,7 +258,7 @@ def test_the_first_layer_is_one_neuron_of_one_context(likelihood, halfspaces, sh
 )
 def test_layers_of_regression(params, sizes):
     network, settings = regression_network("squared", **params)
-    assert settings.layer_sizes == sizes == tuple(layer.energy.shape[1] for layer in network.layers)
+    assert settings.layer_sizes == sizes == tuple(layer.accumulator.shape[1] for layer in network.layers)
     assert [layer.spread is None for layer in network.layers] == [True] * (len(sizes) - 1) + [False]
 
 
@@ -311,7 +311,7 @@ def test_memory_of_regression(likelihood, preconditioner):
     network, settings = regression_network(likelihood, preconditioner=preconditioner, skip=False)
     n_bytes = network.hyperplanes.nbytes + network.offsets.nbytes
     for layer in network.layers:
-        n_bytes += layer.weights.nbytes * 5 + layer.energy.nbytes * 5 + layer.row_of.nbytes + layer.n_rows.nbytes
+        n_bytes += layer.weights.nbytes * 5 + layer.accumulator.nbytes * 5 + layer.slot_of.nbytes + layer.n_rows.nbytes
         if layer.spread is not None:
             n_bytes += sum(getattr(layer.spread, name).nbytes * 5 for name in layer.spread.by_row)
     n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # P in float32 beside
@@ -328,7 +328,7 @@ def learn_rows(network, backend, n=60, **params):
     settings = make_settings(5, **{"layer_sizes": (4, 3), "context_dim": 2, "dtype": "float64", **params})
     targets = rng.integers(2, size=(n, 3)).astype(float)
     with backend.scope("cpu"):
-        network.place(backend)
+        network.move_to(backend)
         rows = backend.asarray(rows)
         logits = learn(
             network, backend, rows, rows, targets, None, np.arange(1, n + 1), settings, np.ones(n, bool)
@@ -342,10 +342,10 @@ def test_contexts_that_no_row_visits_keep_their_initial_weights(backend, initial
     network, untouched = new_network(**params), new_network(**params)
     learn_rows(network, backend, n=25, **params)
     for layer, initial in zip(network.layers, untouched.layers, strict=True):
-        visited = by_context(layer, layer.energy) > 0
+        visited = by_context(layer, layer.accumulator) > 0
         assert 0.02 < visited.mean() < 0.4
-        if layer.row_of is not None:
-            assert_array_equal(visited[0], layer.row_of[0] > 0)
+        if layer.slot_of is not None:
+            assert_array_equal(visited[0], layer.slot_of[0] > 0)
             assert_array_equal(layer.n_rows, 1 + visited[:1].sum(axis=2))  # memory follows the data
             assert layer.weights.shape[2] <= max(2 * layer.n_rows.max(), 2)
         weights, untouched_weights = by_context(layer, layer.weights), by_context(initial, initial.weights)

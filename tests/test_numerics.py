@@ -20,13 +20,13 @@ from tests.helpers import call
 HOST = get_kernels("numpy")
 FULL = 2.0**24  # where float32 stops counting
 SUMS = (
-    "energy", "errors", "visits", "moment", "cross_moment", "weight", "mean", "squares", "class_weight", "information",
+    "accumulator", "errors", "visits", "moment", "cross_moment", "weight", "mean", "squares", "class_weight", "information",
     "products", "largest", "sums",
 )  # fmt: skip
 TINY = {"layer_sizes": (3,), "context_dim": 1, "random_state": 0}
 
 
-def make_rows(n, n_features=2, seed=0):
+def add_base_predictions(n, n_features=2, seed=0):
     """Rows, and noisy classes and targets of planes that bend where the second feature is 0."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_features))
@@ -54,7 +54,7 @@ def test_energies_count_beyond_2_24(backend, loss, batch_size, weighted):
     u = np.random.default_rng(0).normal(size=(n, 1, 2)).astype(single)
     targets = np.full((n, 1), 0.5, single)
     options = {"loss": loss, "damping": 0.5, "limit": 9.0, "max_weight": np.inf, "batch_size": batch_size}
-    weights, energy, logits = call(
+    weights, accumulator, logits = call(
         backend,
         "linear_learn",
         np.full((1, 1, 1, 2), 2.0, single),
@@ -70,7 +70,7 @@ def test_energies_count_beyond_2_24(backend, loss, batch_size, weighted):
     assert weights.dtype == logits.dtype == single
     errors = 1 / (1 + np.exp(-logits[:, 0, 0].astype(float))) - 0.5
     gained = n if loss == "squared" else np.square(errors).sum()
-    assert_allclose(energy - FULL, gained / (2 if weighted else 1), rtol=1e-4)
+    assert_allclose(accumulator - FULL, gained / (2 if weighted else 1), rtol=1e-4)
 
 
 def test_visits_of_gaussian_neurons_count_beyond_2_24(backend):
@@ -97,7 +97,7 @@ def test_visits_of_gaussian_neurons_count_beyond_2_24(backend):
 
 def test_sums_at_rows_count_beyond_2_24(backend):
     rows = np.zeros((9, 1, 1), np.int32)
-    table = call(backend, "add_at_rows", np.full((1, 1, 2), FULL), rows, np.ones((9, 1, 1), np.float32))
+    table = call(backend, "add_at_slots", np.full((1, 1, 2), FULL), rows, np.ones((9, 1, 1), np.float32))
     assert_array_equal(table, [[[FULL + 9, FULL]]])
 
 
@@ -116,7 +116,7 @@ def sums_of(state):
 
 @pytest.mark.parametrize("likelihood", [None, "squared", "gaussian"])
 def test_all_sums_are_of_float64(likelihood):
-    X, y, t = make_rows(300)
+    X, y, t = add_base_predictions(300)
     if likelihood is None:
         model = GLNClassifier((3, 2), 1, half_life="auto", backend="numpy", dtype="float32").partial_fit(X, y, [0, 1])
     else:
@@ -129,23 +129,23 @@ def test_all_sums_are_of_float64(likelihood):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_steps_stay_above_the_rounding_of_weights(dtype):
-    X, y, _ = make_rows(300)
+    X, y, _ = add_base_predictions(300)
     model, predict = stream("classifier", dtype=dtype)
     predict(X, y)
     online = model._online
     for layer in online.network.layers:
-        layer.energy[:] = 1e9
-    online.n_rows_seen = BOUND_PERIOD - 100
+        layer.accumulator[:] = 1e9
+    online.n_samples_seen = BOUND_PERIOD - 100
     predict(X[:99], y[:99])
-    assert all(layer.energy.min() >= 1e9 for layer in online.network.layers)
+    assert all(layer.accumulator.min() >= 1e9 for layer in online.network.layers)
     predict(X[99:150], y[99:150])
     bound = 2**20 if dtype == "float32" else 1e9
     for layer in online.network.layers:
-        assert bound <= layer.energy.max() < bound + 150
+        assert bound <= layer.accumulator.max() < bound + 150
 
 
 def test_the_spread_stays_true_after_years():
-    X, _, t = make_rows(6000)
+    X, _, t = add_base_predictions(6000)
     model = GLNRegressor(**TINY, dtype="float32").partial_fit(X[:2000], t[:2000])
     spread = model._online.network.layers[-1].spread
     before, noise = spread.visits.sum(), spread.errors.sum() / spread.visits.sum()
@@ -157,20 +157,20 @@ def test_the_spread_stays_true_after_years():
 
 
 def test_files_with_sums_of_float32_are_read_and_count_on():
-    X, _, t = make_rows(600)
+    X, _, t = add_base_predictions(600)
     model = GLNRegressor(**TINY, backend="numpy").partial_fit(X[:300], t[:300])
     layers = model._online.network.layers
-    layers[0].energy = layers[0].energy.astype(np.float32)
+    layers[0].accumulator = layers[0].accumulator.astype(np.float32)
     layers[-1].spread.visits = layers[-1].spread.visits.astype(np.float32)
-    assert to_plain(model._online)["network"]["layers"][0]["energy"].dtype == np.float32
+    assert to_plain(model._online)["network"]["layers"][0]["accumulator"].dtype == np.float32
     again = pickle.loads(pickle.dumps(model)).partial_fit(X[300:], t[300:])
     assert {array.dtype for _, array in sums_of(again._online)} == {np.dtype(float)}
-    assert again._online.network.layers[0].energy.sum() == 600
+    assert again._online.network.layers[0].accumulator.sum() == 600
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
 def test_precisions_agree(kind):
-    X, y, t = make_rows(20_000)
+    X, y, t = add_base_predictions(20_000)
     y = y if kind == "classifier" else t
     single, double = (stream(kind, layer_sizes=(8, 4), dtype=dtype)[1](X, y) for dtype in ("float32", "float64"))
     differences = np.abs(single - double)
@@ -211,7 +211,7 @@ def scaled(X, backend, kind):
 
 @pytest.mark.parametrize("kind", ["standard", "global"])
 def test_an_offset_is_taken_away_before_any_cast(backend, kind):
-    X = 1e8 + 1e-3 * make_rows(600)[0]
+    X = 1e8 + 1e-3 * add_base_predictions(600)[0]
     got, expected = (scaled(rows, backend, kind) for rows in (X, X - 1e8))  # the difference is exact
     assert_allclose(got, expected, rtol=0, atol=2e-4)
     assert got.std() > 0.9
@@ -220,7 +220,7 @@ def test_an_offset_is_taken_away_before_any_cast(backend, kind):
 @pytest.mark.parametrize("base_predictor", ["standard", "global"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_offset_of_features_changes_nothing(base_predictor, dtype):
-    X, y, _ = make_rows(600)
+    X, y, _ = add_base_predictions(600)
     X = 1e8 + 1e-3 * X
     params = {"base_predictor": base_predictor, "dtype": dtype}
     got, expected = (stream("classifier", **params)[1](rows, y) for rows in (X, X - 1e8))
@@ -230,7 +230,7 @@ def test_an_offset_of_features_changes_nothing(base_predictor, dtype):
 
 
 def test_an_offset_of_targets_changes_nothing():
-    X, _, t = make_rows(1000)
+    X, _, t = add_base_predictions(1000)
     shifted = 1e8 + 1e-3 * t
     model, predict = stream("regressor")
     got = predict(X, shifted) - 1e8
@@ -241,14 +241,14 @@ def test_an_offset_of_targets_changes_nothing():
 
 @pytest.mark.parametrize("spread", [0.8e-3, 1e-3, 1.2e-3])
 def test_targets_that_hardly_vary_are_not_predicted_too_surely(spread):
-    X, _, t = make_rows(300)
+    X, _, t = add_base_predictions(300)
     t = 1e10 + spread * t  # their deviation is about the least that counts
     mean, deviation = GLNRegressor(**TINY).progressive_predict(X, t, return_std=True)
     assert (np.abs(mean - t) / deviation)[16:].max() < 50
 
 
 def test_float32_rows_at_an_offset_carry_nothing():
-    X, y, _ = make_rows(300)
+    X, y, _ = add_base_predictions(300)
     X = (1e8 + 1e-3 * X).astype(np.float32)  # whose neighbours are 8 apart
     model, predict = stream("classifier")
     assert len(np.unique(predict(X, y)[256:])) <= 300 - 256 + 1  # all alike but for the frequency of classes
@@ -283,7 +283,7 @@ REDUNDANT = {  # rows (n, 4) -> what is learned
 @pytest.mark.parametrize("features", REDUNDANT)
 @pytest.mark.parametrize(("kind", "dtype"), [("classifier", "float32"), ("regressor", "float64")])
 def test_redundant_features_do_no_harm(features, kind, dtype):
-    X, y, t = make_rows(700, n_features=4)
+    X, y, t = add_base_predictions(700, n_features=4)
     X_redundant = REDUNDANT[features](X)
     y = (y if kind == "classifier" else t)[: len(X_redundant)]
     model, predict = stream(kind, dtype=dtype)
@@ -304,7 +304,7 @@ def test_redundant_features_do_no_harm(features, kind, dtype):
 
 
 def make_huge():
-    X, y, _ = make_rows(600, n_features=3)
+    X, y, _ = add_base_predictions(600, n_features=3)
     X[[0, 90, 400], 2] = MAX_FEATURE, -MAX_FEATURE, MAX_FEATURE
     return X, y
 
@@ -326,7 +326,7 @@ def test_beside_a_huge_feature_the_others_are_learned():
 
 
 def test_huge_means_are_refused_before_anything_is_learned():
-    X, _, t = make_rows(300)
+    X, _, t = add_base_predictions(300)
     model, predict = stream("regressor", base_predictor="identity")
     predict(X, t)
     before = model.predict(X)

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _learning_rate
-from sklearn_gln._base_predictor import make_rows
+from sklearn_gln._base_predictor import add_base_predictions
 from sklearn_gln._network import Outputs, draw_halfspaces
 from sklearn_gln._online import OnlineNetwork, from_plain, next_event, to_plain
 from sklearn_gln._regression_stack import RegressionStack
@@ -47,14 +47,14 @@ class Learned:
     def state(self):
         """All numbers on which later predictions depend."""
         online, network = self.online, self.online.network
-        state = {"n_rows_seen": online.n_rows_seen, "hyperplanes": network.hyperplanes, "offsets": network.offsets}
+        state = {"n_samples_seen": online.n_samples_seen, "hyperplanes": network.hyperplanes, "offsets": network.offsets}
         state |= {f"moments.{name}": array for name, array in vars(online.predictor.moments).items()}
         state |= {name: getattr(online.predictor, name) for name in ("mean", "inverse_deviation")}
         state["limits"] = network.limits
         preconditioners = {"base": network.base_preconditioner}
         for number, layer in enumerate(network.layers):
-            state |= {f"{name} {number}": by_context(layer, getattr(layer, name)) for name in ("weights", "energy")}
-            state |= {f"{name} {number}": getattr(layer, name) for name in ("row_of", "n_rows")}
+            state |= {f"{name} {number}": by_context(layer, getattr(layer, name)) for name in ("weights", "accumulator")}
+            state |= {f"{name} {number}": getattr(layer, name) for name in ("slot_of", "n_rows")}
             preconditioners[f"layer {number}"] = layer.preconditioner
             if layer.spread is not None:
                 state |= {
@@ -91,7 +91,7 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
     X, y, weights = stream
     base_predictor, classifies = params.get("base_predictor", "standard"), "likelihood" not in params
     y = y if classifies else y[:, outputs]
-    n_features, X = X.shape[1], make_rows(base_predictor, X, classifies)
+    n_features, X = X.shape[1], add_base_predictions(base_predictor, X, classifies)
     online = new_online({"dtype": "float64"} | params, n_features, outputs, seed, X.shape[1] - n_features)
     seen = []
 
@@ -111,14 +111,14 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         see(network, kernels, side_info, len(unseen))
         return infer(network, kernels, base_logits, side_info, *args)
 
-    logits = np.full((len(X), *online.before_row_1(0).shape[1:]), np.nan)
+    logits = np.full((len(X), *online.before_sample_1(0).shape[1:]), np.nan)
     patches = patch.object(layers, "learn", learn_and_see), patch.object(layers, "infer", infer_and_see)
     with kernels.scope("cpu"), patches[0], patches[1]:
         for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
             for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], kernels):
                 logits[first:last][rows] = before
         if unseen is not None:
-            logits = np.concatenate([logits, online.infer(make_rows(base_predictor, unseen, classifies), kernels)])
+            logits = np.concatenate([logits, online.infer(add_base_predictions(base_predictor, unseen, classifies), kernels)])
     return Learned(logits, from_plain(to_plain(online)), np.concatenate(seen))
 
 
@@ -355,11 +355,11 @@ def test_learning_equals_the_oracle(backend, name, n):
     got = learn_stream(backend, params, stream, outputs=(0, 2), unseen=unseen)
     assert_array_equal(got.contexts, oracle.contexts, err_msg="a row's context: it lies on a hyperplane, or an error")
     assert_allclose(got.logits, logits, **TOLERANCE)
-    assert got.online.n_rows_seen == oracle.t == np.count_nonzero(stream[2])
+    assert got.online.n_samples_seen == oracle.t == np.count_nonzero(stream[2])
     for number, layer in enumerate(got.online.network.layers):
         layers = [layers[number] for layers in oracle.outputs]
         assert_allclose(by_context(layer, layer.weights), [of_output.weights for of_output in layers], **TOLERANCE)
-        assert_allclose(by_context(layer, layer.energy), [of_output.energy for of_output in layers], **TOLERANCE)
+        assert_allclose(by_context(layer, layer.accumulator), [of_output.accumulator for of_output in layers], **TOLERANCE)
     if params.get("max_weight", 9.0) < 1.0:
         assert 0.02 < clipped(got.online, params["max_weight"]) < 0.9
     if "likelihood" in params:
@@ -367,7 +367,7 @@ def test_learning_equals_the_oracle(backend, name, n):
 
 
 def assert_equal_beside_the_neurons(online, oracle):
-    """What regression knows beside weights and energies."""
+    """What regression knows beside weights and accumulators."""
     stack, layer = online.stack, online.network.layers[-1]
     units = np.stack([stack.moments.mean, stack.scale], axis=1)
     assert_allclose(units, oracle.units, **TOLERANCE)
@@ -541,10 +541,10 @@ def test_outputs_are_independent(backend, learner, outputs):
     for name, array in expected.items():
         if array is None:
             continue
-        of_outputs = "weights", "energy", "moment of", "matrix of", "limits", "spread", "stack"
+        of_outputs = "weights", "accumulator", "moment of", "matrix of", "limits", "spread", "stack"
         if np.ndim(array) and len(array) == 3 and name.startswith(of_outputs):
             array = [array[output] for output in outputs]
-        if name.startswith(("hyperplanes", "offsets", "row_of", "n_rows ")) and len(array) == 3:
+        if name.startswith(("hyperplanes", "offsets", "slot_of", "n_rows ")) and len(array) == 3:
             assert not LEARNERS[learner].get("share_halfspaces", True)
             array = array[outputs]
         assert_allclose(state[name], array, err_msg=name, **TOLERANCE)
@@ -556,18 +556,18 @@ def test_contexts_are_independent_chains(backend, step, max_weight):
     damping = 0.8 if max_weight == np.inf else 0.0  # without damping, weights go on to meet the bound
     options = {"n": 4200, "sizes": (3, 2), "damping": damping, "weighted": "few", "max_weight": max_weight}
     case = make_case([1, 2], step=step, **options)
-    weights, energy, logits = case.learn(backend)
+    weights, accumulator, logits = case.learn(backend)
     assert np.any(np.abs(weights) == max_weight) == np.isfinite(max_weight)
     for context in range(case.weights.shape[2]):
         rows = np.flatnonzero(case.contexts == context)
         assert 100 < len(rows) < 4000
         alone = case.rows(rows).learn(backend)
         assert_allclose(alone[0][:, :, context], weights[:, :, context], **TOLERANCE)
-        assert_allclose(alone[1][:, :, context], energy[:, :, context], **TOLERANCE)
+        assert_allclose(alone[1][:, :, context], accumulator[:, :, context], **TOLERANCE)
         assert_allclose(alone[2], logits[rows], **TOLERANCE)
         others = np.arange(case.weights.shape[2]) != context
         assert_array_equal(alone[0][:, :, others], case.weights[:, :, others])
-        assert_array_equal(alone[1][:, :, others], case.energy[:, :, others])
+        assert_array_equal(alone[1][:, :, others], case.accumulator[:, :, others])
 
 
 # Causality
@@ -792,7 +792,7 @@ def test_epochs_are_passes_over_the_rows_in_their_orders(backend_name, shuffle, 
     params = ESTIMATOR | {"learning_rate": "inverse", "learning_rate_init": 0.3} if plain else ESTIMATOR
     classifier = Ordered(**params, backend=backend_name, shuffle=shuffle, max_iter=4).fit(X, y, weights)
     assert len(classifier.orders) == classifier.n_iter_ == 4
-    assert classifier._online.n_rows_seen == 4 * np.count_nonzero(weights)
+    assert classifier._online.n_samples_seen == 4 * np.count_nonzero(weights)
     streamed = GLNClassifier(**params, backend=backend_name)
     for epoch, order in enumerate(classifier.orders, start=1):
         assert_array_equal(np.sort(order), np.flatnonzero(weights))

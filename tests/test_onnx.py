@@ -126,10 +126,10 @@ def test_single_rows_and_no_rows():
 
 def test_contexts_that_no_row_visited():
     model = GLNClassifier(**SMALL | {"context_dim": 7}).fit(X, Y)
-    row_of = model._online.network.layers[-1].row_of
+    slot_of = model._online.network.layers[-1].slot_of
     contexts = get_kernels("numpy").select_contexts(
         model._online.predictor.transform(4 * X_TEST, get_kernels("numpy"))[1],
-        *(array[:, -row_of.shape[1] :] for array in (model._online.network.hyperplanes, model._online.network.offsets)),
+        *(array[:, -slot_of.shape[1] :] for array in (model._online.network.hyperplanes, model._online.network.offsets)),
         "float64",
     )
     assert (model._online.network.layers[-1].rows(contexts) == 0).mean() > 0.01
@@ -150,7 +150,7 @@ def test_model_of_float32():
 def test_weights_learned_on_a_device(share_halfspaces):
     params = SMALL | {"context_dim": 6, "share_halfspaces": share_halfspaces}
     model = GLNClassifier(**params | {"backend": "torch"}).fit(X, Y)
-    assert model._online.network.layers[0].row_of is None
+    assert model._online.network.layers[0].slot_of is None
     assert_classifies_alike(model, X_TEST, 1e-12)
     on_host = GLNClassifier(**params).fit(X, Y)
     assert to_onnx(model).ByteSize() < 1.01 * to_onnx(on_host).ByteSize()

@@ -36,7 +36,7 @@ def make_stack(y, *, n_layers=3, aggregation="stacked", is_calibrated=True):
     return stack
 
 
-def make_rows(seed, n, n_outputs=2):
+def add_base_predictions(seed, n, n_outputs=2):
     """What `aggregate` gives of three layers, the second of which is best, in units of targets; these; weights."""
     rng = np.random.default_rng(seed)
     y = rng.normal(size=(n, n_outputs))
@@ -132,10 +132,10 @@ def test_calibration_without_weight_stays():
 
 
 def test_an_update_holds_to_what_earlier_rows_said():
-    stack = make_stack(make_rows(9, 50)[1])
+    stack = make_stack(add_base_predictions(9, 50)[1])
     products, information, calibration, scores = 0, np.zeros((2, 2, 2)), stack.calibration, [[], []]
     for seed in range(3):
-        outputs, y, sample_weight = make_rows(seed, 60)
+        outputs, y, sample_weight = add_base_predictions(seed, 60)
         predicted = stack.predict(outputs)
         for rows in (slice(0, 20), slice(20, 60)):  # as in two calls
             assert_array_equal(stack.learn(outputs[rows], y[rows], sample_weight[rows]), predicted[rows])
@@ -166,7 +166,7 @@ def test_an_update_holds_to_what_earlier_rows_said():
 @pytest.mark.parametrize("aggregation", ["layers", "last_layer", "neuron"])
 @pytest.mark.parametrize("is_calibrated", [True, False])
 def test_what_is_not_fitted_stays(aggregation, is_calibrated):
-    outputs, y, sample_weight = make_rows(0, 300)
+    outputs, y, sample_weight = add_base_predictions(0, 300)
     stack = make_stack(y, aggregation=aggregation, is_calibrated=is_calibrated)
     stack.learn(outputs, y, sample_weight)
     stack.update()
@@ -178,7 +178,7 @@ def test_what_is_not_fitted_stays(aggregation, is_calibrated):
 @pytest.mark.parametrize(("factor", "shift"), [(1e-6, 0), (1e6, 5), (-1, 3)])
 def test_units_of_the_target(factor, shift):
     """Rows before and after a change of units, which the targets' own factor and shift do not change."""
-    outputs, y, sample_weight = make_rows(0, 400)
+    outputs, y, sample_weight = add_base_predictions(0, 400)
     stacks = []
     for targets in (y, abs(factor) * y + shift):
         stack = make_stack(targets[:10])
@@ -195,7 +195,7 @@ def test_units_of_the_target(factor, shift):
 
 def test_rescaling_keeps_what_is_known():
     """Residuals and variances in new units are those of predictions that were made in the old ones."""
-    outputs, y, sample_weight = make_rows(0, 200)
+    outputs, y, sample_weight = add_base_predictions(0, 200)
     stack, rescaled = make_stack(y[:100]), make_stack(y[:100])
     for it in (stack, rescaled):
         it.learn(outputs, y, sample_weight)
@@ -208,7 +208,7 @@ def test_rescaling_keeps_what_is_known():
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e9, 1e-150])
 def test_a_target_that_has_not_varied_teaches_nothing(value):
-    outputs, y, _ = make_rows(0, 60, n_outputs=1)
+    outputs, y, _ = add_base_predictions(0, 60, n_outputs=1)
     constant = np.full((60, 1), value)
     stack = make_stack(constant)
     assert_allclose(stack.scale, abs(value) if abs(value) > 1e-100 else 1)
@@ -226,7 +226,7 @@ def test_a_target_that_has_not_varied_teaches_nothing(value):
 
 
 def test_restart():
-    outputs, y, sample_weight = make_rows(0, 300)
+    outputs, y, sample_weight = add_base_predictions(0, 300)
     stack = make_stack(y)
     stack.learn(outputs, y, sample_weight)
     stack.restart()
@@ -250,7 +250,7 @@ def test_quantiles(coverage):
 
 
 def test_scores_are_those_of_the_latest_rows():
-    outputs, y, _ = make_rows(0, 700)
+    outputs, y, _ = add_base_predictions(0, 700)
     stack = make_stack(y)
     for _ in range(3):
         stack.learn(outputs, y, np.ones(700))
