@@ -2,26 +2,34 @@
 
 How data flow, one file a step::
 
-    GLNClassifier     labels in, probabilities out                            _classifier.py
-    GLNRegressor      targets in, means and standard deviations out           _regressor.py
-      BaseGLN         parameters and input checked; fit and partial_fit meet  _base.py
-        OnlineNetwork rows in, in order: the clock                            _online.py
-          BasePredictor   features -> base logits and side information        _base_predictor.py
-          learn, infer    layers of gated neurons                             _network.py
-            step_block    size and direction of a step                        _learning_rate.py
-            kernels       the loops, one file a backend; shared out on threads  kernels/
-          Spread          how noisy the target is where a row lies            _spread.py
-          Stack           layers weighed by what they predicted honestly      _stack.py
-          RegressionStack and how far off they were                           _regression_stack.py
-          DriftTest       whether the stream has changed                      _drift.py
-        shards            outputs shared out over processes                   _shards.py
+    GLNClassifier        labels in, probabilities out                             _classifier.py
+    GLNRegressor         targets in, means and standard deviations out            _regressor.py
+      BaseGLN            parameters and input checked; fit and partial_fit meet   _base.py
+        OnlineNetwork    samples in, in order                                     _online.py
+          Schedule       the clock: what happens after which sample               _schedule.py
+          BasePredictor  features -> base logits and side information             _base_predictor.py
+          Network        layers of gated neurons: draw, learn, infer              _network.py, _layer.py
+            Likelihood   what neurons predict, and how they learn it              _likelihood.py
+            StepInputs   size and direction of a step                             _learning_rate.py
+            Spread       how noisy the target is where a sample lies              _spread.py
+            kernels      the loops, one file a backend; shared out on threads     kernels/
+          Head           layers -> the answer                                     _head.py
+            stacks       layers weighed by what they predicted honestly           _stack.py
+            TargetScale  the unit of a real target                                _target_scale.py
+            Calibration  variances and intervals that hold what they promise      _calibration.py
+          DriftTest      whether the stream has changed                           _drift.py
+        shards           outputs shared out over processes                        _shards.py
+
+What they hand to one another: Settings (_settings.py), Samples (_samples.py). Around them: learned state as plain data,
+and its checks (_state.py); threads, interrupts and workers (_runtime.py); what scikit-learn keeps private (_compat.py).
 
 What takes fitted estimators, and which nothing above knows of::
 
-    inspection        what a network does, and why                            inspection/
-    onnx              graphs that run without Python                          onnx.py
-    io                files that execute nothing; streams with checkpoints    io.py
-    datasets          MNIST                                                   datasets.py
+    inspection           what a network does, and why                             inspection/
+    onnx                 graphs that run without Python                           onnx.py
+    io                   files that execute nothing; streams with checkpoints     io.py
+    datasets             MNIST                                                    datasets.py
+    backprop             networks to compare with, for Keras                      backprop/
 """
 
 from sklearn_gln._classifier import GLNClassifier

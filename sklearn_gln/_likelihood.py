@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
 from sklearn_gln._arrays import Array
+from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import (
     DEFAULT_RATES,
     Preconditioner,
@@ -24,10 +25,6 @@ from sklearn_gln._learning_rate import (
 )
 from sklearn_gln._schedule import EARLY_PERIOD, SHORT_PERIOD, Schedule
 from sklearn_gln.kernels import Kernels
-
-if TYPE_CHECKING:
-    from sklearn_gln._network import Layer
-    from sklearn_gln._settings import Settings
 
 Signal = Any
 
@@ -47,11 +44,15 @@ DAMPING = 0.5  # of normalized steps, over the inputs, which is about how many s
 
 
 class Lesson(NamedTuple):
-    """What every layer is told of some samples: arrays of the kernels, padded alike."""
+    """What every layer is told of some samples, in arrays of the kernels that are padded alike, and of steps."""
 
     targets: Array  # (n, n_outputs)
     rates: Array  # (n, 1): the schedule's
     repeats: Array | None  # (n, 1); None: each sample is learned once
+    normalized_rate: float | None  # the initial rate of normalized steps; None: steps are plain
+    limit: float  # of outputs
+    max_weight: float
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,9 @@ class Likelihood(ABC):
     def damping(self, n_inputs: int, rate: float) -> float:
         """How fast the normalized steps of a slot become smaller."""
 
+    def _damping(self, layer: Layer, lesson: Lesson) -> float:
+        return 0.0 if lesson.normalized_rate is None else self.damping(layer.weights.shape[-1], lesson.normalized_rate)
+
     def initial_base_weight(self, n_inputs: int) -> float:
         """The weight of base inputs in the first layer with initial_weights="mean"."""
         return 0.0
@@ -108,16 +112,12 @@ class Likelihood(ABC):
     # Layers
 
     @abstractmethod
-    def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Signal, Signal]:
-        """Base inputs (n, n_given) as signals for the first layer, and for those above: without skip its constants."""
+    def base(
+        self, kernels: Kernels, base_inputs: Array, dtype: str, *, bias: bool, squares: bool
+    ) -> tuple[Signal, Signal]:
+        """Base inputs (n, n_given) as a signal, and its constants."""
 
-    def prepare(
-        self,
-        kernels: Kernels,
-        signal: Signal,
-        preconditioner: Preconditioner | None,
-        settings: "Settings",
-    ) -> Any:
+    def prepare(self, kernels: Kernels, signal: Signal, preconditioner: Preconditioner | None, normalized: bool) -> Any:
         """What `learn_layer` takes of a signal."""
         return signal
 
@@ -125,11 +125,10 @@ class Likelihood(ABC):
     def learn_layer(
         self,
         kernels: Kernels,
-        layer: "Layer",
+        layer: Layer,
         slots: Array,
         inputs: Sequence[Any],
         lesson: Lesson,
-        settings: "Settings",
     ) -> Signal:
         """Learn samples in one layer, in place; return what was predicted just before each was learned.
 
@@ -138,7 +137,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def infer_layer(
-        self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Signal], settings: "Settings"
+        self, kernels: Kernels, layer: Layer, slots: Array, inputs: Sequence[Signal], limit: float
     ) -> Signal:
         """The layer's predictions."""
 
@@ -146,7 +145,7 @@ class Likelihood(ABC):
         """The outputs of neurons (n, n_outputs, n_neurons) in a layer's signal."""
         return signal
 
-    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array | float:
+    def within(self, kernels: Kernels, layer: Layer, slots: Array, signal: Signal) -> Array | float:
         """The variance (n, n_outputs) that the last layer's neurons predict, on average; NumPy float64."""
         return 0.0
 
@@ -155,7 +154,7 @@ class Likelihood(ABC):
     def gains(
         self,
         kernels: Kernels,
-        layer: "Layer",
+        layer: Layer,
         slots: Array,
         inputs: Sequence[Signal],
     ) -> Array | float:
@@ -181,24 +180,25 @@ class _Linear(Likelihood):
     loss: ClassVar[str]  # the kernels'
     largest_step: ClassVar[float] = inf  # over u . P u
 
-    def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Array, Array]:
-        squares = {"square_scale": SQUARE_SCALE, "square_limit": SQUARE_LIMIT} if settings.squares else {}
-        base = kernels.base_block(base_inputs, settings.dtype, settings.bias, **squares)
-        return base, base if settings.skip else base[:, :, base.shape[2] - settings.n_constants :]
+    def base(
+        self, kernels: Kernels, base_inputs: Array, dtype: str, *, bias: bool, squares: bool
+    ) -> tuple[Array, Array]:
+        options = {"square_scale": SQUARE_SCALE, "square_limit": SQUARE_LIMIT} if squares else {}
+        base = kernels.base_block(base_inputs, dtype, bias, **options)
+        return base, base[:, :, base.shape[2] - bias :]
 
     def prepare(
-        self, kernels: Kernels, signal: Array, preconditioner: Preconditioner | None, settings: "Settings"
+        self, kernels: Kernels, signal: Array, preconditioner: Preconditioner | None, normalized: bool
     ) -> StepInputs:
-        return step_inputs(kernels, signal, preconditioner, settings.normalized or self.largest_step < inf)
+        return step_inputs(kernels, signal, preconditioner, normalized or self.largest_step < inf)
 
     def learn_layer(
         self,
         kernels: Kernels,
-        layer: "Layer",
+        layer: Layer,
         slots: Array,
         inputs: Sequence[StepInputs],
         lesson: Lesson,
-        settings: "Settings",
     ) -> Array:
         layer.weights, layer.accumulator, outputs = kernels.linear_learn(
             layer.weights,
@@ -207,27 +207,25 @@ class _Linear(Likelihood):
             tuple(block.inputs for block in inputs),
             tuple(block.directions for block in inputs),
             lesson.targets,
-            self._step_sizes(kernels, inputs, lesson.rates, settings),
+            self._step_sizes(kernels, inputs, lesson),
             lesson.repeats,
             loss=self.loss,
-            damping=self.damping(layer.weights.shape[-1], settings.learning_rate_init) if settings.normalized else 0.0,
-            limit=settings.limit,
-            max_weight=settings.max_weight,
-            batch_size=settings.batch_size,
+            damping=self._damping(layer, lesson),
+            limit=lesson.limit,
+            max_weight=lesson.max_weight,
+            batch_size=lesson.batch_size,
         )
         return outputs
 
-    def _step_sizes(self, kernels: Kernels, inputs: Sequence[StepInputs], rates: Array, settings: "Settings") -> Array:
-        if settings.normalized:
-            return normalized_rates(inputs, min(settings.learning_rate_init, self.largest_step))
-        return (
-            rates if self.largest_step == inf else kernels.minimum(rates, normalized_rates(inputs, self.largest_step))
-        )
+    def _step_sizes(self, kernels: Kernels, inputs: Sequence[StepInputs], lesson: Lesson) -> Array:
+        if lesson.normalized_rate is not None:
+            return normalized_rates(inputs, min(lesson.normalized_rate, self.largest_step))
+        if self.largest_step == inf:
+            return lesson.rates
+        return kernels.minimum(lesson.rates, normalized_rates(inputs, self.largest_step))
 
-    def infer_layer(
-        self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Array], settings: "Settings"
-    ) -> Array:
-        return kernels.linear_infer(layer.weights, slots, tuple(inputs), limit=settings.limit)
+    def infer_layer(self, kernels: Kernels, layer: Layer, slots: Array, inputs: Sequence[Array], limit: float) -> Array:
+        return kernels.linear_infer(layer.weights, slots, tuple(inputs), limit=limit)
 
 
 class Bernoulli(_Linear):
@@ -275,7 +273,7 @@ class Squared(_Linear):
     def damping(self, n_inputs: int, rate: float) -> float:
         return rate / n_inputs
 
-    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Array) -> Array | float:
+    def within(self, kernels: Kernels, layer: Layer, slots: Array, signal: Array) -> Array | float:
         return 0.0 if layer.spread is None else layer.spread.variance(slots, kernels)
 
 
@@ -304,26 +302,26 @@ class Gaussian(Likelihood):
     def initial_base_weight(self, n_inputs: int) -> float:
         return BASE_VARIANCE / n_inputs  # about N(0, 1)
 
-    def base(self, kernels: Kernels, base_inputs: Array, settings: "Settings") -> tuple[Signal, Signal]:
+    def base(
+        self, kernels: Kernels, base_inputs: Array, dtype: str, *, bias: bool, squares: bool
+    ) -> tuple[Signal, Signal]:
         n_given = base_inputs.shape[1]
         means, variances = kernels.gaussian_base(
             base_inputs,
-            settings.dtype,
+            dtype,
             scale=stretch(n_given),
-            bias_means=BIAS_MEANS if settings.bias else (),
+            bias_means=BIAS_MEANS if bias else (),
             variance=BASE_VARIANCE,
         )
-        first = 0 if settings.skip else 2 * n_given
-        return (means, variances), (means[:, :, first:], variances[:, :, first:])
+        return (means, variances), (means[:, :, 2 * n_given :], variances[:, :, 2 * n_given :])
 
     def learn_layer(
         self,
         kernels: Kernels,
-        layer: "Layer",
+        layer: Layer,
         slots: Array,
         inputs: Sequence[Any],
         lesson: Lesson,
-        settings: "Settings",
     ) -> Signal:
         layer.weights, layer.accumulator, means, variances = kernels.gaussian_learn(
             layer.weights,
@@ -333,10 +331,10 @@ class Gaussian(Likelihood):
             lesson.targets,
             lesson.rates,
             lesson.repeats,
-            normalized=settings.normalized,
-            damping=self.damping(layer.weights.shape[-1], settings.learning_rate_init) if settings.normalized else 0.0,
+            normalized=lesson.normalized_rate is not None,
+            damping=self._damping(layer, lesson),
             max_error=MAX_ERROR,
-            max_weight=settings.max_weight,
+            max_weight=lesson.max_weight,
             min_variance=MIN_VARIANCE,
             max_variance=MAX_VARIANCE,
         )
@@ -345,28 +343,28 @@ class Gaussian(Likelihood):
     def infer_layer(
         self,
         kernels: Kernels,
-        layer: "Layer",
+        layer: Layer,
         slots: Array,
         inputs: Sequence[Signal],
-        settings: "Settings",
+        limit: float,
     ) -> Signal:
         precision = self._precision(kernels, layer, slots, inputs)
         shifts = tuple(means / variances for means, variances in inputs)
         shift = kernels.linear_infer(layer.weights, slots, shifts, limit=inf)
         return shift / precision, kernels.clip(1 / precision, MIN_VARIANCE, MAX_VARIANCE)
 
-    def _precision(self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Signal]) -> Array:
+    def _precision(self, kernels: Kernels, layer: Layer, slots: Array, inputs: Sequence[Signal]) -> Array:
         precisions = tuple(1 / variances for _, variances in inputs)
         return kernels.clip(kernels.linear_infer(layer.weights, slots, precisions, limit=inf), 1 / MAX_VARIANCE, inf)
 
     def outputs(self, signal: Signal) -> Array:
         return signal[0]
 
-    def within(self, kernels: Kernels, layer: "Layer", slots: Array, signal: Signal) -> Array:
+    def within(self, kernels: Kernels, layer: Layer, slots: Array, signal: Signal) -> Array:
         variance: Array = kernels.to_numpy(kernels.neuron_mean(signal[1]))
         return variance
 
-    def gains(self, kernels: Kernels, layer: "Layer", slots: Array, inputs: Sequence[Signal]) -> Array:
+    def gains(self, kernels: Kernels, layer: Layer, slots: Array, inputs: Sequence[Signal]) -> Array:
         # A mean is the inputs' means, each times weight and precision, summed, over the neuron's own precision.
         return 1 / self._precision(kernels, layer, slots, inputs)
 

@@ -1,14 +1,15 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, OF_HALFSPACES, Array
+from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, scheduled_rates
 from sklearn_gln._likelihood import Lesson, Signal
 from sklearn_gln._samples import Samples, padded
@@ -23,115 +24,10 @@ MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps l
 OFF_THE_SAMPLES = (
     1e-5  # of the projections: a median is a sample's own projection, and rounding must not decide its side
 )
-GROWTH = 4  # of the room for slots: what is outgrown takes memory while it is copied
 LINEAR_RIDGE = 5.0  # samples' worth of a linear first neuron's pull to 0
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all samples have weight 0
 MAX_ACCUMULATED = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
 COINCIDENT = 1e-6  # two samples nearer than this fraction of their norms define no direction
-
-
-@dataclass
-class Layer:
-    """Weight vectors, in slots, are made for the contexts that have been visited, so that memory follows the data.
-
-    Slot 0 of each neuron keeps the initial weights and stands for all other contexts. On a device, where looking for
-    new contexts would stop the stream of work, every context has a slot of its number from the start.
-    """
-
-    weights: Array = field(
-        metadata=BY_OUTPUT
-    )  # (n_outputs, n_neurons, n_slots, n_inputs); slots of no context yet are 0
-    accumulator: Array = field(
-        metadata=BY_OUTPUT
-    )  # (n_outputs, n_neurons, n_slots) float64: what damps the steps of each slot
-    slot_of: Array | None = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, n_neurons, n_contexts) int32, or None
-    n_slots: Array | None = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, n_neurons): slots in use, or None
-    preconditioner: Preconditioner | None = field(metadata=BY_OUTPUT)  # of the layer below's outputs
-    spread: Spread | None = field(default=None, metadata=BY_OUTPUT)  # of the last layer
-
-    def slots(self, contexts: Array) -> Array:
-        """The slots (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
-        return contexts if self.slot_of is None else self.slot_of.reshape(-1).take(self._keys(contexts))
-
-    def assign_slots(self, contexts: Array, exists: Array | None) -> Array:
-        """As `slots`, and new contexts get slots, in the order of their first visits.
-
-        Of the samples, those that do not exist (n,) visit nothing. Where memory does not suffice nothing changes.
-        """
-        slots = self.slots(contexts)
-        if self.slot_of is None or self.n_slots is None:
-            return slots
-        is_new = slots == 0 if exists is None else (slots == 0) & exists[:, np.newaxis, np.newaxis]
-        if not is_new.any():
-            return slots
-        n_contexts = self.slot_of.shape[2]
-        keys, first = np.unique(self._keys(contexts)[is_new], return_index=True)
-        keys = keys[np.lexsort((first, keys // n_contexts))]  # neuron by neuron, in the order of time
-        chains = keys // n_contexts
-        made = self.n_slots.ravel()[chains] + np.arange(len(keys)) - np.searchsorted(chains, chains)
-        n_used = self.n_slots + np.bincount(chains, minlength=self.n_slots.size).reshape(self.n_slots.shape)
-        n_slots = self.weights.shape[2]
-        if n_used.max() > n_slots:
-            capacity = max(GROWTH * n_slots, int(n_used.max()))
-            capacity = n_contexts + 1 if 2 * capacity > n_contexts else capacity
-            self._map_slots(lambda array: _with_slots(array, capacity))
-        outputs, neurons = np.unravel_index(chains, self.n_slots.shape)
-        if len(self.n_slots) == 1:
-            for weights, accumulator in zip(self.weights, self.accumulator, strict=True):
-                weights[neurons, made], accumulator[neurons, made] = weights[neurons, 0], 0
-        else:
-            self.weights[outputs, neurons, made] = self.weights[outputs, neurons, 0]
-            self.accumulator[outputs, neurons, made] = 0
-        self.slot_of.reshape(-1)[keys] = made
-        self.n_slots = n_used
-        return self.slots(contexts)
-
-    def is_writable(self) -> bool:
-        """Whether learning can write the arrays, which memory-mapped files may forbid; of NumPy arrays only."""
-        arrays = [self.weights, self.accumulator, self.slot_of, self.n_slots]
-        arrays += [] if self.spread is None else [getattr(self.spread, name) for name in self.spread.by_slot]
-        return all(array is None or array.flags.writeable for array in arrays)
-
-    def move_to(self, kernels: Kernels) -> None:
-        self._map_slots(kernels.asarray)
-        if kernels.ON_DEVICE:
-            if self.slot_of is not None:
-                slot_of = kernels.asarray(self.slot_of)
-                self._map_slots(lambda array: kernels.expand(array, slot_of), slot_of=None, n_slots=None)
-        elif not self.is_writable():
-            self._map_slots(np.copy)
-            if self.slot_of is not None and self.n_slots is not None:
-                self.slot_of, self.n_slots = self.slot_of.copy(), self.n_slots.copy()
-
-    def make_room(self, n_slots: int) -> None:
-        """Have room for n_slots slots."""
-        if self.weights.shape[2] < n_slots:
-            self._map_slots(lambda array: _with_slots(array, n_slots))
-
-    def _map_slots(self, function: Callable[[Array], Array], **others: None) -> None:
-        """Replace the arrays that have an element for each slot, and others: all at once, or none if it fails."""
-        replaced: dict[str, Any] = {
-            "weights": function(self.weights),
-            "accumulator": function(self.accumulator),
-            **others,
-        }
-        if self.spread is not None:
-            by_slot = {name: function(getattr(self.spread, name)) for name in self.spread.by_slot}
-            replaced["spread"] = replace(self.spread, **by_slot)
-        vars(self).update(replaced)
-
-    def _keys(self, contexts: Array) -> Array:
-        """Where the flat `slot_of` has these contexts."""
-        assert self.slot_of is not None  # noqa: S101
-        n_outputs, n_neurons, n_contexts = self.slot_of.shape
-        return np.arange(0, self.slot_of.size, n_contexts).reshape(n_outputs, n_neurons) + contexts
-
-
-def _with_slots(array: Array, n_slots: int) -> Array:
-    """A copy with room for n_slots slots; memory that is not written yet costs nothing."""
-    wider = np.zeros((*array.shape[:2], n_slots, *array.shape[3:]), array.dtype)
-    wider[:, :, : array.shape[2]] = array
-    return wider
 
 
 @dataclass
@@ -362,10 +258,18 @@ def learn(
     schedule = "constant" if settings.normalized else settings.learning_rate
     rates = scheduled_rates(schedule, settings.learning_rate_init, samples.number)
     smoothed = settings.label_smoothing + (1 - 2 * settings.label_smoothing) * targets
-    lesson = Lesson(pad(smoothed), pad(rates[:, np.newaxis]), repeats)
+    lesson = Lesson(
+        pad(smoothed),
+        pad(rates[:, np.newaxis]),
+        repeats,
+        settings.learning_rate_init if settings.normalized else None,
+        settings.limit,
+        settings.max_weight,
+        settings.batch_size,
+    )
 
-    base, base_above = likelihood.base(kernels, base_inputs, settings)
-    prepare = partial(likelihood.prepare, kernels, settings=settings)
+    base, base_above = base_signals(kernels, base_inputs, settings)
+    prepare = partial(likelihood.prepare, kernels, normalized=settings.normalized)
     prepared = prepare(base, network.base_preconditioner)
     prepared_above = prepared if settings.skip else prepare(base_above, None)
     contexts = contexts_by_layer(network, kernels, side_info, settings.dtype)
@@ -374,7 +278,7 @@ def learn(
     slots = [layer.assign_slots(of_layer, exists) for layer, of_layer in zip(network.layers, contexts, strict=True)]
     for layer, of_layer in zip(network.layers, slots, strict=True):
         inputs = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else (prepared,)
-        signal = likelihood.learn_layer(kernels, layer, of_layer, inputs, lesson, settings)
+        signal = likelihood.learn_layer(kernels, layer, of_layer, inputs, lesson)
         if layer.preconditioner is not None:
             layer.preconditioner.update(kernels, signals[-1], column, float(samples.weight.sum()))
         signals.append(_bounded(signal, network, kernels))
@@ -396,14 +300,24 @@ def infer(network: Network, kernels: Kernels, base_inputs: Array, side_info: Arr
     likelihood = settings.likelihood
     # Gating in float64: in float32 a sample near a hyperplane could change sides with the samples next to it.
     contexts = contexts_by_layer(network, kernels, side_info, "float64")
-    base, base_above = likelihood.base(kernels, base_inputs, settings)
+    base, base_above = base_signals(kernels, base_inputs, settings)
     slots = [layer.slots(of_layer) for layer, of_layer in zip(network.layers, contexts, strict=True)]
     signals: list[Signal] = []
     for layer, of_layer in zip(network.layers, slots, strict=True):
         inputs = (signals[-1], base_above) if signals else (base,)
-        signals.append(_bounded(likelihood.infer_layer(kernels, layer, of_layer, inputs, settings), network, kernels))
+        signals.append(
+            _bounded(likelihood.infer_layer(kernels, layer, of_layer, inputs, settings.limit), network, kernels)
+        )
     within = likelihood.within(kernels, network.layers[-1], slots[-1], signals[-1])
     return LayerOutputs(list(map(likelihood.outputs, signals)), within, contexts, signals)
+
+
+def base_signals(kernels: Kernels, base_inputs: Array, settings: Settings) -> tuple[Signal, Signal]:
+    """Base inputs (n, n_given) as signals for the first layer, and for those above: without skip only constants."""
+    base, constants = settings.likelihood.base(
+        kernels, base_inputs, settings.dtype, bias=settings.bias, squares=settings.squares
+    )
+    return base, base if settings.skip else constants
 
 
 def _bounded(signal: Signal, network: Network, kernels: Kernels) -> Signal:

@@ -12,7 +12,7 @@ from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._head import Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
-from sklearn_gln._network import LayerOutputs, Network, init_network
+from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
 from sklearn_gln._samples import Samples, take_padded
 from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, Chunk, Event, Schedule
 from sklearn_gln._settings import Settings
@@ -219,7 +219,7 @@ class OnlineNetwork:
         if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
             # P_x is known before the replay, but it is the replay that counts these samples for later refreshes.
             so_far = Preconditioner.of_base(n_base, self.settings.preconditioner, self.settings.likelihood.ridge)
-            base, _ = self.settings.likelihood.base(host, base_inputs, replace(self.settings, dtype="float64"))
+            base, _ = base_signals(host, base_inputs, replace(self.settings, dtype="float64"))
             so_far.update(host, base, samples.weight[:, np.newaxis], samples.weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)

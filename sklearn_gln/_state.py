@@ -16,9 +16,10 @@ from sklearn_gln._base_predictor import BasePredictor, RunningMoments
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._drift import DriftTest
 from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
+from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
-from sklearn_gln._network import Layer, Network, n_inputs_by_layer
+from sklearn_gln._network import Network, n_inputs_by_layer
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._samples import Samples
 from sklearn_gln._settings import Settings
@@ -138,9 +139,11 @@ def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, s
 def _check_layer(layer: Layer, neurons: Shape, n_inputs: int, n_sharing: int, n_contexts: int) -> None:
     n_slots = n_contexts if layer.slot_of is None else layer.weights.shape[2]
     slots = *neurons, n_slots
-    _check_shapes(layer, weights=(*slots, n_inputs), accumulator=slots)
+    _check_shapes(layer, weights=(*slots, n_inputs))
+    _check_shapes(layer, FLOATS[1:], accumulator=slots)
     if layer.spread is not None:
-        _check_shapes(layer.spread, errors=slots, weight=slots, log_ratio=slots, mean_square=neurons[:1])
+        _check_shapes(layer.spread, FLOATS[1:], errors=slots, weight=slots)
+        _check_shapes(layer.spread, log_ratio=slots, mean_square=neurons[:1])
     _require((layer.slot_of is None) == (layer.n_slots is None), "slot_of and n_slots belong together")
     if layer.slot_of is not None and layer.n_slots is not None:
         gating = n_sharing, neurons[1]

@@ -83,12 +83,12 @@ class Case:
 
     weights: np.ndarray
     accumulator: np.ndarray
-    contexts: np.ndarray
+    slots: np.ndarray
     inputs: list
     directions: list
     targets: np.ndarray
     rates: np.ndarray
-    sample_weight: np.ndarray | None
+    repeats: np.ndarray | None
     options: dict
     description: str = "Case()"
 
@@ -96,27 +96,27 @@ class Case:
         return self.description
 
     def learn(self, backend):
-        arrays = (self.weights, self.accumulator, self.contexts, self.inputs, self.directions, self.targets, self.rates)
+        arrays = (self.weights, self.accumulator, self.slots, self.inputs, self.directions, self.targets, self.rates)
         if backend is naive:
-            return naive.linear_learn(*arrays, self.sample_weight, **self.options)
-        return call(backend, "linear_learn", *arrays, self.sample_weight, **self.options)
+            return naive.linear_learn(*arrays, self.repeats, **self.options)
+        return call(backend, "linear_learn", *arrays, self.repeats, **self.options)
 
     def infer(self, backend):
         limit = self.options["limit"]
         if backend is naive:
-            return naive.linear_infer(self.weights, self.contexts, self.inputs, limit=limit)
-        return call(backend, "linear_infer", self.weights, self.contexts, self.inputs, limit=limit)
+            return naive.linear_infer(self.weights, self.slots, self.inputs, limit=limit)
+        return call(backend, "linear_infer", self.weights, self.slots, self.inputs, limit=limit)
 
     def rows(self, rows):
         """The same weights, and a slice (or the numbers) of the rows."""
         return replace(
             self,
-            contexts=self.contexts[rows],
+            slots=self.slots[rows],
             inputs=[block[rows] for block in self.inputs],
             directions=[block[rows] for block in self.directions],
             targets=self.targets[rows],
             rates=self.rates[rows],
-            sample_weight=None if self.sample_weight is None else self.sample_weight[rows],
+            repeats=None if self.repeats is None else self.repeats[rows],
         )
 
     def output(self, k):
@@ -127,12 +127,12 @@ class Case:
             self,
             weights=self.weights[k : k + 1],
             accumulator=self.accumulator[k : k + 1],
-            contexts=cut(self.contexts),
+            slots=cut(self.slots),
             inputs=[cut(block) for block in self.inputs],
             directions=[cut(block) for block in self.directions],
             targets=cut(self.targets),
             rates=cut(self.rates),
-            sample_weight=cut(self.sample_weight),
+            repeats=cut(self.repeats),
         )
 
     def astype(self, dtype):
@@ -146,7 +146,7 @@ class Case:
             directions=[cast(block) for block in self.directions],
             targets=cast(self.targets),
             rates=cast(self.rates),
-            sample_weight=cast(self.sample_weight),
+            repeats=cast(self.repeats),
         )
 
 
@@ -156,7 +156,7 @@ def make_case(
     n,
     k=1,
     j=1,
-    n_contexts=4,
+    n_slots=4,
     sizes=(3,),
     shared=(),
     occupied=None,
@@ -169,7 +169,7 @@ def make_case(
     max_weight=np.inf,
     batch_size=1,
 ):
-    """Random rows, some of them zero; ``shared`` names arrays that outputs share, ``occupied`` contexts occur.
+    """Random rows, some of them zero; ``shared`` names arrays that outputs share, ``occupied`` slots occur.
 
     A batch's steps stay below the stability limit, rate * (v . u) < 8 for the log loss and 2 for the squared one, where
     rounding errors would grow. Some targets of the squared loss are large.
@@ -180,7 +180,7 @@ def make_case(
     def width(name):
         return 1 if name in shared else k
 
-    occurring = rng.choice(n_contexts, size=min(occupied or n_contexts, n_contexts), replace=False)
+    occurring = rng.choice(n_slots, size=min(occupied or n_slots, n_slots), replace=False)
     widths = [k] * (len(sizes) - 1) + [width("base")]
     inputs = [scale * rng.normal(size=(n, axis, size)) for axis, size in zip(widths, sizes, strict=True)]
     for block in inputs:
@@ -205,24 +205,24 @@ def make_case(
         rates = rates.min(axis=1, keepdims=True)
     if n:
         rates[rng.integers(n)] = 0.0  # no step, but the accumulator counts
-    sample_weight = None
+    repeats = None
     if weighted == "few":
-        sample_weight = rng.choice([0.0, 0.3, 1.0, 2.0, 2.75], size=(n, width("sample_weight")))
+        repeats = rng.choice([0.0, 0.3, 1.0, 2.0, 2.75], size=(n, width("repeats")))
     elif weighted == "many":
-        sample_weight = rng.choice([0.0, 1.0, 17.5], size=(n, width("sample_weight")), p=[0.2, 0.6, 0.2])
+        repeats = rng.choice([0.0, 1.0, 17.5], size=(n, width("repeats")), p=[0.2, 0.6, 0.2])
     targets = rng.integers(2, size=(n, k)).astype(float)
     if squared:
         targets = rng.normal(size=(n, k)) * np.where(rng.random((n, 1)) < 0.05, 1000.0, 1.0)
     bound = 1.0 if weighted is None else min(max_weight, 1.0)  # initial weights may lie outside of the clip
     return Case(
-        weights=rng.uniform(-bound, bound, size=(k, j, n_contexts, sum(sizes))),
-        accumulator=rng.choice([0.0, 0.4, 3.0], size=(k, j, n_contexts)),
-        contexts=rng.choice(occurring, size=(n, width("contexts"), j)).astype(np.int32),
+        weights=rng.uniform(-bound, bound, size=(k, j, n_slots, sum(sizes))),
+        accumulator=rng.choice([0.0, 0.4, 3.0], size=(k, j, n_slots)),
+        slots=rng.choice(occurring, size=(n, width("slots"), j)).astype(np.int32),
         inputs=inputs,
         directions=inputs if step == "gradient" else directions,
         targets=targets,
         rates=rates,
-        sample_weight=sample_weight,
+        repeats=repeats,
         options={
             "loss": loss,
             "damping": damping,

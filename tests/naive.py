@@ -36,15 +36,15 @@ def find_context(z, normals, offsets):
     return sum(2**q for q, (h, o) in enumerate(zip(normals, offsets, strict=True)) if dot(h, z) > o)
 
 
-def visit(s, motion, target, *, rate, weight, accumulator, loss, damping, limit):
-    """All visits of one row to its weights: the factor g of their summed step -g v, and the accumulator that they add.
+def repeat(s, motion, target, *, rate, repeats, accumulator, loss, damping, limit):
+    """All repeats of one row: the factor g of their summed step -g v, and what they add to the accumulator.
 
-    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each visit. The accumulator of a visit is
-    its e^2 for the log loss, and 1 for the squared loss.
+    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each repeat. A repeat adds its e^2 for
+    the log loss, and 1 for the squared loss.
     """
     step = added = 0.0
-    whole = math.floor(weight)
-    for part in [1.0] * whole + [weight - whole]:
+    whole = math.floor(repeats)
+    for part in [1.0] * whole + [repeats - whole]:
         error = (s if loss == "squared" else sigmoid(clip(s, -limit, limit))) - target
         g = part * rate / (1.0 + damping * (accumulator + added)) * error
         s -= g * motion
@@ -75,11 +75,11 @@ def join(blocks, t, output):
     return [value for block in blocks for value in seen_by(block, t, output)]
 
 
-def linear_infer(weights, contexts, inputs, *, limit):
-    n, (k, j) = len(contexts), weights.shape[:2]
+def linear_infer(weights, slots, inputs, *, limit):
+    n, (k, j) = len(slots), weights.shape[:2]
     logits = np.zeros((n, k, j))
     for t, output, neuron in np.ndindex(n, k, j):
-        w = weights[output, neuron, seen_by(contexts, t, output)[neuron]].tolist()
+        w = weights[output, neuron, seen_by(slots, t, output)[neuron]].tolist()
         logits[t, output, neuron] = clip(dot(w, join(inputs, t, output)), -limit, limit)
     return logits
 
@@ -87,12 +87,12 @@ def linear_infer(weights, contexts, inputs, *, limit):
 def linear_learn(
     weights,
     accumulator,
-    contexts,
+    slots,
     inputs,
     directions,
     targets,
     rates,
-    sample_weight=None,
+    repeats=None,
     *,
     loss,
     damping,
@@ -100,37 +100,37 @@ def linear_learn(
     max_weight,
     batch_size,
 ):
-    n, (k, j) = len(contexts), weights.shape[:2]
+    n, (k, j) = len(slots), weights.shape[:2]
     weights, accumulator, logits = weights.astype(float), accumulator.astype(float), np.zeros((n, k, j))
-    if sample_weight is None:
-        sample_weight = np.ones((n, 1))
+    if repeats is None:
+        repeats = np.ones((n, 1))
     for first in range(0, n, batch_size):
         steps, gains = defaultdict(float), defaultdict(float)
         for t in range(first, min(first + batch_size, n)):
             for output in range(k):
                 u, v = join(inputs, t, output), join(directions, t, output)
                 for neuron in range(j):
-                    row = output, neuron, seen_by(contexts, t, output)[neuron]
-                    s = dot(weights[row].tolist(), u)
+                    slot = output, neuron, seen_by(slots, t, output)[neuron]
+                    s = dot(weights[slot].tolist(), u)
                     logits[t, output, neuron] = clip(s, -limit, limit)
-                    g, added = visit(
+                    g, added = repeat(
                         s,
                         dot(v, u),
                         float(targets[t, output]),
                         rate=seen_by(rates, t, output),
-                        weight=seen_by(sample_weight, t, output),
-                        accumulator=float(accumulator[row]),
+                        repeats=seen_by(repeats, t, output),
+                        accumulator=float(accumulator[slot]),
                         loss=loss,
                         damping=damping,
                         limit=limit,
                     )
                     for i in range(len(v)):
-                        steps[(*row, i)] += g * v[i]
-                    gains[row] += added
+                        steps[(*slot, i)] += g * v[i]
+                    gains[slot] += added
         for entry, step in steps.items():
             weights[entry] = clip(float(weights[entry]) - step, -max_weight, max_weight)
-        for row, added in gains.items():
-            accumulator[row] += added
+        for slot, added in gains.items():
+            accumulator[slot] += added
     return weights, accumulator, logits
 
 
@@ -432,7 +432,7 @@ class NaiveGLN:
         """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once."""
         if self.outputs is None:
             return
-        steps, squares = defaultdict(float), defaultdict(float)
+        steps, gains = defaultdict(float), defaultdict(float)
         for row, (x, traces) in batch:
             self.base.append(x)
             for output, layers in enumerate(traces):
@@ -441,12 +441,12 @@ class NaiveGLN:
                     layer.below.append(trace.p)
                     u, v, rate, damping = self.step(row, level, layer, trace.p, x)
                     for neuron, (c, s) in enumerate(zip(trace.contexts, trace.s, strict=True)):
-                        g, e2 = visit(
+                        g, added = repeat(
                             s,
                             dot(v, u),
                             self.target(row, output),
                             rate=rate,
-                            weight=row.weight,
+                            repeats=row.weight,
                             accumulator=layer.accumulator[neuron][c],
                             loss=self.loss,
                             damping=damping,
@@ -454,12 +454,12 @@ class NaiveGLN:
                         )
                         for i in range(len(v)):
                             steps[output, level, neuron, c, i] += g * v[i]
-                        squares[output, level, neuron, c] += e2
+                        gains[output, level, neuron, c] += added
         for (output, level, neuron, c, i), step in steps.items():
             w = self.outputs[output][level].weights[neuron][c]
             w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
-        for (output, level, neuron, c), e2 in squares.items():
-            self.outputs[output][level].accumulator[neuron][c] += e2
+        for (output, level, neuron, c), added in gains.items():
+            self.outputs[output][level].accumulator[neuron][c] += added
 
     def step(self, row, level, layer, p, x):
         """The inputs u of a layer, its direction v, rate and damping."""

@@ -52,10 +52,10 @@ def project(w, gaussians, min_variance, max_variance, max_weight):
     return w
 
 
-def visit(w, gaussians, target, *, rate, weight, count, normalized, damping, max_error, max_weight, **bounds):
-    """What all visits of one row make of its weights; `count` of those before."""
-    whole = math.floor(weight)
-    for part in [1.0] * whole + [weight - whole] * (weight > whole):
+def repeat(w, gaussians, target, *, rate, repeats, count, normalized, damping, max_error, max_weight, **bounds):
+    """The weights after all repeats of one row; `count` of repeats before."""
+    whole = math.floor(repeats)
+    for part in [1.0] * whole + [repeats - whole] * (repeats > whole):
         m, v = predict(w, gaussians, **bounds)
         bound = max_error * math.sqrt(v)
         y = m + clip(target - m, -bound, bound)
@@ -72,11 +72,11 @@ def join_gaussians(inputs, t, output):
     return list(zip(join([m for m, _ in inputs], t, output), join([v for _, v in inputs], t, output), strict=True))
 
 
-def gaussian_infer(weights, contexts, inputs, *, min_variance, max_variance):
-    n, (k, j) = len(contexts), weights.shape[:2]
+def gaussian_infer(weights, slots, inputs, *, min_variance, max_variance):
+    n, (k, j) = len(slots), weights.shape[:2]
     means, variances = np.zeros((n, k, j)), np.zeros((n, k, j))
     for t, output, neuron in np.ndindex(n, k, j):
-        w = weights[output, neuron, seen_by(contexts, t, output)[neuron]].tolist()
+        w = weights[output, neuron, seen_by(slots, t, output)[neuron]].tolist()
         gaussians = join_gaussians(inputs, t, output)
         means[t, output, neuron], variances[t, output, neuron] = predict(w, gaussians, min_variance, max_variance)
     return means, variances
@@ -84,12 +84,12 @@ def gaussian_infer(weights, contexts, inputs, *, min_variance, max_variance):
 
 def gaussian_learn(
     weights,
-    counts,
-    contexts,
+    accumulator,
+    slots,
     inputs,
     targets,
     rates,
-    sample_weight=None,
+    repeats=None,
     *,
     normalized,
     damping,
@@ -98,24 +98,24 @@ def gaussian_learn(
     min_variance,
     max_variance,
 ):
-    n, (k, j) = len(contexts), weights.shape[:2]
-    weights, counts = weights.astype(float), counts.astype(float)
+    n, (k, j) = len(slots), weights.shape[:2]
+    weights, accumulator = weights.astype(float), accumulator.astype(float)
     means, variances = gaussian_infer(
-        weights, contexts, inputs, min_variance=min_variance, max_variance=max_variance
+        weights, slots, inputs, min_variance=min_variance, max_variance=max_variance
     )  # overwritten as rows come
     for t, output, neuron in np.ndindex(n, k, j):
-        row = output, neuron, seen_by(contexts, t, output)[neuron]
+        slot = output, neuron, seen_by(slots, t, output)[neuron]
         gaussians = join_gaussians(inputs, t, output)
-        w = weights[row].tolist()
+        w = weights[slot].tolist()
         means[t, output, neuron], variances[t, output, neuron] = predict(w, gaussians, min_variance, max_variance)
-        weight = 1.0 if sample_weight is None else seen_by(sample_weight, t, output)
-        weights[row] = visit(
+        n_repeats = 1.0 if repeats is None else seen_by(repeats, t, output)
+        weights[slot] = repeat(
             w,
             gaussians,
             float(targets[t, output]),
             rate=seen_by(rates, t, output),
-            weight=weight,
-            count=float(counts[row]),
+            repeats=n_repeats,
+            count=float(accumulator[slot]),
             normalized=normalized,
             damping=damping,
             max_error=max_error,
@@ -123,5 +123,5 @@ def gaussian_learn(
             min_variance=min_variance,
             max_variance=max_variance,
         )
-        counts[row] += weight
-    return weights, counts, means, variances
+        accumulator[slot] += n_repeats
+    return weights, accumulator, means, variances

@@ -163,21 +163,21 @@ class NaiveRegressor(NaiveGLN):
         self.limits = [3.0 * max(1.5, value) for value in largest]
 
     def refresh_spread(self):
-        """How far off each weight row of the last layer was: r / v, with two visits that were off as all were."""
+        """How far off each slot of the last layer was: r / v, with two samples that were off as all were."""
         counts = self.counts()
         for output, layers in enumerate(self.outputs):
-            errors, visits = ([[0.0] * len(neuron) for neuron in layers[-1].weights] for _ in range(2))
+            errors, weight = ([[0.0] * len(neuron) for neuron in layers[-1].weights] for _ in range(2))
             for (row, contexts, predicted, target), q in zip(self.seen[output], counts, strict=True):
                 if row.epoch > 1 or row.held_out:  # of a network that may have seen the row, or too good to be compared
                     continue
                 for neuron, (c, value) in enumerate(zip(contexts, predicted, strict=True)):
                     errors[neuron][c] += q * (value - target) ** 2
-                    visits[neuron][c] += q
-            v = max(sum(map(sum, errors)) / sum(map(sum, visits)), self.min_mean_square)
+                    weight[neuron][c] += q
+            v = max(sum(map(sum, errors)) / sum(map(sum, weight)), self.min_mean_square)
             self.mean_square[output] = v
             self.log_ratio[output] = [
                 [math.log((e + 2.0 * v) / (n + 2.0) / v) for e, n in zip(*neuron, strict=True)]
-                for neuron in zip(errors, visits, strict=True)
+                for neuron in zip(errors, weight, strict=True)
             ]
 
     def fit_stacks(self):
@@ -264,7 +264,7 @@ def calibrate(logs, errors, weights, centre, known):
 
 
 class NaiveGaussianRegressor(NaiveRegressor):
-    """Gaussian neurons: inputs and outputs are pairs (mean, variance), accumulators are visits."""
+    """Gaussian neurons: inputs and outputs are pairs (mean, variance), accumulators count repeats."""
 
     bounds = {"min_variance": 1e-4, "max_variance": 10.0}
 
@@ -303,12 +303,12 @@ class NaiveGaussianRegressor(NaiveRegressor):
                 for level, trace in enumerate(layers):
                     layer, u = self.outputs[output][level], trace.p + self.beside(level, x)
                     for neuron, c in enumerate(trace.contexts):
-                        layer.weights[neuron][c] = naive_gaussian.visit(
+                        layer.weights[neuron][c] = naive_gaussian.repeat(
                             layer.weights[neuron][c],
                             u,
                             self.target(row, output),
                             rate=self.learning_rate_init if self.normalized else self.learning_rate(row.number),
-                            weight=row.weight,
+                            repeats=row.weight,
                             count=layer.accumulator[neuron][c],
                             normalized=self.normalized,
                             damping=0.5 / len(u) if self.normalized else 0.0,

@@ -19,7 +19,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_gln import GLNClassifier, GLNRegressor, _base, _shards
+from sklearn_gln import GLNClassifier, GLNRegressor, _runtime, _shards
+from sklearn_gln._head import LayersHead
 from sklearn_gln._state import to_plain
 from tests.helpers import (
     INTERPRETED,
@@ -73,7 +74,7 @@ def assert_same_plain(plain, expected, name=""):
             assert_same_plain(item, other, name)
     elif isinstance(plain, np.ndarray):
         cut = np.s_[...]
-        if ".layers." in name and plain.ndim > 2:  # rows of no context yet may differ in number
+        if ".layers." in name and plain.ndim > 2:  # slots of no context yet may differ in number
             cut = np.s_[:, :, : min(plain.shape[2], expected.shape[2])]
         scale = max(1.0, np.abs(expected).max(initial=0)) if expected.dtype.kind == "f" else 1.0
         assert_allclose(plain[cut], expected[cut], rtol=1e-9, atol=1e-9 * scale, err_msg=name)
@@ -119,13 +120,14 @@ def test_parts_join_to_the_whole(case):
     for rows in (slice(0), slice(100), slice(100, 300)):  # nothing; before the last rebuild; rows wait for an event
         model.partial_fit(X[rows], y[rows], **keywords)
         whole = copy.deepcopy(model._online)
-        n_outputs = len(whole.outputs)
+        n_outputs = len(whole.output_numbers)
         parts = [_shards.part(whole, slice(a, b)) for a, b in [(0, 1), (1, n_outputs)]]
-        assert [len(part.outputs) for part in parts] == [1, n_outputs - 1]
+        assert [len(part.output_numbers) for part in parts] == [1, n_outputs - 1]
         joined = _shards.join(parts)
-        if y is not TARGETS:
-            assert joined.stack is None  # it stays with the parent
-            joined.stack = whole.stack
+        assert whole.head.is_by_output == (y is TARGETS or case == "classes, plain")
+        if not whole.head.is_by_output:
+            assert joined.head == LayersHead(len(joined.settings.layer_sizes))  # it stays with the parent
+            joined.head = whole.head
         assert_same_plain(to_plain(joined), to_plain(model._online))
 
 

@@ -119,7 +119,7 @@ def test_a_change_is_forgotten_at_once():
     for layer, other in zip(left.network.layers, right.network.layers, strict=True):
         assert 0 < layer.accumulator.sum() < 2 * AFTER_CHANGE * other.accumulator.sum()
     assert_allclose(left.predictor.moments.weight, AFTER_CHANGE * right.predictor.moments.weight)
-    assert_allclose(left.stack.class_weight, AFTER_CHANGE * right.stack.class_weight)
+    assert_allclose(left.head.class_weight, AFTER_CHANGE * right.head.class_weight)
     ratio = left.network.base_preconditioner.weight / right.network.base_preconditioner.weight
     assert ratio == pytest.approx(AFTER_CHANGE)
 
@@ -137,5 +137,5 @@ def test_epochs_are_no_change():
     X, y, weights = make_stream(4, 900)
     fitted = GLNClassifier(**PARAMS, max_iter=3).fit(X, y, weights)
     assert fitted.n_samples_seen_ == 3 * np.count_nonzero(weights)
-    assert fitted._online.stack.class_weight.sum() == pytest.approx(weights.sum())
+    assert fitted._online.head.class_weight.sum() == pytest.approx(weights.sum())
     assert fitted._online.predictor.moments.weight.max() > 2.5 * weights.sum()  # but for missing values

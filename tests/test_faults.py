@@ -12,7 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import sklearn_gln._network
-from sklearn_gln import GLNClassifier, GLNRegressor, _base
+from sklearn_gln import GLNClassifier, GLNRegressor, _runtime
 from sklearn_gln._state import from_plain
 from sklearn_gln.inspection import ProgressiveLossDisplay
 from sklearn_gln.kernels import get_kernels
@@ -38,12 +38,12 @@ def test_without_memory_for_contexts_nothing_is_learned(name, backend, allocatio
     kind = KINDS[name]
     model = kind.streamed(256, backend=backend, context_dim=6)
     before, expected = copy.deepcopy(model), copy.deepcopy(model).partial_fit(X, kind.y)
-    numbers, with_rows = itertools.count(), sklearn_gln._network._with_slots
+    numbers, with_slots = itertools.count(), sklearn_gln._network._with_slots
 
     def fail(*arguments):
         if next(numbers) == allocation:
             raise MemoryError
-        return with_rows(*arguments)
+        return with_slots(*arguments)
 
     monkeypatch.setattr(sklearn_gln._network, "_with_slots", fail)
     with pytest.raises(MemoryError):

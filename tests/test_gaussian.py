@@ -5,19 +5,33 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_gln import _gaussian
+from sklearn_gln import _likelihood
 from sklearn_gln import kernels as registry
-from sklearn_gln._network import Outputs, init_network
+from sklearn_gln._likelihood import Gaussian
+from sklearn_gln._network import infer, init_network, learn
+from sklearn_gln._samples import Samples
 from tests import naive_gaussian as naive
 from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples
 
-NAMES = ("weights", "counts", "means", "variances")
+NAMES = ("weights", "accumulator", "means", "variances")
+
+
+def infer_neurons(backend, weights, slots, inputs, *, min_variance, max_variance):
+    """What `Gaussian.infer_layer` makes of the kernels, within these bounds; NumPy in and out."""
+    bounds = {"MIN_VARIANCE": min_variance, "MAX_VARIANCE": max_variance}
+    with patch.multiple(_likelihood, **bounds), backend.scope("cpu"):
+        layer = SimpleNamespace(weights=backend.asarray(weights))
+        signals = [tuple(map(backend.asarray, signal)) for signal in inputs]
+        predicted = Gaussian().infer_layer(backend, layer, backend.asarray(slots), signals, None)
+        return tuple(map(backend.to_numpy, predicted))
 
 
 @dataclass(repr=False)
@@ -25,12 +39,12 @@ class Case:
     """The arguments of one call of ``gaussian_learn``."""
 
     weights: np.ndarray
-    counts: np.ndarray
-    contexts: np.ndarray
+    accumulator: np.ndarray
+    slots: np.ndarray
     inputs: list
     targets: np.ndarray
     rates: np.ndarray
-    sample_weight: np.ndarray | None
+    repeats: np.ndarray | None
     options: dict
     description: str = "Case()"
 
@@ -42,27 +56,27 @@ class Case:
         return {name: self.options[name] for name in ("min_variance", "max_variance")}
 
     def learn(self, backend, **changed):
-        arrays = (self.weights, self.counts, self.contexts, self.inputs, self.targets, self.rates, self.sample_weight)
+        arrays = (self.weights, self.accumulator, self.slots, self.inputs, self.targets, self.rates, self.repeats)
         options = self.options | changed
         if backend is naive:
             return naive.gaussian_learn(*arrays, **options)
         return call(backend, "gaussian_learn", *arrays, **options)
 
     def infer(self, backend):
-        arrays = self.weights, self.contexts, self.inputs
+        arrays = self.weights, self.slots, self.inputs
         if backend is naive:
             return naive.gaussian_infer(*arrays, **self.bounds)
-        return call(backend, "gaussian_infer", *arrays, **self.bounds)
+        return infer_neurons(backend, *arrays, **self.bounds)
 
     def rows(self, rows):
         """The same weights, and a slice (or the numbers) of the rows."""
         return replace(
             self,
-            contexts=self.contexts[rows],
+            slots=self.slots[rows],
             inputs=[(m[rows], v[rows]) for m, v in self.inputs],
             targets=self.targets[rows],
             rates=self.rates[rows],
-            sample_weight=None if self.sample_weight is None else self.sample_weight[rows],
+            repeats=None if self.repeats is None else self.repeats[rows],
         )
 
     def output(self, k):
@@ -72,23 +86,23 @@ class Case:
         return replace(
             self,
             weights=self.weights[k : k + 1],
-            counts=self.counts[k : k + 1],
-            contexts=cut(self.contexts),
+            accumulator=self.accumulator[k : k + 1],
+            slots=cut(self.slots),
             inputs=[(cut(m), cut(v)) for m, v in self.inputs],
             targets=cut(self.targets),
             rates=cut(self.rates),
-            sample_weight=cut(self.sample_weight),
+            repeats=cut(self.repeats),
         )
 
     def astype(self, dtype):
         return replace(
             self,
             weights=self.weights.astype(dtype),
-            counts=self.counts,
+            accumulator=self.accumulator,
             inputs=[(m.astype(dtype), v.astype(dtype)) for m, v in self.inputs],
             targets=self.targets.astype(dtype),
             rates=self.rates.astype(dtype),
-            sample_weight=None if self.sample_weight is None else self.sample_weight.astype(dtype),
+            repeats=None if self.repeats is None else self.repeats.astype(dtype),
         )
 
 
@@ -98,9 +112,9 @@ def make_case(
     n=30,
     k=2,
     j=3,
-    n_contexts=4,
+    n_slots=4,
     sizes=(3, 2),
-    shared=("contexts", "base", "rates", "sample_weight"),
+    shared=("slots", "base", "rates", "repeats"),
     weighted=False,
     normalized=True,
     rate=1.0,
@@ -123,16 +137,16 @@ def make_case(
         return spread * rng.normal(size=(n, outputs, size)), variances
 
     inputs = [block(size, k) for size in sizes[:-1]] + [block(sizes[-1], width("base"))]
-    shape = (k, j, n_contexts)
+    shape = (k, j, n_slots)
     weights = min(max_weight, 2 / sum(sizes)) * rng.random((*shape, sum(sizes))) * (rng.random((*shape, 1)) > 0.1)
     return Case(
         weights=weights,
-        counts=rng.integers(3, size=shape).astype(float),
-        contexts=rng.integers(n_contexts, size=(n, width("contexts"), j)).astype(np.int32),
+        accumulator=rng.integers(3, size=shape).astype(float),
+        slots=rng.integers(n_slots, size=(n, width("slots"), j)).astype(np.int32),
         inputs=inputs,
         targets=np.where(rng.random((n, k)) < 0.05, 30.0, 1.5) * rng.normal(size=(n, k)),
         rates=rate * rng.uniform(0.5, 1.0, size=(n, width("rates"))),
-        sample_weight=rng.choice([0.0, 0.3, 1.0, 1.0, 2.0, 2.75], size=(n, width("sample_weight")))
+        repeats=rng.choice([0.0, 0.3, 1.0, 1.0, 2.0, 2.75], size=(n, width("repeats")))
         if weighted
         else None,
         options={
@@ -154,9 +168,9 @@ def cases(draw, *, rows=(1, 24), outputs=(1, 3), neurons=(1, 3)):
         "n": draw(st.integers(*rows)),
         "k": draw(st.integers(*outputs)),
         "j": draw(st.integers(*neurons)),
-        "n_contexts": draw(st.sampled_from([1, 2, 16, 65])),
+        "n_slots": draw(st.sampled_from([1, 2, 16, 65])),
         "sizes": draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)),
-        "shared": draw(st.sets(st.sampled_from(["contexts", "base", "rates", "sample_weight"]))),
+        "shared": draw(st.sets(st.sampled_from(["slots", "base", "rates", "repeats"]))),
         "weighted": draw(st.booleans()),
         "normalized": normalized,
         "rate": draw(st.sampled_from([1.0, 2.0] if normalized else [0.01, 0.1])),
@@ -245,15 +259,15 @@ def test_predictions_and_weights_are_within_their_bounds(backend, case):
 def test_after_a_step_the_variance_of_its_row_is_in_range(deviation, bound):
     """The weights themselves are projected, not only the predictions clipped."""
     kernels = registry.get_kernels("numpy")
-    case = make_case(3, n=100, k=1, j=1, n_contexts=1, spread=0.1, min_variance=0.5, max_variance=1.0)
+    case = make_case(3, n=100, k=1, j=1, n_slots=1, spread=0.1, min_variance=0.5, max_variance=1.0)
     case.targets[:] = deviation * np.random.default_rng(0).normal(size=(100, 1))
-    weights, counts, variances = case.weights, case.counts, []
+    weights, accumulator, variances = case.weights, case.accumulator, []
     for t in range(100):
-        row = replace(case.rows(slice(t, t + 1)), weights=weights, counts=counts)
-        weights, counts, *_ = row.learn(kernels)
-        variances += call(
-            kernels, "gaussian_infer", weights, row.contexts, row.inputs, min_variance=1e-9, max_variance=1e9
-        )[1].tolist()
+        row = replace(case.rows(slice(t, t + 1)), weights=weights, accumulator=accumulator)
+        weights, accumulator, *_ = row.learn(kernels)
+        variances += infer_neurons(kernels, weights, row.slots, row.inputs, min_variance=1e-9, max_variance=1e9)[
+            1
+        ].tolist()
     assert np.all(np.abs(np.ravel(variances) - 0.75) <= 0.25 * (1 + 1e-12))
     assert np.any(np.abs(np.ravel(variances) - bound) < 1e-12)
 
@@ -265,22 +279,22 @@ def test_after_a_step_the_variance_of_its_row_is_in_range(deviation, bound):
 def test_any_split_of_the_rows_learns_the_same(backend, case, data):
     n = len(case.targets)
     cuts = sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=3)))
-    weights, counts, predicted = case.weights, case.counts, []
+    weights, accumulator, predicted = case.weights, case.accumulator, []
     for first, last in pairwise([0, *cuts, n]):
-        part = replace(case.rows(slice(first, last)), weights=weights, counts=counts)
-        weights, counts, *before = part.learn(backend)
+        part = replace(case.rows(slice(first, last)), weights=weights, accumulator=accumulator)
+        weights, accumulator, *before = part.learn(backend)
         predicted.append(before)
     means, variances = map(np.concatenate, zip(*predicted, strict=True))
-    assert_all_close((weights, counts, means, variances), case.learn(backend))
+    assert_all_close((weights, accumulator, means, variances), case.learn(backend))
 
 
-@on_examples(30, case=cases(rows=(1, 12)), repeats=st.integers(2, 4))
-def test_a_row_of_weight_q_is_the_row_q_times(backend, case, repeats):
+@on_examples(30, case=cases(rows=(1, 12)), q=st.integers(2, 4))
+def test_a_row_of_weight_q_is_the_row_q_times(backend, case, q):
     n = len(case.targets)
-    weighted = replace(case, sample_weight=np.full((n, 1), float(repeats)))
-    each = replace(case.rows(np.repeat(np.arange(n), repeats)), sample_weight=None)
-    weights, counts, means, variances = each.learn(backend)
-    assert_all_close(weighted.learn(backend), (weights, counts, means[::repeats], variances[::repeats]))
+    weighted = replace(case, repeats=np.full((n, 1), float(q)))
+    each = replace(case.rows(np.repeat(np.arange(n), q)), repeats=None)
+    weights, accumulator, means, variances = each.learn(backend)
+    assert_all_close(weighted.learn(backend), (weights, accumulator, means[::q], variances[::q]))
 
 
 @on_examples(30, case=cases(outputs=(2, 3)))
@@ -299,14 +313,14 @@ def test_learning_nothing_is_inference(backend, case, weight):
     still = replace(
         case,
         rates=np.zeros((n, 1)),
-        sample_weight=np.full((n, 1), weight),
+        repeats=np.full((n, 1), weight),
         weights=case.weights + 1e-3,
         options=case.options | loose,
     )
-    weights, counts, *predicted = still.learn(backend)
+    weights, accumulator, *predicted = still.learn(backend)
     assert_allclose(weights, still.weights, rtol=1e-12)
     if not weight:
-        assert_array_equal(counts, case.counts)
+        assert_array_equal(accumulator, case.accumulator)
     for got, wanted in zip(predicted, still.infer(backend), strict=True):
         assert_allclose(got, wanted, **TOLERANCE)
 
@@ -330,9 +344,9 @@ def test_float32_stays_float32_and_close(backend):
 @pytest.mark.parametrize("weighted", [True, False])
 def test_no_rows_change_nothing(backend, weighted):
     case = make_case(2, n=0, weighted=weighted)
-    weights, counts, means, variances = case.learn(backend)
+    weights, accumulator, means, variances = case.learn(backend)
     assert_array_equal(weights, case.weights)
-    assert_array_equal(counts, case.counts)
+    assert_array_equal(accumulator, case.accumulator)
     assert means.shape == variances.shape == (0, 2, 3)
     assert [array.shape for array in case.infer(backend)] == [(0, 2, 3)] * 2
 
@@ -351,10 +365,9 @@ def test_base_gaussians(backend):
     assert_array_equal(means[:, 0], np.column_stack([features, -features]))
 
 
-def test_signatures_of_the_oracle():
-    for function in ("gaussian_infer", "gaussian_learn"):
-        parameters = inspect.signature(getattr(registry.get_kernels("numpy"), function)).parameters
-        assert list(inspect.signature(getattr(naive, function)).parameters) == list(parameters)
+def test_signature_of_the_oracle():
+    parameters = inspect.signature(registry.get_kernels("numpy").gaussian_learn).parameters
+    assert list(inspect.signature(naive.gaussian_learn).parameters) == list(parameters)
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -382,7 +395,7 @@ def make_network(features, n_outputs, settings):
     return init_network(settings.n_base(features.shape[1]), features[:256], np.arange(n_outputs), settings, 0)
 
 
-def add_base_predictions(seed, n, n_outputs=1):
+def make_rows(seed, n, n_outputs=1):
     """Features and targets of deviation about 1."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n, 3))
@@ -390,23 +403,34 @@ def add_base_predictions(seed, n, n_outputs=1):
     return features, signal[:, :1] * np.linspace(1.0, 0.5, n_outputs) + 0.1 * rng.normal(size=(n, n_outputs))
 
 
-def run(network, kernels, rows, settings, *, features, targets, sample_weight=None):
+def make_samples(features, targets, repeats=None):
+    n = len(targets)
+    weight = np.ones(n) if repeats is None else repeats
+    return Samples(features, targets, weight, np.arange(1, n + 1), np.ones(n, bool), epoch=1)
+
+
+def variance_of(outputs, kernels):
+    """The mixture's variance (n, n_outputs)."""
+    return outputs.within + kernels.to_numpy(kernels.neuron_moments(outputs.layers[-1])[1])
+
+
+def run(network, kernels, rows, settings, *, features, targets, repeats=None, padding=0):
+    """The layers' means and the mixture's variance, without the rows of padding."""
     with kernels.scope("cpu"):
         network.move_to(kernels)
-        features = kernels.asarray(features[rows])
-        numbers = 1 + np.arange(len(targets))[rows]
-        weights = None if sample_weight is None else sample_weight[rows]
-        given = targets[rows], weights, numbers, settings, np.ones(len(numbers), bool)
-        predicted = _gaussian.learn(network, kernels, features, features, *given)
-        return Outputs(list(map(kernels.to_numpy, predicted.layers)), predicted.variance)
+        samples = make_samples(features, targets, repeats).part(rows, registry.get_kernels("numpy"))
+        x = kernels.asarray(np.concatenate([samples.X, features[:padding]]))
+        outputs = learn(network, kernels, x, x, samples.y, samples, settings)
+        n = len(samples)
+        return [kernels.to_numpy(layer)[:n] for layer in outputs.layers], variance_of(outputs, kernels)[:n]
 
 
-def naive_network(network, settings, features, targets, sample_weight, rates):
+def naive_network(network, settings, features, targets, repeats, rates):
     """All rows through all layers, one after the other: the weights, the layers' means, and the mixture's variance."""
     d = features.shape[1]
     stretch = 1.5 * math.sqrt(d)
     weights = [by_context(layer, layer.weights).astype(float) for layer in network.layers]
-    counts = [np.zeros(w.shape[:3]) for w in weights]
+    accumulator = [np.zeros(w.shape[:3]) for w in weights]
     contexts = call(
         registry.get_kernels("numpy"), "select_contexts", features, network.hyperplanes, network.offsets, "float64"
     )
@@ -421,14 +445,14 @@ def naive_network(network, settings, features, targets, sample_weight, rates):
             if below is not None:
                 inputs.insert(0, below)
             last = first + w.shape[1]
-            weights[number], counts[number], means, variances = naive.gaussian_learn(
+            weights[number], accumulator[number], means, variances = naive.gaussian_learn(
                 w,
-                counts[number],
+                accumulator[number],
                 contexts[t : t + 1, :, first:last],
                 inputs,
                 targets[t : t + 1],
                 np.full((1, 1), rates[t]),
-                np.full((1, 1), sample_weight[t]),
+                np.full((1, 1), repeats[t]),
                 normalized=settings.normalized,
                 damping=0.5 / w.shape[3] if settings.normalized else 0.0,
                 max_error=3.0,
@@ -439,7 +463,7 @@ def naive_network(network, settings, features, targets, sample_weight, rates):
             below, first = (means, variances), last
             predicted[number].append(means)
         mixtures.append(variances.mean(axis=2) + means.var(axis=2))
-    return weights, Outputs(list(map(np.concatenate, predicted)), np.concatenate(mixtures))
+    return weights, (list(map(np.concatenate, predicted)), np.concatenate(mixtures))
 
 
 @pytest.mark.parametrize(
@@ -456,31 +480,31 @@ def naive_network(network, settings, features, targets, sample_weight, rates):
 )
 def test_network_equals_naive(params):
     settings = settings_with(dtype="float64", **params)
-    features, targets = add_base_predictions(0, 150, n_outputs=2)
-    sample_weight = np.random.default_rng(1).choice([0.0, 0.4, 1.0, 2.0], size=150)
+    features, targets = make_rows(0, 150, n_outputs=2)
+    repeats = np.random.default_rng(1).choice([0.0, 0.4, 1.0, 2.0], size=150)
     network = make_network(features, 2, settings)
     rates = np.full(150, settings.learning_rate_init)
-    expected, wanted = naive_network(network, settings, features, targets, sample_weight, rates)
+    expected, wanted = naive_network(network, settings, features, targets, repeats, rates)
     kernels = registry.get_kernels()
-    given = {"features": features, "targets": targets, "sample_weight": sample_weight}
+    given = {"features": features, "targets": targets, "repeats": repeats}
     predicted = run(network, kernels, slice(None), settings, **given)
     for layer, weights in zip(network.layers, expected, strict=True):
         assert_allclose(by_context(layer, layer.weights), weights, **TOLERANCE)
-    for got, right in zip(predicted.layers, wanted.layers, strict=True):
+    for got, right in zip(predicted[0], wanted[0], strict=True):
         assert_allclose(got, right, **TOLERANCE)
-    assert_allclose(predicted.variance, wanted.variance, **TOLERANCE)
+    assert_allclose(predicted[1], wanted[1], **TOLERANCE)
 
 
-def test_row_by_row_equals_a_block_on_all_backends(backend):
+def test_row_by_row_equals_a_chunk_on_all_backends(backend):
     settings = settings_with(dtype="float64", layer_sizes=(3, 2))
-    features, targets = add_base_predictions(1, 40)
+    features, targets = make_rows(1, 40)
     given = {"features": features, "targets": targets}
     whole, pieces = make_network(features, 1, settings), make_network(features, 1, settings)
     at_once = run(whole, backend, slice(None), settings, **given)
     parts = [run(pieces, backend, slice(t, t + 1), settings, **given) for t in range(40)]
-    for number, got in enumerate(at_once.layers):
-        assert_allclose(got, np.concatenate([part.layers[number] for part in parts]), **TOLERANCE)
-    assert_allclose(at_once.variance, np.concatenate([part.variance for part in parts]), **TOLERANCE)
+    for number, got in enumerate(at_once[0]):
+        assert_allclose(got, np.concatenate([means[number] for means, _ in parts]), **TOLERANCE)
+    assert_allclose(at_once[1], np.concatenate([variance for _, variance in parts]), **TOLERANCE)
     reference = make_network(features, 1, settings)
     run(reference, registry.get_kernels("numpy"), slice(None), settings, **given)
     for layer, other, same in zip(whole.layers, pieces.layers, reference.layers, strict=True):
@@ -488,48 +512,45 @@ def test_row_by_row_equals_a_block_on_all_backends(backend):
         assert_allclose(by_context(layer, layer.weights), by_context(same, same.weights), **TOLERANCE)
 
 
-def test_rows_that_fill_up_change_nothing(backend):
+def test_padding_changes_nothing(backend):
     if not backend.ON_DEVICE:
-        pytest.skip("calls of this backend are never filled up")
+        pytest.skip("calls of this backend are never padded")
     settings = settings_with(layer_sizes=(3, 2))
-    features, targets = add_base_predictions(2, 30)
-    network, filled = make_network(features, 1, settings), make_network(features, 1, settings)
-    expected = run(network, backend, slice(None), settings, features=features, targets=targets)
-    with backend.scope("cpu"):
-        filled.move_to(backend)
-        more = backend.asarray(np.concatenate([features, features[:5]]))
-        numbers, first_visit = np.arange(1, 31), np.ones(30, bool)
-        predicted = _gaussian.learn(filled, backend, more, more, targets, None, numbers, settings, first_visit)
-    for got, wanted in zip(predicted.layers, expected.layers, strict=True):
-        assert_allclose(backend.to_numpy(got)[:30], wanted, rtol=1e-5, atol=1e-6)
-    assert_allclose(predicted.variance[:30], expected.variance, rtol=1e-5)
-    for layer, other in zip(network.layers, filled.layers, strict=True):
+    features, targets = make_rows(2, 30)
+    network, of_padded = make_network(features, 1, settings), make_network(features, 1, settings)
+    given = {"features": features, "targets": targets}
+    expected, expected_variance = run(network, backend, slice(None), settings, **given)
+    means, variance = run(of_padded, backend, slice(None), settings, **given, padding=5)
+    for got, wanted in zip(means, expected, strict=True):
+        assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    assert_allclose(variance, expected_variance, rtol=1e-5)
+    for layer, other in zip(network.layers, of_padded.layers, strict=True):
         assert_allclose(by_context(layer, layer.weights), by_context(other, other.weights), rtol=1e-5, atol=1e-6)
 
 
 def test_untrained_network_predicts_about_a_standard_normal():
     settings, kernels = settings_with(layer_sizes=(5, 5, 5)), registry.get_kernels("numpy")
-    features, _ = add_base_predictions(3, 100)
+    features, _ = make_rows(3, 100)
     network = make_network(features, 1, settings)
-    means, variance, *_ = _gaussian.infer(network, kernels, features, features, settings)
-    for of_layer in means:
+    outputs = infer(network, kernels, features, features, settings)
+    for of_layer in outputs.layers:
         assert_allclose(of_layer, 0, atol=1e-5)
-    assert_allclose(variance, 1, rtol=1e-5)
+    assert_allclose(variance_of(outputs, kernels), 1, rtol=1e-5)
 
 
 def test_learns_a_gated_linear_function():
     settings, kernels = settings_with(layer_sizes=(20, 20, 20), context_dim=4), registry.get_kernels()
-    features, targets = add_base_predictions(4, 3000)
+    features, targets = make_rows(4, 3000)
     network = make_network(features, 1, settings)
     kept = {"features": features, "targets": targets}
-    progressive = run(network, kernels, slice(0, 2000), settings, **kept)
-    means, variance, *_ = _gaussian.infer(network, kernels, features[2000:], features[2000:], settings)
-    mean = means[-1].mean(axis=2)
+    progressive, _ = run(network, kernels, slice(0, 2000), settings, **kept)
+    outputs = infer(network, kernels, features[2000:], features[2000:], settings)
+    mean, variance = outputs.layers[-1].mean(axis=2), variance_of(outputs, kernels)
     residuals = (mean - targets[2000:]) / targets.std()
     assert np.sqrt(np.mean(residuals**2)) < 0.4  # a linear function: 0.9
     assert np.mean(((mean - targets[2000:]) ** 2 / variance) < 1.645**2) == pytest.approx(0.9, abs=0.08)
     first, last = (
-        np.mean((progressive.layers[-1][rows] - targets[rows][..., np.newaxis]) ** 2)
+        np.mean((progressive[-1][rows] - targets[rows][..., np.newaxis]) ** 2)
         for rows in (slice(100), slice(1900, 2000))
     )
     assert last < first / 2

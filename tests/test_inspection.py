@@ -127,9 +127,8 @@ def without_halfspaces_moving(estimator, base):
     """The outputs (n, n_outputs) with other base logits, and each neuron's context as it was for the rows X[:30]."""
     online, kernels = estimator._online, get_kernels("numpy")
     _, side_info = online.predictor.transform(X[:30], kernels)
-    outputs = online._layers.infer(online.network, kernels, base, side_info, online.settings)
-    outputs = _network.aggregate(outputs, online.settings.aggregation, kernels)
-    outputs = outputs if online.stack is None else online.stack.predict(outputs)
+    outputs = _network.infer(online.network, kernels, base, side_info, online.settings)
+    outputs = online.head.predict(online.head.gather(outputs, kernels))
     return outputs[..., 0] if isinstance(estimator, GLNRegressor) else outputs
 
 
@@ -299,7 +298,7 @@ def test_the_stack_weighs_a_regressors_stages():
     estimator = fit_regressor()
     stages = np.stack(list(estimator.staged_predict(X)), axis=2)
     assert stages.shape == (N_ROWS, 3, 3)
-    assert_allclose(np.vecdot(stages, estimator._online.stack.weights), estimator.predict(X), **EXACT)
+    assert_allclose(np.vecdot(stages, estimator._online.head.stack.weights), estimator.predict(X), **EXACT)
     for number, neurons in enumerate(neuron_predictions(estimator, X)):
         assert_allclose(neurons.mean(axis=2), stages[:, :, number], **EXACT)
     one = GLNRegressor(**SMALL).fit(X, TARGETS[:, 0])
@@ -357,7 +356,7 @@ def test_summary_prints_a_line_for_each_layer():
     assert "3 output(s)" in last
     assert "clipped" not in str(summary(estimator))
     assert_allclose(
-        [float(line.split()[3]) for line in layers], estimator._online.stack.weights.mean(axis=0), atol=5e-4
+        [float(line.split()[3]) for line in layers], estimator._online.head.stack.weights.mean(axis=0), atol=5e-4
     )
 
 

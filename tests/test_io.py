@@ -470,7 +470,7 @@ def alterations(value):
     if isinstance(value, dict):
         for key in value:
             yield f"without {key}", without(key)
-        yield "of another type", lambda value: value | {"type": "Stack" if value["type"] == "Layer" else "Layer"}
+        yield "of another type", lambda value: value | {"type": "LogitStack" if value["type"] == "Layer" else "Layer"}
         yield "unknown type", lambda value: value | {"type": "os.system"}
     elif isinstance(value, np.ndarray):
         yield "an object", lambda array: array.astype(object)
@@ -487,7 +487,7 @@ def alterations(value):
 
 
 # Any number of scores will do.
-HARMLESS = re.compile(r"_online\.stack\.scores\.\d+: (shorter|longer)")
+HARMLESS = re.compile(r"_online\.head\.scores\.of_output\.\d+: (shorter|longer)")
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -522,19 +522,19 @@ def put(array, value):
 
 
 OUT_OF_RANGE = {
-    "row": lambda layer: put(layer.slot_of, 10**6),
-    "row not in use": lambda layer: put(layer.slot_of, layer.n_rows.flat[-1]),
-    "negative row": lambda layer: put(layer.slot_of, -1),
-    "rows in use": lambda layer: put(layer.n_rows, layer.weights.shape[2] + 1),
-    "short row numbers": lambda layer: setattr(layer, "slot_of", layer.slot_of.astype(np.int8)),
+    "slot": lambda layer: put(layer.slot_of, 10**6),
+    "slot not in use": lambda layer: put(layer.slot_of, layer.n_slots.flat[-1]),
+    "negative slot": lambda layer: put(layer.slot_of, -1),
+    "slots in use": lambda layer: put(layer.n_slots, layer.weights.shape[2] + 1),
+    "short slot numbers": lambda layer: setattr(layer, "slot_of", layer.slot_of.astype(np.int8)),
     "order": lambda layer: setattr(layer, "slot_of", np.asfortranarray(layer.slot_of)),
-    "no row numbers": lambda layer: vars(layer).update(slot_of=None, n_rows=None),
+    "no slot numbers": lambda layer: vars(layer).update(slot_of=None, n_slots=None),
 }
 
 
 @pytest.mark.parametrize("change", OUT_OF_RANGE)
 @pytest.mark.parametrize("name", ["classifier", "squared", "gaussian"])
-def test_weight_rows_out_of_range_are_refused(name, change, path):
+def test_slots_out_of_range_are_refused(name, change, path):
     model = KINDS[name].streamed(700, context_dim=3)
     save(model, path)
     load(path)

@@ -30,9 +30,9 @@ def cases(draw, *, rows=(1, 24), outputs=(1, 3), neurons=(1, 3), batch_sizes=(1,
         "n": draw(st.integers(*rows)),
         "k": draw(st.integers(*outputs)),
         "j": draw(st.integers(*neurons)),
-        "n_contexts": draw(st.one_of(st.integers(1, 128), st.sampled_from([1, 2, 16, 64, 65, 128]))),
+        "n_slots": draw(st.one_of(st.integers(1, 128), st.sampled_from([1, 2, 16, 64, 65, 128]))),
         "sizes": draw(st.lists(st.integers(1, 4), min_size=1, max_size=2)),
-        "shared": draw(st.sets(st.sampled_from(["contexts", "base", "rates", "sample_weight"]))),
+        "shared": draw(st.sets(st.sampled_from(["slots", "base", "rates", "repeats"]))),
         "occupied": draw(st.sampled_from([1, 3, None])),
         "step": draw(st.sampled_from(["gradient", "preconditioned", "any"])),
         "scale": draw(st.sampled_from([1.0, 0.01, 10.0])),
@@ -71,7 +71,7 @@ def test_learn_equals_naive_across_blocks(backend, case):
 
 
 @pytest.mark.parametrize(
-    ("loss", "n_contexts"),
+    ("loss", "n_slots"),
     thorough_but(
         [("log", 1), ("log", 64), ("log", 65), ("log", 128), ("squared", 1), ("squared", 65)],
         ("log", 65),
@@ -80,11 +80,11 @@ def test_learn_equals_naive_across_blocks(backend, case):
 )
 @pytest.mark.parametrize("batch_size", thorough_but([1, 2, 7, 65, 500], 1, 65))
 @pytest.mark.parametrize("max_weight", [np.inf, 0.02])
-def test_learn_equals_naive_on_a_grid(backend, loss, n_contexts, batch_size, max_weight):
+def test_learn_equals_naive_on_a_grid(backend, loss, n_slots, batch_size, max_weight):
     case = make_case(
-        [n_contexts, batch_size],
+        [n_slots, batch_size],
         n=150,
-        n_contexts=n_contexts,
+        n_slots=n_slots,
         sizes=(2, 3),
         occupied=3,
         step="preconditioned",
@@ -275,14 +275,18 @@ def test_rows_of_tables(backend, shared, dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_limits_means_and_variances_of_neurons(backend, dtype):
     x = (1e6 + np.random.default_rng(5).normal(size=(16, 2, 3))).astype(dtype)  # squares would lose the variance
-    limits = np.array([1e6, np.inf], dtype)
+    limits = np.array([[1e6], [np.inf]], dtype)
     for sign in (1, -1):
-        clipped = call(backend, "clip", sign * x, limits)
+        clipped = call(backend, "clip", sign * x, -limits, limits)
         assert_array_equal(clipped[:, 0], sign * np.minimum(x[:, 0], limits[0]), strict=True)
         assert_array_equal(clipped[:, 1], sign * x[:, 1])
-    for name, expected in (("neuron_mean", np.mean), ("neuron_variance", np.var)):
-        assert_allclose(call(backend, name, x), expected(x.astype(float), axis=2), rtol=1e-9, strict=True)
-    assert_array_equal(call(backend, "neuron_variance", x[:, :, :1]), 0)
+        assert_array_equal(call(backend, "clip", sign * x, -np.inf, 1e6), np.minimum(sign * x, dtype(1e6)), strict=True)
+    assert_array_equal(call(backend, "minimum", x, x[:, :1]), np.minimum(x, x[:, :1]), strict=True)
+    mean, variance = call(backend, "neuron_moments", x)
+    assert_array_equal(mean, call(backend, "neuron_mean", x), strict=True)
+    assert_allclose(mean, x.astype(float).mean(axis=2), rtol=1e-9, strict=True)
+    assert_allclose(variance, x.astype(float).var(axis=2), rtol=1e-9, strict=True)
+    assert_array_equal(call(backend, "neuron_moments", x[:, :, :1])[1], 0)
 
 
 # Laws
@@ -293,7 +297,7 @@ def test_a_row_of_weight_q_is_q_rows(backend, loss):
     n = 16
     case = make_case(7, n=n, k=2, j=3, sizes=(2, 3), step="preconditioned", loss=loss, damping=0.5, limit=np.inf)
     counts = np.arange(n) % 4
-    weighted = replace(case, sample_weight=counts[:, np.newaxis].astype(float)).learn(backend)
+    weighted = replace(case, repeats=counts[:, np.newaxis].astype(float)).learn(backend)
     repeated = case.rows(np.repeat(np.arange(n), counts)).learn(backend)
     first = np.cumsum(counts)[counts > 0] - counts[counts > 0]
     assert_all_close((*weighted[:2], weighted[2][counts > 0]), (*repeated[:2], repeated[2][first]))
@@ -311,7 +315,7 @@ def test_a_step_of_rate_one_projects_onto_the_row(backend):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_the_clip_holds_steps_that_would_overflow_without_it(backend, batch_size):
     options = {"loss": "squared", "max_weight": 0.5, "limit": np.inf, "batch_size": batch_size}
-    case = make_case(9, n=150, n_contexts=1, sizes=(2, 3), **options)
+    case = make_case(9, n=150, n_slots=1, sizes=(2, 3), **options)
     case.rates[:] *= 1e40
     weights, accumulator, logits = case.learn(backend)
     assert np.abs(weights).max() == 0.5
@@ -352,9 +356,9 @@ def test_tasks_write_their_part_in_place(backend, case, data):
     for k in range(n_outputs):
         alone = case.output(k)
         for part in (slice(0, cut), slice(cut, n_neurons)):
-            arrays = (alone.inputs, alone.directions, alone.targets, alone.rates, alone.sample_weight)
+            arrays = (alone.inputs, alone.directions, alone.targets, alone.rates, alone.repeats)
             logits[:, k : k + 1, part] = backend.linear_learn(
-                weights[k : k + 1, part], accumulator[k : k + 1, part], alone.contexts[:, :, part], *arrays, **case.options
+                weights[k : k + 1, part], accumulator[k : k + 1, part], alone.slots[:, :, part], *arrays, **case.options
             )[2]
     assert_all_close((weights, accumulator, logits), case.learn(backend))
 
@@ -372,7 +376,9 @@ def test_float32_stays_float32(backend, case):
     learned = single.learn(backend)
     assert [array.dtype for array in learned] == [np.float32, np.float64, np.float32]
     assert single.infer(backend).dtype == np.float32
-    assert_all_close(learned, case.learn(backend), rtol=1e-4, atol=1e-4)
+    expected = case.learn(backend)
+    largest = max(1.0, np.abs(expected[2]).max())  # what passed through a weight before leaves its rounding there
+    assert_all_close(learned, expected, rtol=1e-4, atol=1e-4 * largest)
 
 
 def test_moments_and_directions_keep_their_dtype(backend):
@@ -386,15 +392,15 @@ def test_moments_and_directions_keep_their_dtype(backend):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("n_contexts", [4, 128])
+@pytest.mark.parametrize("n_slots", [4, 128])
 @pytest.mark.parametrize("weighted", [None, "few"])
-def test_no_rows_change_nothing(backend, batch_size, n_contexts, weighted):
+def test_no_rows_change_nothing(backend, batch_size, n_slots, weighted):
     case = make_case(
         2,
         n=0,
         k=2,
         j=3,
-        n_contexts=n_contexts,
+        n_slots=n_slots,
         sizes=(3, 2),
         weighted=weighted,
         batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""Schedules by their formulas, and the normalised, preconditioned step."""
+"""Schedules by their formulas, and the normalized, preconditioned step."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from sklearn_gln._learning_rate import (
     MAX_FULL_PRECONDITIONER,
     MAX_GROUP,
     SCHEDULES,
-    Block,
     Preconditioner,
+    StepInputs,
     group_shape,
     normalized_rates,
     random_groups,
     scheduled_rates,
-    step_block,
+    step_inputs,
 )
 from sklearn_gln.kernels import get_kernels
 from tests.helpers import call, make_settings, make_stream
@@ -182,7 +182,7 @@ def test_directions_in_groups_are_those_of_the_block_diagonal_inverse(backend, n
         inputs = backend.asarray(rows[:, np.newaxis])
         preconditioner.update(backend, inputs, backend.asarray(weights[:, np.newaxis]), weights.sum())
         preconditioner.refresh(backend, "float64")
-        block = step_block(backend, inputs, preconditioner, True)
+        block = step_inputs(backend, inputs, preconditioner, True)
 
     n_groups, size = group_shape(n_base, "block")
     assert n_groups > 1
@@ -219,7 +219,7 @@ def test_wide_inputs_are_preconditioned_in_groups():
         assert make_settings(n_features, learning_rate="constant").preconditioner is None
 
 
-# The normalised step
+# The normalized step
 
 
 def blocks_of(kernels, rows, matrices, normalized=True, initial_rate=8.0):
@@ -231,14 +231,14 @@ def blocks_of(kernels, rows, matrices, normalized=True, initial_rate=8.0):
             if matrix is not None:
                 preconditioner = Preconditioner.empty(len(matrix), matrix.shape[1], 0.0)
                 preconditioner.matrix = kernels.asarray(matrix)
-            blocks.append(step_block(kernels, kernels.asarray(block), preconditioner, normalized))
+            blocks.append(step_inputs(kernels, kernels.asarray(block), preconditioner, normalized))
         if not normalized:
             return blocks, None
         rates = kernels.to_numpy(normalized_rates(blocks, initial_rate))
-    return [Block(*map(kernels.to_numpy, block)) for block in blocks], rates
+    return [StepInputs(*map(kernels.to_numpy, block)) for block in blocks], rates
 
 
-def test_normalised_rates(backend):
+def test_normalized_rates(backend):
     rng = np.random.default_rng(1)
     previous, base = rng.normal(size=(9, 3, 2)), rng.normal(size=(9, 1, 4))
     roots = rng.normal(size=(3, 2, 2)), rng.normal(size=(1, 4, 4))

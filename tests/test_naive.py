@@ -79,8 +79,8 @@ def test_the_step_follows_the_gradient_of_the_loss(name, loss, target):
     assert_allclose((w - learned) / 0.01, gradient, rtol=1e-6, atol=1e-9)
 
 
-def test_visits_of_the_squared_loss_by_hand():
-    # s = 6, y = 1: errors are not clipped, and damping counts the 2 visits before and those of this row
+def test_repeats_of_the_squared_loss_by_hand():
+    # s = 6, y = 1: errors are not clipped, and damping counts the 2 repeats before and those of this row
     w, accumulator, s = learn(
         [3.0], [[2.0]], [1.0], sample_weight=[2.5], rates=0.2, loss="squared", damping=0.5, limit=2.0, accumulator=2.0
     )
@@ -119,8 +119,8 @@ def test_a_fraction_scales_the_step_and_the_squared_error():
     assert_allclose(energy_part, 0.25 * accumulator)
 
 
-def test_visits_by_hand():
-    # the row's own logit moves without its clip; whole visits come first, each sees the squared errors before it
+def test_repeats_by_hand():
+    # the row's own logit moves without its clip; whole repeats come first, each sees the squared errors before it
     w, accumulator, s = learn([3.0], [[2.0]], [0.0], sample_weight=[2.5], rates=1.0, damping=4.0, limit=2.0)
     e1 = naive.sigmoid(2.0)
     g1 = e1
@@ -218,7 +218,7 @@ def test_a_normalised_step_moves_the_logit_by_a_times_the_error():
     assert gln.learn(row, [[1.0]]) == [[0.0]]
     assert_allclose(gln.logits(row), [[4.0]])  # 0 - 8 * (1/2 - 1)
     gln.learn(row, [[1.0]], [2.0])
-    # the rebuild at t = 2 replays both rows: three visits in all, u has four entries
+    # the rebuild at t = 2 replays both rows: three steps in all, u has four entries
     s = accumulator = 0.0
     for _ in range(3):
         error = naive.sigmoid(s) - 1.0

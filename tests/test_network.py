@@ -1,4 +1,4 @@
-"""The network as plain arrays: halfspaces, initial weights, aggregation, tasks."""
+"""The network as plain arrays: halfspaces, initial weights, layers to answers, tasks."""
 
 from itertools import combinations
 
@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import kstest
 
+from sklearn_gln._head import LayersHead, PlainHead
 from sklearn_gln._network import (
-    Outputs,
-    aggregate,
+    LayerOutputs,
     contexts_by_layer,
     draw_halfspaces,
     estimate_memory,
@@ -17,6 +17,7 @@ from sklearn_gln._network import (
     learn,
     n_inputs_by_layer,
 )
+from sklearn_gln._samples import Samples
 from sklearn_gln.kernels import get_kernels
 from sklearn_gln.kernels._threads import layer_tasks
 from tests.helpers import by_context, make_settings
@@ -202,7 +203,7 @@ def test_arrays_have_the_dtype_of_the_settings(dtype):
 
 
 @pytest.mark.parametrize("aggregation", ["stacked", "layers", "last_layer", "neuron"])
-def test_aggregate(aggregation):
+def test_heads_without_weights(aggregation):
     rng = np.random.default_rng(3)
     sizes = (7, 2, 1) if aggregation == "neuron" else (7, 2)
     logits = [rng.normal(size=(5, 3, size)).astype(np.float32) for size in sizes]
@@ -210,7 +211,8 @@ def test_aggregate(aggregation):
     expected = (means[0] + means[1]) / 2 if aggregation == "layers" else means[-1]
     if aggregation == "stacked":
         expected = np.stack(means, axis=2)
-    got = aggregate(Outputs(logits), aggregation, get_kernels("numpy"))
+    head = LayersHead(2) if aggregation == "stacked" else PlainHead.empty(len(sizes), aggregation)
+    got = head.predict(head.gather(LayerOutputs(logits, 0.0), get_kernels("numpy")))
     assert got.dtype == float
     assert_allclose(got, expected, rtol=1e-12)
 
@@ -235,14 +237,14 @@ def regression_network(likelihood, **params):
 def test_the_first_layer_is_one_neuron_of_one_context(likelihood, halfspaces, share):
     params = {"halfspaces": halfspaces, "offset_scale": 0.5, "share_halfspaces": share}
     network, settings = regression_network(likelihood, **params)
-    assert settings.linear_first
+    assert settings.likelihood.has_linear_first
     assert settings.layer_sizes == (1, 4, 3)
     kernels, rows = get_kernels("numpy"), make_pool(300, seed=9)
     first, *others = contexts_by_layer(network, kernels, rows.astype(np.float32), "float32")
     assert_array_equal(first, 0)
     assert all(np.all(np.ptp(contexts, axis=0) > 0) for contexts in others)
     classifier = make_settings(5, layer_sizes=(1, 4, 3), context_dim=2, **params)
-    assert not classifier.linear_first
+    assert not classifier.likelihood.has_linear_first
     same = init_network(6, make_pool(), np.arange(2), classifier, 5)  # layers draw from seeds of their own
     for name in ("hyperplanes", "offsets"):
         assert_array_equal(getattr(network, name)[:, 1:], getattr(same, name)[:, 1:])
@@ -280,8 +282,8 @@ def test_inputs_of_regression(params, n_given, n_constants, skip, bias):
     n_base, constants = n_given + n_constants * bias, n_constants * bias
     assert settings.n_base(5) == n_base
     assert settings.n_constants == constants
-    beside = n_base if skip else constants
-    expected = [n_base, 1 + beside, 4 + beside]
+    above = n_base if skip else constants
+    expected = [n_base, 1 + above, 4 + above]
     assert n_inputs_by_layer(n_base, settings) == expected
     assert [layer.weights.shape[3] for layer in network.layers] == expected
 
@@ -307,14 +309,14 @@ def test_initial_weights_of_gaussian_neurons(kind):
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
 @pytest.mark.parametrize("preconditioner", ["full", None])
 def test_memory_of_regression(likelihood, preconditioner):
-    """Every array of the network, with a weight row for each context and one for all others."""
+    """Every array of the network, with a slot for each context and one for all others."""
     network, settings = regression_network(likelihood, preconditioner=preconditioner, skip=False)
     n_bytes = network.hyperplanes.nbytes + network.offsets.nbytes
     for layer in network.layers:
-        n_bytes += layer.weights.nbytes * 5 + layer.accumulator.nbytes * 5 + layer.slot_of.nbytes + layer.n_rows.nbytes
+        n_bytes += layer.weights.nbytes * 5 + layer.accumulator.nbytes * 5 + layer.slot_of.nbytes + layer.n_slots.nbytes
         if layer.spread is not None:
-            n_bytes += sum(getattr(layer.spread, name).nbytes * 5 for name in layer.spread.by_row)
-    n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # P in float32 beside
+            n_bytes += sum(getattr(layer.spread, name).nbytes * 5 for name in layer.spread.by_slot)
+    n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # with P in float32
     n_bytes += 0 if network.cross_moment is None else network.cross_moment.nbytes
     assert estimate_memory(settings.n_base(5), 5, 2, np.inf, settings) == n_bytes
 
@@ -329,10 +331,9 @@ def learn_rows(network, backend, n=60, **params):
     targets = rng.integers(2, size=(n, 3)).astype(float)
     with backend.scope("cpu"):
         network.move_to(backend)
+        samples = Samples(rows, targets, np.ones(n), np.arange(1, n + 1), np.ones(n, bool), epoch=1)
         rows = backend.asarray(rows)
-        logits = learn(
-            network, backend, rows, rows, targets, None, np.arange(1, n + 1), settings, np.ones(n, bool)
-        ).layers
+        logits = learn(network, backend, rows, rows, targets, samples, settings).layers
         return [backend.to_numpy(layer) for layer in logits]
 
 
@@ -346,8 +347,8 @@ def test_contexts_that_no_row_visits_keep_their_initial_weights(backend, initial
         assert 0.02 < visited.mean() < 0.4
         if layer.slot_of is not None:
             assert_array_equal(visited[0], layer.slot_of[0] > 0)
-            assert_array_equal(layer.n_rows, 1 + visited[:1].sum(axis=2))  # memory follows the data
-            assert layer.weights.shape[2] <= max(2 * layer.n_rows.max(), 2)
+            assert_array_equal(layer.n_slots, 1 + visited[:1].sum(axis=2))  # memory follows the data
+            assert layer.weights.shape[2] <= max(2 * layer.n_slots.max(), 2)
         weights, untouched_weights = by_context(layer, layer.weights), by_context(initial, initial.weights)
         assert_array_equal(weights[~visited], untouched_weights[~visited])
         assert np.all(np.any(weights[visited] != untouched_weights[visited], axis=-1))

@@ -1,7 +1,6 @@
 """Numbers hold: sums that go on counting, offsets that dwarf what varies, redundant features, values and weights that
 are huge."""
 
-import pickle
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 
@@ -13,20 +12,20 @@ from sklearn.metrics import log_loss
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._base import MAX_FEATURE
 from sklearn_gln._base_predictor import MAX_MEAN, BasePredictor, RunningMoments
-from sklearn_gln._online import BOUND_PERIOD, to_plain
+from sklearn_gln._schedule import BOUND_PERIOD
 from sklearn_gln.kernels import get_kernels
 from tests.helpers import call
 
 HOST = get_kernels("numpy")
 FULL = 2.0**24  # where float32 stops counting
 SUMS = (
-    "accumulator", "errors", "visits", "moment", "cross_moment", "weight", "mean", "squares", "class_weight", "information",
+    "accumulator", "errors", "weight", "moment", "cross_moment", "mean", "squares", "class_weight", "information",
     "products", "largest", "sums",
 )  # fmt: skip
 TINY = {"layer_sizes": (3,), "context_dim": 1, "random_state": 0}
 
 
-def add_base_predictions(n, n_features=2, seed=0):
+def make_rows(n, n_features=2, seed=0):
     """Rows, and noisy classes and targets of planes that bend where the second feature is 0."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_features))
@@ -73,7 +72,7 @@ def test_energies_count_beyond_2_24(backend, loss, batch_size, weighted):
     assert_allclose(accumulator - FULL, gained / (2 if weighted else 1), rtol=1e-4)
 
 
-def test_visits_of_gaussian_neurons_count_beyond_2_24(backend):
+def test_repeats_of_gaussian_neurons_count_beyond_2_24(backend):
     n, single = 8, np.float32
     m, v = np.random.default_rng(0).normal(size=(2, n, 1, 2)).astype(single)
     _, counts, *_ = call(
@@ -95,7 +94,7 @@ def test_visits_of_gaussian_neurons_count_beyond_2_24(backend):
     assert_array_equal(counts, FULL + n)
 
 
-def test_sums_at_rows_count_beyond_2_24(backend):
+def test_sums_at_slots_count_beyond_2_24(backend):
     rows = np.zeros((9, 1, 1), np.int32)
     table = call(backend, "add_at_slots", np.full((1, 1, 2), FULL), rows, np.ones((9, 1, 1), np.float32))
     assert_array_equal(table, [[[FULL + 9, FULL]]])
@@ -116,7 +115,7 @@ def sums_of(state):
 
 @pytest.mark.parametrize("likelihood", [None, "squared", "gaussian"])
 def test_all_sums_are_of_float64(likelihood):
-    X, y, t = add_base_predictions(300)
+    X, y, t = make_rows(300)
     if likelihood is None:
         model = GLNClassifier((3, 2), 1, half_life="auto", backend="numpy", dtype="float32").partial_fit(X, y, [0, 1])
     else:
@@ -129,7 +128,7 @@ def test_all_sums_are_of_float64(likelihood):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_steps_stay_above_the_rounding_of_weights(dtype):
-    X, y, _ = add_base_predictions(300)
+    X, y, _ = make_rows(300)
     model, predict = stream("classifier", dtype=dtype)
     predict(X, y)
     online = model._online
@@ -145,32 +144,20 @@ def test_steps_stay_above_the_rounding_of_weights(dtype):
 
 
 def test_the_spread_stays_true_after_years():
-    X, _, t = add_base_predictions(6000)
+    X, _, t = make_rows(6000)
     model = GLNRegressor(**TINY, dtype="float32").partial_fit(X[:2000], t[:2000])
     spread = model._online.network.layers[-1].spread
-    before, noise = spread.visits.sum(), spread.errors.sum() / spread.visits.sum()
-    years = 2 * FULL / spread.visits.max()
-    spread.visits, spread.errors = years * spread.visits, years * spread.errors
+    before, noise = spread.weight.sum(), spread.errors.sum() / spread.weight.sum()
+    years = 2 * FULL / spread.weight.max()
+    spread.weight, spread.errors = years * spread.weight, years * spread.errors
     model.partial_fit(X[2000:], t[2000:])
-    assert_allclose(spread.visits.sum() - years * before, 3 * 4000, rtol=1e-6)
+    assert_allclose(spread.weight.sum() - years * before, 3 * 4000, rtol=1e-6)
     assert_allclose(spread.mean_square, noise, rtol=1e-3)
-
-
-def test_files_with_sums_of_float32_are_read_and_count_on():
-    X, _, t = add_base_predictions(600)
-    model = GLNRegressor(**TINY, backend="numpy").partial_fit(X[:300], t[:300])
-    layers = model._online.network.layers
-    layers[0].accumulator = layers[0].accumulator.astype(np.float32)
-    layers[-1].spread.visits = layers[-1].spread.visits.astype(np.float32)
-    assert to_plain(model._online)["network"]["layers"][0]["accumulator"].dtype == np.float32
-    again = pickle.loads(pickle.dumps(model)).partial_fit(X[300:], t[300:])
-    assert {array.dtype for _, array in sums_of(again._online)} == {np.dtype(float)}
-    assert again._online.network.layers[0].accumulator.sum() == 600
 
 
 @pytest.mark.parametrize("kind", ["classifier", "regressor"])
 def test_precisions_agree(kind):
-    X, y, t = add_base_predictions(20_000)
+    X, y, t = make_rows(20_000)
     y = y if kind == "classifier" else t
     single, double = (stream(kind, layer_sizes=(8, 4), dtype=dtype)[1](X, y) for dtype in ("float32", "float64"))
     differences = np.abs(single - double)
@@ -211,7 +198,7 @@ def scaled(X, backend, kind):
 
 @pytest.mark.parametrize("kind", ["standard", "global"])
 def test_an_offset_is_taken_away_before_any_cast(backend, kind):
-    X = 1e8 + 1e-3 * add_base_predictions(600)[0]
+    X = 1e8 + 1e-3 * make_rows(600)[0]
     got, expected = (scaled(rows, backend, kind) for rows in (X, X - 1e8))  # the difference is exact
     assert_allclose(got, expected, rtol=0, atol=2e-4)
     assert got.std() > 0.9
@@ -220,7 +207,7 @@ def test_an_offset_is_taken_away_before_any_cast(backend, kind):
 @pytest.mark.parametrize("base_predictor", ["standard", "global"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_offset_of_features_changes_nothing(base_predictor, dtype):
-    X, y, _ = add_base_predictions(600)
+    X, y, _ = make_rows(600)
     X = 1e8 + 1e-3 * X
     params = {"base_predictor": base_predictor, "dtype": dtype}
     got, expected = (stream("classifier", **params)[1](rows, y) for rows in (X, X - 1e8))
@@ -230,7 +217,7 @@ def test_an_offset_of_features_changes_nothing(base_predictor, dtype):
 
 
 def test_an_offset_of_targets_changes_nothing():
-    X, _, t = add_base_predictions(1000)
+    X, _, t = make_rows(1000)
     shifted = 1e8 + 1e-3 * t
     model, predict = stream("regressor")
     got = predict(X, shifted) - 1e8
@@ -241,14 +228,14 @@ def test_an_offset_of_targets_changes_nothing():
 
 @pytest.mark.parametrize("spread", [0.8e-3, 1e-3, 1.2e-3])
 def test_targets_that_hardly_vary_are_not_predicted_too_surely(spread):
-    X, _, t = add_base_predictions(300)
+    X, _, t = make_rows(300)
     t = 1e10 + spread * t  # their deviation is about the least that counts
     mean, deviation = GLNRegressor(**TINY).progressive_predict(X, t, return_std=True)
     assert (np.abs(mean - t) / deviation)[16:].max() < 50
 
 
 def test_float32_rows_at_an_offset_carry_nothing():
-    X, y, _ = add_base_predictions(300)
+    X, y, _ = make_rows(300)
     X = (1e8 + 1e-3 * X).astype(np.float32)  # whose neighbours are 8 apart
     model, predict = stream("classifier")
     assert len(np.unique(predict(X, y)[256:])) <= 300 - 256 + 1  # all alike but for the frequency of classes
@@ -283,7 +270,7 @@ REDUNDANT = {  # rows (n, 4) -> what is learned
 @pytest.mark.parametrize("features", REDUNDANT)
 @pytest.mark.parametrize(("kind", "dtype"), [("classifier", "float32"), ("regressor", "float64")])
 def test_redundant_features_do_no_harm(features, kind, dtype):
-    X, y, t = add_base_predictions(700, n_features=4)
+    X, y, t = make_rows(700, n_features=4)
     X_redundant = REDUNDANT[features](X)
     y = (y if kind == "classifier" else t)[: len(X_redundant)]
     model, predict = stream(kind, dtype=dtype)
@@ -304,7 +291,7 @@ def test_redundant_features_do_no_harm(features, kind, dtype):
 
 
 def make_huge():
-    X, y, _ = add_base_predictions(600, n_features=3)
+    X, y, _ = make_rows(600, n_features=3)
     X[[0, 90, 400], 2] = MAX_FEATURE, -MAX_FEATURE, MAX_FEATURE
     return X, y
 
@@ -326,7 +313,7 @@ def test_beside_a_huge_feature_the_others_are_learned():
 
 
 def test_huge_means_are_refused_before_anything_is_learned():
-    X, _, t = add_base_predictions(300)
+    X, _, t = make_rows(300)
     model, predict = stream("regressor", base_predictor="identity")
     predict(X, t)
     before = model.predict(X)

@@ -129,10 +129,13 @@ def test_contexts_that_no_row_visited():
     slot_of = model._online.network.layers[-1].slot_of
     contexts = get_kernels("numpy").select_contexts(
         model._online.predictor.transform(4 * X_TEST, get_kernels("numpy"))[1],
-        *(array[:, -slot_of.shape[1] :] for array in (model._online.network.hyperplanes, model._online.network.offsets)),
+        *(
+            array[:, -slot_of.shape[1] :]
+            for array in (model._online.network.hyperplanes, model._online.network.offsets)
+        ),
         "float64",
     )
-    assert (model._online.network.layers[-1].rows(contexts) == 0).mean() > 0.01
+    assert (model._online.network.layers[-1].slots(contexts) == 0).mean() > 0.01
     for optimize_for in ("latency", "throughput"):
         assert_classifies_alike(model, 4 * X_TEST, 1e-12, optimize_for=optimize_for)
 
@@ -145,7 +148,7 @@ def test_model_of_float32():
     assert sizes[1] < 1.1 * sizes[0]  # its weights stay float32
 
 
-@pytest.mark.backend("torch")  # which has a weight row for every context
+@pytest.mark.backend("torch")  # which has a slot for every context
 @pytest.mark.parametrize("share_halfspaces", [True, False])
 def test_weights_learned_on_a_device(share_halfspaces):
     params = SMALL | {"context_dim": 6, "share_halfspaces": share_halfspaces}

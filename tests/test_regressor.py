@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import ndtri
+from scipy.stats import norm
 from sklearn.base import clone, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
@@ -21,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from sklearn_gln import GLNRegressor
+from sklearn_gln._regressor import gaussian_losses
 from tests.helpers import BACKEND, FORMS, INTERPRETED, assert_refused, assert_same_object
 
 LIKELIHOODS = ["squared", "gaussian"]
@@ -344,6 +346,13 @@ def test_rows_of_weight_zero_are_no_rows(likelihood, method):
     assert learned.n_samples_seen_ == np.count_nonzero(seen)
 
 
+def test_losses_are_gaussian_and_summed_over_targets():
+    rng = np.random.default_rng(0)
+    predictions, y = np.abs(rng.normal(size=(50, 2, 2))), rng.normal(size=(50, 2))
+    each = -norm.logpdf(y, predictions[..., 0], np.sqrt(predictions[..., 1]))
+    assert_allclose(gaussian_losses(predictions, y), each.sum(axis=1))
+
+
 # Fit
 
 
@@ -353,7 +362,9 @@ def test_of_several_passes_a_sixth_is_held_out_and_learned_once(likelihood, max_
     assert model.n_iter_ == len(model.loss_curve_) == max_iter
     held_out = 700 // 6 if max_iter > 1 else 0
     assert model.n_samples_seen_ == max_iter * (700 - held_out) + held_out
-    assert len(model._online.stack.scores[0]) == (held_out or 640 - 2)  # up to the last event, but rows 1 and 2
+    assert len(model._online.head.scores.of_output[0]) == (
+        held_out or 640 - 2
+    )  # up to the last event, but rows 1 and 2
     assert model.validation_loss_curve_ == []
 
 

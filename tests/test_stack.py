@@ -1,17 +1,22 @@
-"""The stack: its fit against SciPy's optimiser, and what it promises along a stream."""
-
-import pickle
+"""The layers' weights: both fits against SciPy's optimiser, and how a stack holds to what it knows."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
-from sklearn.metrics import log_loss
 
-from sklearn_gln import GLNClassifier
-from sklearn_gln._stack import FORGETTING, PRECISION, Stack, fit_weights
-from tests.helpers import make_stream
+from sklearn_gln._stack import (
+    FORGETTING,
+    PRECISION,
+    RIDGE,
+    LogitStack,
+    MeanStack,
+    fit_logit_weights,
+    fit_mean_weights,
+)
+
+# Logits
 
 
 def make_layer_logits(seed, n, *, n_outputs=3, scales=(3.0, 1.0, 0.0, -1.0)):
@@ -37,7 +42,7 @@ def test_the_fit_is_the_optimum(n, scale):
     root = np.random.default_rng(n).normal(size=(4, 4))
     centre, precision = np.array([0.5, 0.0, 1.0, 0.2]), root @ root.T + 0.1 * np.eye(4)
     arguments = (inputs, codes, sample_weight, centre, precision)
-    weights, information = fit_weights(*arguments)
+    weights, information = fit_logit_weights(*arguments)
     expected = minimize(penalised_loss, centre, arguments, bounds=[(0, None)] * 4, options={"ftol": 1e-15})
     assert np.all(weights >= 0)
     assert penalised_loss(weights, *arguments) <= expected.fun * (1 + 1e-12) + 1e-12
@@ -47,149 +52,74 @@ def test_the_fit_is_the_optimum(n, scale):
     assert_allclose(information, np.einsum("t,tc,tcl,tcm->lm", sample_weight, p, deviations, deviations), atol=1e-8)
 
 
-@pytest.mark.parametrize("n_outputs", [1, 3])
-def test_the_stack_calibrates_and_chooses(n_outputs):
-    logits, codes, sample_weight = make_layer_logits(1, 3000, n_outputs=n_outputs)
-    stack = Stack.empty(4, max(n_outputs, 2))
-    stack.learn(logits[:2000], codes[:2000], sample_weight[:2000])
-    stack.update()
-    assert_allclose(stack.weights[3], 0, atol=1e-12)
-
-    def loss(weights):
-        output = logits[2000:] @ weights
-        p = softmax(output, axis=1) if n_outputs > 1 else np.hstack([expit(-output), expit(output)])
-        return log_loss(codes[2000:], p)
-
-    assert loss(stack.weights[:4]) < min(loss(one) for one in np.eye(4))
-
-
-@pytest.mark.parametrize("n_outputs", [1, 3])
-def test_the_prior_is_the_frequency_of_classes_so_far(n_outputs):
-    n_classes = max(n_outputs, 2)
-    stack = Stack.empty(2, n_classes)
-    stack.weights = np.array([0.0, 0.0, 1.0])
-    codes, sample_weight = np.array([1, 1, 0, 1]), np.array([1.0, 2.0, 0.0, 0.5])
-    layer_logits = np.zeros((4, n_outputs, 2))
-    output = stack.learn(layer_logits, codes, sample_weight)
-    counts = np.ones((5, n_classes))
-    counts[1:, 1] += [1, 3, 3, 3.5]
-    expected = np.log(counts) if n_outputs > 1 else np.log(counts[:, 1:] / counts[:, :1])
-    assert_allclose(output, expected[:4])
-    assert_allclose(stack.predict(layer_logits), np.tile(expected[4], (4, 1)))
-
-
-def test_an_update_holds_to_what_earlier_rows_said():
-    stack, centre, information = Stack.empty(4, 3), None, np.zeros((5, 5))
+def test_a_fit_of_logits_holds_to_what_earlier_samples_said():
+    stack, centre, information = LogitStack.empty(3), np.array([1 / 3, 1 / 3, 1 / 3, 0]), np.zeros((4, 4))
+    assert_array_equal(stack.weights, centre)
     for seed in range(3):
-        logits, codes, sample_weight = make_layer_logits(seed, 50)
-        before = stack.class_weight.copy()
-        stack.learn(logits[:20], codes[:20], sample_weight[:20])
-        stack.learn(logits[20:], codes[20:], sample_weight[20:])
-        centre, information = stack.weights, FORGETTING * information
-        stack.update()
-        counts = np.vstack([before, before + np.cumsum(np.eye(3)[codes] * sample_weight[:, np.newaxis], axis=0)])
-        inputs = np.concatenate([logits, np.log(counts[:-1] + 1)[:, :, np.newaxis]], axis=2)
-        expected, added = fit_weights(inputs, codes, sample_weight, centre, information + PRECISION * np.eye(5))
+        samples = make_layer_logits(seed, 50)
+        stack.fit(*samples)
+        information = FORGETTING * information
+        centre, added = fit_logit_weights(*samples, centre, information + PRECISION * np.eye(4))
         information = information + added
-        assert_allclose(stack.weights, expected, atol=1e-9)
-        assert_allclose(stack.information, information, rtol=1e-7, atol=1e-7)
-    stack.update()  # no rows: nothing happens
-    assert_allclose(stack.weights, expected, atol=1e-9)
-
-
-def test_forgetting_leaves_the_weights():
-    stack = Stack.empty(4, 3)
-    stack.learn(*make_layer_logits(8, 50))
-    stack.update()
-    before = stack.weights, stack.information, stack.class_weight
+        assert_array_equal(stack.weights, centre)
+        assert_array_equal(stack.information, information)
     stack.forget(0.25)
-    for got, earlier, factor in zip(
-        (stack.weights, stack.information, stack.class_weight), before, (1, 0.25, 0.25), strict=True
-    ):
-        assert_allclose(got, factor * earlier)
+    assert_array_equal(stack.weights, centre)
+    assert_array_equal(stack.information, 0.25 * information)
 
 
-def test_a_few_rows_wait():
-    stack = Stack.empty(4, 3)
-    logits, codes, _ = make_layer_logits(6, 16)
-    for rows in (slice(0, 3), slice(3, 15)):
-        stack.learn(logits[rows], codes[rows], np.ones(16)[rows])
-        stack.update()
-        assert_array_equal(stack.weights, Stack.empty(4, 3).weights)
-    stack.learn(logits[15:], codes[15:], np.ones(1))
-    stack.update()
-    assert np.any(stack.weights != Stack.empty(4, 3).weights)
-    X = np.array([[0.0], [1.0], [2.0], [3.0]])
-    assert GLNClassifier(random_state=0).fit(X, [0, 0, 1, 1]).score(X, [0, 0, 1, 1]) == 1
+# Means
 
 
-def test_a_label_is_a_classification_in_two_classes():
-    logits, codes, sample_weight = make_layer_logits(7, 100, n_outputs=1)
-    two_classes, one_label, two_labels = Stack.empty(4, 2), Stack.empty(4, 1, 2), Stack.empty(4, 2, 2)
-    for _ in range(2):
-        expected = two_classes.learn(logits, codes, sample_weight)
-        assert_allclose(one_label.learn(logits, codes[:, np.newaxis] == 1, sample_weight), expected)
-        labels = np.column_stack([codes, 1 - codes]) == 1
-        got = two_labels.learn(np.concatenate([logits, -logits], axis=1), labels, sample_weight / 2)
-        assert_allclose(got[:, 1], -got[:, 0])
-        for stack in (two_classes, one_label, two_labels):
-            stack.update()
-        assert_allclose(one_label.weights, two_classes.weights, atol=1e-9)
-        assert_allclose(one_label.predict(logits), two_classes.predict(logits), atol=1e-9)
-        assert_allclose(two_labels.class_weight, one_label.class_weight[:, [[0, 1], [1, 0]]][0] / 2)
+@pytest.mark.parametrize("n", [1, 5, 400])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_weights_are_the_optimum_on_the_simplex(n, scale):
+    residuals = np.random.default_rng(n).normal(size=(n, 4)) @ np.diag([1.0, 0.5, 3.0, 1.0]) + [0, 1, 0, 0]
+    products = scale**2 * residuals.T @ residuals
+    weights = fit_mean_weights(products, np.full(4, 0.25))
+    ridged = products + RIDGE * np.trace(products) / 4 * np.eye(4)
+    expected = minimize(
+        lambda w: w @ ridged @ w / np.trace(ridged),
+        np.full(4, 0.25),
+        bounds=[(0, None)] * 4,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        options={"ftol": 1e-14},
+    ).x
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+    assert_allclose(weights, expected, atol=1e-5)
 
 
-# Within the estimator
-
-STREAM = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 3}
-
-
-@pytest.mark.parametrize("half_life", [None, 400])
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_any_split_of_a_stream_gives_the_same_stack(n_classes, half_life):
-    X, y, weights = make_stream(1, 2300, n_classes=n_classes)
-    whole, parts = (GLNClassifier(**STREAM, half_life=half_life) for _ in range(2))
-    probabilities = whole.progressive_predict_proba(X, y, np.arange(n_classes), weights)
-    cuts = [1, 2, 3, 90, 91, 700, 2048, 2100]
-    chunks = np.split(np.arange(len(X)), cuts)
-    got = [parts.progressive_predict_proba(X[rows], y[rows], np.arange(n_classes), weights[rows]) for rows in chunks]
-    assert_allclose(np.concatenate(got), probabilities, rtol=1e-9, atol=1e-9)
-    for name in ("weights", "information", "class_weight"):
-        assert_allclose(getattr(parts._online.stack, name), getattr(whole._online.stack, name), rtol=1e-8, atol=1e-8)
-    assert_array_equal(pickle.loads(pickle.dumps(whole)).predict_proba(X), whole.predict_proba(X))
+def test_without_residuals_weights_stay():
+    weights = np.array([0.2, 0.8])
+    assert_array_equal(fit_mean_weights(np.zeros((2, 2)), weights), weights)
 
 
-def test_a_stream_is_better_calibrated_than_by_the_mean_of_layers():
-    X, y, _ = make_stream(2, 3000)
-    losses = {}
-    for aggregation in ("stacked", "layers"):
-        stream = GLNClassifier(random_state=0, aggregation=aggregation).partial_fit(X, y, np.arange(3))
-        losses[aggregation] = stream.progressive_loss_
-    assert losses["stacked"] < losses["layers"]
+@pytest.mark.parametrize("is_fitted", [True, False])
+def test_a_fit_of_means_counts_earlier_samples_half_as_much(is_fitted):
+    rng, products = np.random.default_rng(0), 0
+    stack = MeanStack.empty(2, 3, 1, is_fitted)
+    initial = [[0, 1 / 2, 1 / 2]] * 2
+    assert_array_equal(stack.weights, initial)
+    for _ in range(3):
+        residuals, weights = rng.normal(size=(40, 2, 3)), rng.choice([0.0, 0.5, 2.0], size=(40, 2))
+        stack.fit(residuals, weights)
+        products = FORGETTING * products + np.einsum("nkl,nkm,nk->klm", residuals, residuals, weights)
+        expected = [fit_mean_weights(of_output, np.zeros(3)) for of_output in products] if is_fitted else initial
+        assert_allclose(stack.products, products, rtol=1e-12, atol=1e-12)
+        assert_allclose(stack.weights, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("half_life", [None, 100])
-def test_later_epochs_do_not_move_the_stack(half_life):
-    X, y, weights = make_stream(3, 300)
-    params = {**STREAM, "half_life": half_life}
-    stacks = [GLNClassifier(**params, max_iter=n).fit(X, y, weights)._online.stack for n in (2, 5)]
-    assert_array_equal(stacks[0].weights, stacks[1].weights)
-    assert_array_equal(stacks[0].class_weight, stacks[1].class_weight)
-    assert stacks[0].pending == stacks[1].pending == []
-
-
-def test_a_half_life_forgets_the_frequency_of_classes():
-    rng = np.random.default_rng(5)
-    X, y = rng.normal(size=(1300, 3)), rng.integers(3, size=1300)
-    stream = GLNClassifier(**STREAM, half_life=200).partial_fit(X, y, np.arange(3))
-    kept = 0.5 ** (256 / 200)
-    forgotten = np.maximum(0, 1300 // 256 - np.maximum(np.arange(1300) // 256, 1))  # how often, by 512, 768, ...
-    assert_allclose(stream._online.stack.class_weight, np.bincount(y, kept**forgotten))
-
-
-def test_classes_without_signal_get_their_frequency():
-    rng = np.random.default_rng(4)
-    X, y = rng.normal(size=(600, 5)), rng.choice(3, p=[0.7, 0.2, 0.1], size=600)
-    p = GLNClassifier(random_state=0).fit(X, y).predict_proba(rng.normal(size=(500, 5)))
-    assert_allclose(p.mean(axis=0), [0.7, 0.2, 0.1], atol=0.06)
-    assert p.std(axis=0).max() < 0.1
+def test_residuals_in_another_unit():
+    rng = np.random.default_rng(0)
+    residuals, weights, factor = rng.normal(size=(40, 2, 3)), np.ones((40, 2)), np.array([1e-3, 7.0])
+    stack, expected = (MeanStack.empty(2, 3, 0, is_fitted=True) for _ in range(2))
+    stack.fit(residuals, weights)
+    stack.rescale(factor)
+    expected.fit(residuals * factor[:, np.newaxis], weights)
+    assert_allclose(stack.products, expected.products)
+    assert_allclose(stack.weights, expected.weights)
+    fitted = stack.weights
+    stack.restart()
+    assert not stack.products.any()
+    assert_array_equal(stack.weights, fitted)  # until others are

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._likelihood import SQUARE_LIMIT, SQUARE_SCALE
+from sklearn_gln._network import base_signals
 from sklearn_gln.kernels import as_numpy
 
 
@@ -179,11 +180,11 @@ class _Explainer:
     def __call__(self, X, indices, base_inputs, outputs):
         """The fields of LocalCoefficients for a chunk of what `OnlineNetwork.forward` gives."""
         n_samples, likelihood = len(indices), self.likelihood
-        base_signals = likelihood.base(self.kernels, base_inputs, self.settings)
-        layers = self._layers(outputs, base_signals, n_samples)
+        signals = base_signals(self.kernels, base_inputs, self.settings)
+        layers = self._layers(outputs, signals, n_samples)
         base, scales, x = (
             self._on_host(array, n_samples)
-            for array in (likelihood.outputs(base_signals[0]), likelihood.scales(base_signals[0]), base_inputs)
+            for array in (likelihood.outputs(signals[0]), likelihood.scales(signals[0]), base_inputs)
         )
         coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
         coefficients = coefficients * scales
@@ -194,8 +195,8 @@ class _Explainer:
         slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
         return coefficients, intercept, base, is_clipped, slopes
 
-    def _layers(self, outputs, base_signals, n_samples):
-        limits, layers, base, base_above = output_limits(self.online, self.kernels), [], *base_signals
+    def _layers(self, outputs, of_base, n_samples):
+        limits, layers, base, base_above = output_limits(self.online, self.kernels), [], *of_base
         given = zip(self.network.layers, outputs.contexts, outputs.layers, outputs.signals, strict=True)
         for number, (layer, contexts, neurons, signal) in enumerate(given):
             slots = layer.slots(contexts)

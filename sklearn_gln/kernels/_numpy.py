@@ -288,7 +288,7 @@ class _Chunk(NamedTuple):
 
 
 class _Guard(NamedTuple):
-    """A watch on neurons that could be clipped: `largest` (groups, neurons) bounds their |weights|, kept up to date."""
+    """The bound of weights, and `largest` (groups, neurons), at least each neuron's |weights| and kept up to date."""
 
     max_weight: float
     largest: Array

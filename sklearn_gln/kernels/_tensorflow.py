@@ -294,7 +294,7 @@ def _reshaped(variable: tf.Variable, shape: tuple[int, ...]) -> Iterator[tf.Vari
 
 
 def _taken(variable: tf.Variable) -> Array:
-    """The memory of a variable, which is empty from then on: memory in two hands would be copied by the next write."""
+    """Take the memory of a variable, which is empty then: memory with two owners would be copied by the next write."""
     tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
     content = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
     empty = tf.zeros([0] * content.shape.rank, content.dtype)
@@ -335,7 +335,7 @@ def _infer(weights: Array, slots: Array, inputs: tuple[Array, ...], limit: Array
 
 
 class _Samples(NamedTuple):
-    """The arguments of one call; what it does without is empty, so that it has a graph of its own."""
+    """The arguments of one call; those that it does not use are empty, so that it has its own graph."""
 
     weights: Array  # resources: (k * j * r, i), (k * j * r,)
     accumulator: Array
@@ -814,7 +814,7 @@ class _GaussianConstants(NamedTuple):
 
 
 class _GaussianSamples(NamedTuple):
-    """The arguments of one call; what it does without is empty, so that it has a graph of its own."""
+    """The arguments of one call; those that it does not use are empty, so that it has its own graph."""
 
     weights: Array  # resources: (k * j * r, i), (k * j * r,)
     accumulator: Array

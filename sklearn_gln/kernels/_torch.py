@@ -303,7 +303,7 @@ class _Chunk(NamedTuple):
     batch_size: int
 
     def motion(self) -> Array:
-        """The change that an error of 1 takes from the sample's own logit, damping aside: (samples, k|1, 1)."""
+        """The drop of a sample's own logit after its step, per unit of error and without damping: (samples, k|1, 1)."""
         return self.rates * torch.linalg.vecdot(self.inputs, self.directions).T.unsqueeze(2)
 
 
@@ -514,7 +514,7 @@ def _gain(errors: Array, chunk: _Chunk, out: Array) -> Array:
 
 
 class _Guard:
-    """A watch on neurons that could be clipped: `largest` (k, j) bounds their |weights|."""
+    """A guard against weights that grow beyond their bound: `largest` (k, j) is at least each neuron's |weights|."""
 
     def __init__(self, max_weight: float) -> None:
         self.max_weight = max_weight

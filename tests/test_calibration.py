@@ -1,0 +1,120 @@
+"""Variances and intervals: the fit against SciPy's optimiser, quantiles against their formula."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from scipy.special import ndtri
+
+from sklearn_gln._calibration import (
+    GAUSSIAN_SCORES,
+    MAX_LOG,
+    MAX_SCORES,
+    PRECISION,
+    Calibration,
+    IntervalScores,
+    calibrate,
+)
+from sklearn_gln._stack import FORGETTING
+
+# Variances
+
+
+def penalised_loss(at, log_variance, squares, sample_weight, centre, known):
+    log_predicted = at[0] + at[1] * log_variance
+    pull = at - centre
+    return (
+        sample_weight @ (log_predicted + squares * np.exp(-log_predicted)) + pull @ (known + np.diag(PRECISION)) @ pull
+    ) / 2
+
+
+def make_errors(seed, n, a, b):
+    """Logarithms of raw variances, squared errors of variance exp(a + b ln raw), and weights: (n,) each."""
+    rng = np.random.default_rng(seed)
+    log_variance = rng.normal(size=n)
+    squares = np.exp(a + b * log_variance) * rng.normal(size=n) ** 2
+    return log_variance, squares, rng.choice([0.5, 1.0, 3.0], size=n)
+
+
+@pytest.mark.parametrize("n", [1, 5, 400])
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (-3, 0.5), (8, 2), (0, -1)])
+def test_calibration_is_the_optimum(n, a, b):
+    data, known = make_errors(n, n, a, b), np.array([[3.0, 1.0], [1.0, 2.0]])
+    centre = np.array([0.3, 0.7])
+    fitted, information = calibrate(*data, centre, known)
+    bounds = [(None, None), (0, None)]
+    expected = minimize(penalised_loss, centre, (*data, centre, known), bounds=bounds, options={"ftol": 1e-15})
+    assert penalised_loss(fitted, *data, centre, known) <= expected.fun + 1e-9 * abs(expected.fun)
+    assert_allclose(fitted, expected.x, atol=1e-3)
+    inputs = np.stack([np.ones(n), data[0]], axis=1)
+    ratio = data[2] * data[1] * np.exp(-inputs @ fitted)
+    assert_allclose(information, (inputs.T * ratio) @ inputs / 2, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (-3, 0.5), (5, 2)])
+def test_calibration_finds_what_made_the_errors(a, b):
+    fitted, _ = calibrate(*make_errors(0, 20_000, a, b), np.array([0.0, 1.0]), np.zeros((2, 2)))
+    assert_allclose(fitted, [a, b], atol=0.05)
+
+
+@pytest.mark.parametrize("squares", [0.0, 1e-300, 1e12, 1e25])
+@pytest.mark.parametrize("log_variance", [-28.0, 0.0, 30.0])
+@pytest.mark.parametrize("n", [1, 300])
+def test_calibration_of_errors_out_of_the_ordinary(squares, log_variance, n):
+    """A few errors far from the others, and from what was predicted."""
+    data = np.linspace(log_variance, 1, n), np.where(np.arange(n) % 299 == 0, squares, 1.0), np.ones(n)
+    fitted, information = calibrate(*data, np.array([0.0, 1.0]), np.zeros((2, 2)))
+    assert np.isfinite(fitted).all()
+    assert np.isfinite(information).all()
+    assert fitted[1] >= 0
+
+
+def test_calibration_without_weight_stays():
+    centre = np.array([0.5, 2.0])
+    fitted, information = calibrate(np.ones(3), np.ones(3), np.zeros(3), centre, np.eye(2))
+    assert_array_equal(fitted, centre)
+    assert_array_equal(information, 0)
+
+
+@pytest.mark.parametrize("is_fitted", [True, False])
+def test_each_output_is_calibrated_by_itself(is_fitted):
+    calibration = Calibration.empty(2, is_fitted)
+    coefficients, information = np.array([[0.0, 1.0]] * 2), np.zeros((2, 2, 2))
+    for seed in range(3):
+        of_outputs = [make_errors(seed, 60, 1, 0.5), make_errors(seed + 9, 60, -2, 1)]
+        calibration.fit(*(np.stack(arrays, axis=1) for arrays in zip(*of_outputs, strict=True)))
+        for k in range(2) if is_fitted else ():
+            known = FORGETTING * information[k]
+            coefficients[k], added = calibrate(*of_outputs[k], coefficients[k], known)
+            information[k] = known + added
+        assert_allclose(calibration.coefficients, coefficients)
+        assert_allclose(calibration.information, information)
+    log_variance = np.array([[0.3, -1.0], [-1e4, 1e4]])
+    predicted = coefficients[:, 0] + coefficients[:, 1] * log_variance
+    assert_allclose(calibration.variance(log_variance), np.exp(np.clip(predicted, -MAX_LOG, MAX_LOG)))
+    calibration.restart()
+    assert not calibration.information.any()
+    assert_allclose(calibration.coefficients, coefficients)  # until others are fitted
+
+
+# Intervals
+
+
+@pytest.mark.parametrize("coverage", [0.01, 0.5, 0.9, 0.999])
+def test_quantiles(coverage):
+    scores, gaussian = IntervalScores.empty(2), ndtri((1 + coverage) / 2)
+    assert_allclose(scores.quantile(coverage), [gaussian] * 2)
+    drawn = np.abs(np.random.default_rng(0).standard_t(3, size=(2, MAX_SCORES)))
+    scores.of_output = [drawn[0], drawn[1, :9]]
+    for got, known in zip(scores.quantile(coverage), scores.of_output, strict=True):
+        share = min(1, coverage * (len(known) + 1) / len(known))
+        expected = len(known) * np.quantile(known, share) + GAUSSIAN_SCORES * gaussian
+        assert got == pytest.approx(expected / (len(known) + GAUSSIAN_SCORES))
+
+
+def test_the_latest_scores_of_outputs_that_count():
+    scores, drawn = IntervalScores.empty(2), np.random.default_rng(0).random((2, 900, 2))
+    scores.add(drawn[0], np.array([True, False]))
+    scores.add(drawn[1], np.array([True, True]))
+    assert_array_equal(scores.of_output[0], np.concatenate(drawn[..., 0])[-MAX_SCORES:])
+    assert_array_equal(scores.of_output[1], drawn[1, :, 1])
