@@ -1,4 +1,4 @@
-"""What scikit-learn keeps private or has in some versions only, in one place."""
+"""The parts of scikit-learn that are private, or that only some versions have, in one place."""
 
 import warnings
 from inspect import signature

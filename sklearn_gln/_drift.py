@@ -7,7 +7,7 @@ from scipy.special import log_expit, log_softmax
 
 from sklearn_gln._arrays import Array
 
-MAX_LOSS = 4.0  # of a row, as far as its target could have been foreseen: a few confident errors are no change
+MAX_LOSS = 4.0  # of a sample, as far as its target could be foreseen: a few confident errors are not a change
 RECENT = 0.8  # share of what was expected that stays at each test: about the last five spans of rows
 SIGNIFICANT = 3.0  # standard errors
 

@@ -30,7 +30,7 @@ MIN_SAMPLES = 16  # of a fit of a LogitStack: one confident error among the firs
 
 
 class Head(ABC):
-    """What an OnlineNetwork asks of its head. What `gather` gives for some samples is called gathered."""
+    """The interface between an OnlineNetwork and its head; `gathered` is the result of `gather` for some samples."""
 
     is_by_output: ClassVar[bool] = True  # whether the answers of outputs are independent of each other
 
@@ -208,7 +208,7 @@ class StackedHead(LayersHead):
         )
 
     def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
-        """What the stack weighs: (n, n_outputs, n_layers + 1)."""
+        """The inputs of the stack: (n, n_outputs, n_layers + 1)."""
         prior = _prior_logit(class_weight).reshape(-1, layer_logits.shape[1])
         prior = np.broadcast_to(prior, layer_logits.shape[:2])
         return np.concatenate([layer_logits, prior[..., np.newaxis]], axis=2)

@@ -1,4 +1,4 @@
-"""What neurons predict, and how they learn it: a class for each likelihood of the target, and the table of them.
+"""The likelihoods of the target: what neurons predict and how they learn it, a class for each, and a table of them.
 
 Whatever depends on the likelihood stands here; nothing else asks for its name. A signal is what a layer hands on to the
 next: an array (n, n_outputs | 1, size), or in a network of Gaussians a pair of them, means and variances.
@@ -44,7 +44,7 @@ DAMPING = 0.5  # of normalized steps, over the inputs, which is about how many s
 
 
 class Lesson(NamedTuple):
-    """What every layer is told of some samples, in arrays of the kernels that are padded alike, and of steps."""
+    """The same for every layer: targets and steps of some samples, in arrays of the kernels that are padded alike."""
 
     targets: Array  # (n, n_outputs)
     rates: Array  # (n, 1): the schedule's
@@ -118,7 +118,7 @@ class Likelihood(ABC):
         """Base inputs (n, n_given) as a signal, and its constants."""
 
     def prepare(self, kernels: Kernels, signal: Signal, preconditioner: Preconditioner | None, normalized: bool) -> Any:
-        """What `learn_layer` takes of a signal."""
+        """A signal as `learn_layer` takes it."""
         return signal
 
     @abstractmethod
@@ -170,7 +170,7 @@ class Likelihood(ABC):
         return coefficients
 
     def base_values(self, base: Array, base_inputs: Array) -> Array:
-        """What `by_base_input` gives coefficients of: (n, ...), of a base signal's outputs or of base inputs."""
+        """The values (n, ...) that belong to the coefficients of `by_base_input`."""
         return base
 
 
@@ -380,7 +380,7 @@ class Gaussian(Likelihood):
 
 
 def stretch(n_given: int) -> float:
-    """What base inputs are multiplied by to become the means of Gaussians."""
+    """The factor that makes base inputs the means of Gaussians."""
     return STRETCH * sqrt(n_given)
 
 

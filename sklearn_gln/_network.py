@@ -103,7 +103,7 @@ class Network:
 
 
 class LayerOutputs(NamedTuple):
-    """What the layers of a network predict for some samples."""
+    """The predictions of a network's layers for some samples."""
 
     layers: Sequence[Array]  # (n, n_outputs, n_neurons) each: logits or means
     within: Array | float  # (n, n_outputs) float64 of NumPy: the variance that the last layer's neurons predict

@@ -283,7 +283,7 @@ class OnlineNetwork:
         return np.concatenate(parts)
 
     def before_sample_1(self, n_samples: int) -> Array:
-        """What `infer` gives before anything is learned."""
+        """The result of `infer` before anything is learned."""
         return self.head.predict(self.head.untrained(n_samples, self.n_outputs))
 
     def layer_means(self, X: Array, kernels: Kernels) -> Array:

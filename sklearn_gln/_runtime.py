@@ -1,4 +1,4 @@
-"""What surrounds learning in a process: BLAS threads, Ctrl-C, workers, memory."""
+"""The surroundings of learning in a process: BLAS threads, Ctrl-C, workers, memory."""
 
 import os
 import signal

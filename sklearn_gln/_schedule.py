@@ -26,7 +26,7 @@ MAX_CHUNK = 2048  # samples
 
 
 class Event(NamedTuple):
-    """What happens after a sample, besides fitting the head."""
+    """Everything that happens after a sample, besides fitting the head."""
 
     number: int  # the sample's
     rebuild: bool  # the network is built again from all samples so far, and replays them

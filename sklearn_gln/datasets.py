@@ -52,7 +52,7 @@ def fetch_mnist(
 
     folder : str or path-like, default=None
         Folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-        `t10k-labels-idx1-ubyte`, each plain or with `.gz`; only the files of `subset` are needed. It is read anew
+        `t10k-labels-idx1-ubyte`, each plain or with `.gz`; only the files of `subset` are needed. It is read again
         in each call. None takes the environment variable `SKLEARN_GLN_MNIST`, if set.
 
     download_if_missing : bool, default=True
@@ -227,7 +227,7 @@ def _read_idx(folder, name, n_dims):
             start = file.read(header.size)
             if len(start) < header.size:
                 raise OSError(
-                    f"{path} is truncated: {len(start)} bytes, its header alone has {header.size}; get it anew"
+                    f"{path} is truncated: {len(start)} bytes, its header alone has {header.size}; download it again"
                 )
             magic, *shape = header.unpack(start)
             if magic != wanted:
@@ -236,12 +236,14 @@ def _read_idx(folder, name, n_dims):
                 )
             n_values = math.prod(shape)
             if n_values > _MAX_VALUES:  # which few compressed bytes may stand for
-                raise ValueError(f"{path} says that its shape is {shape}: too large for MNIST; get it anew")
+                raise ValueError(f"{path} says that its shape is {shape}: too large for MNIST; download it again")
             content = file.read(n_values + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise OSError(f"{path} is truncated or not a gzip file ({error}); get it anew") from error
+        raise OSError(f"{path} is truncated or not a gzip file ({error}); download it again") from error
     if len(content) != n_values:
-        raise OSError(f"{path} is truncated or damaged: {len(content)} values, its header says {shape}; get it anew")
+        raise OSError(
+            f"{path} is truncated or damaged: {len(content)} values, its header says {shape}; download it again"
+        )
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)
 
 
