@@ -212,9 +212,8 @@ def initial_weights(n_below: int, n_inputs: int, settings: Settings) -> Array:
         weights[:n_below] = 1 / n_below
     elif settings.initial_weights == "mean":
         weights[:] = settings.likelihood.initial_base_weight(n_inputs)
-    return np.minimum(
-        weights, settings.max_weight
-    )  # or a sample of weight 0, whose step is none, would still clip them
+    # Within the bound, or a sample of weight 0, whose step is none, would still clip them.
+    return np.minimum(weights, settings.max_weight)
 
 
 def _draw_by_layer(pool: Array, output_numbers: Array, settings: Settings, seed: int) -> tuple[Array, Array]:
@@ -251,6 +250,7 @@ def learn(
     n_samples, size, likelihood = len(samples), base_inputs.shape[0], settings.likelihood
     pad = partial(padded, size=size, dtype=settings.dtype, kernels=kernels)
     weight = None if size == n_samples and np.all(samples.weight == 1) else samples.weight
+    total_weight = float(samples.weight.sum())
     exists, column, repeats = None, None, None
     if weight is not None:
         exists, column = weight > 0, pad(weight[:, np.newaxis])
@@ -280,7 +280,7 @@ def learn(
         inputs = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else (prepared,)
         signal = likelihood.learn_layer(kernels, layer, of_layer, inputs, lesson)
         if layer.preconditioner is not None:
-            layer.preconditioner.update(kernels, signals[-1], column, float(samples.weight.sum()))
+            layer.preconditioner.update(kernels, signals[-1], column, total_weight)
         signals.append(_bounded(signal, network, kernels))
     last = network.layers[-1]
     within = likelihood.within(kernels, last, slots[-1], signals[-1])
@@ -288,7 +288,7 @@ def learn(
         counted = pad((samples.first_pass * samples.weight)[:, np.newaxis])
         last.spread.update(slots[-1], signals[-1], lesson.targets, counted, kernels)
     if network.base_preconditioner is not None:
-        network.base_preconditioner.update(kernels, base, column, float(samples.weight.sum()))
+        network.base_preconditioner.update(kernels, base, column, total_weight)
     if network.cross_moment is not None:
         weights = pad(samples.weight[:, np.newaxis])
         network.cross_moment = kernels.add_cross_moment(network.cross_moment, base, lesson.targets, weights)

@@ -30,7 +30,7 @@ def learn(
     model: Any, online: OnlineNetwork, X: Array, y: Array, sample_weight: Array, order: Array | None, n_workers: int,
     epoch: int, held_out: bool,
 ) -> tuple[OnlineNetwork, list[tuple[Array, Array]]]:  # fmt: skip
-    """Return `online` as it is after learning, and all that `OnlineNetwork.learn` would yield; `online` is left as it is.
+    """Return `online` after learning, and all that `OnlineNetwork.learn` would yield; the one given is left as it is.
 
     The workers call `_learn` of `model`, an estimator that need not be fitted.
     """

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-import sklearn_gln._network
+import sklearn_gln._layer
 from sklearn_gln import GLNClassifier, GLNRegressor, _runtime
 from sklearn_gln._state import from_plain
 from sklearn_gln.inspection import ProgressiveLossDisplay
@@ -38,14 +38,14 @@ def test_without_memory_for_contexts_nothing_is_learned(name, backend, allocatio
     kind = KINDS[name]
     model = kind.streamed(256, backend=backend, context_dim=6)
     before, expected = copy.deepcopy(model), copy.deepcopy(model).partial_fit(X, kind.y)
-    numbers, with_slots = itertools.count(), sklearn_gln._network._with_slots
+    numbers, with_slots = itertools.count(), sklearn_gln._layer._with_slots
 
     def fail(*arguments):
         if next(numbers) == allocation:
             raise MemoryError
         return with_slots(*arguments)
 
-    monkeypatch.setattr(sklearn_gln._network, "_with_slots", fail)
+    monkeypatch.setattr(sklearn_gln._layer, "_with_slots", fail)
     with pytest.raises(MemoryError):
         model.partial_fit(X, kind.y)
     assert_whole(model)

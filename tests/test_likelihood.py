@@ -104,9 +104,8 @@ def test_its_traits_reach_the_network(kind):
     assert (online.network.limits is not None) == kind.has_limits
     assert (online.network.layers[-1].spread is not None) == kind.has_spread
     assert (online.network.cross_moment is not None) == kind.can_solve_first
-    assert {item.ridge for item in online.network.preconditioners} == (
-        {kind.ridge} if kind.is_preconditioned else set()
-    )
+    ridges = {preconditioner.ridge for preconditioner in online.network.preconditioners}
+    assert ridges == ({kind.ridge} if kind.is_preconditioned else set())
     assert online.settings.squares == kind.takes_squares
 
 

@@ -126,16 +126,11 @@ def test_single_rows_and_no_rows():
 
 def test_contexts_that_no_row_visited():
     model = GLNClassifier(**SMALL | {"context_dim": 7}).fit(X, Y)
-    slot_of = model._online.network.layers[-1].slot_of
-    contexts = get_kernels("numpy").select_contexts(
-        model._online.predictor.transform(4 * X_TEST, get_kernels("numpy"))[1],
-        *(
-            array[:, -slot_of.shape[1] :]
-            for array in (model._online.network.hyperplanes, model._online.network.offsets)
-        ),
-        "float64",
-    )
-    assert (model._online.network.layers[-1].slots(contexts) == 0).mean() > 0.01
+    kernels, predictor, network = get_kernels("numpy"), model._online.predictor, model._online.network
+    _, side_info = predictor.transform(4 * X_TEST, kernels)
+    of_last = np.s_[:, -network.layers[-1].slot_of.shape[1] :]
+    contexts = kernels.select_contexts(side_info, network.hyperplanes[of_last], network.offsets[of_last], "float64")
+    assert (network.layers[-1].slots(contexts) == 0).mean() > 0.01
     for optimize_for in ("latency", "throughput"):
         assert_classifies_alike(model, 4 * X_TEST, 1e-12, optimize_for=optimize_for)
 

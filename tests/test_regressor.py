@@ -362,9 +362,8 @@ def test_of_several_passes_a_sixth_is_held_out_and_learned_once(likelihood, max_
     assert model.n_iter_ == len(model.loss_curve_) == max_iter
     held_out = 700 // 6 if max_iter > 1 else 0
     assert model.n_samples_seen_ == max_iter * (700 - held_out) + held_out
-    assert len(model._online.head.scores.of_output[0]) == (
-        held_out or 640 - 2
-    )  # up to the last event, but rows 1 and 2
+    n_scores = held_out or 640 - 2  # up to the last event, but rows 1 and 2
+    assert len(model._online.head.scores.of_output[0]) == n_scores
     assert model.validation_loss_curve_ == []
 
 
