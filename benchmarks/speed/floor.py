@@ -1,4 +1,4 @@
-"""The floor that speed.py holds learners against, measured."""
+"""The floor that learners are compared with, measured."""
 
 from functools import partial
 from time import perf_counter
@@ -16,7 +16,7 @@ PAIR_RUNS = 10
 
 
 def floor_measures(X):
-    """What the floor is made of, and the rate that it is held against: functions that return seconds, by name."""
+    """The parts of the floor, and the rate that it is compared with: functions that return seconds, by name."""
     rng = np.random.default_rng(0)
     square = rng.standard_normal((SQUARE_SIZE, SQUARE_SIZE), dtype=np.float32)
     hyperplanes = rng.standard_normal((n_hyperplanes(), X.shape[1]), dtype=np.float32)
@@ -64,14 +64,14 @@ def learn_pairs(weights, inputs, targets, rate, max_weight, n_rounds):
                 weights[i] = min(max(weights[i] - step * row[i], -max_weight), max_weight)
 
 
-def floor_of(samples, n_rows, n_features, n_cores=None):
-    """The floor from the best samples of its two parts, and whether its matrix product is near the best rate."""
+def floor_of(times, n_rows, n_features, n_cores=None):
+    """The floor from the best times of its two parts, and whether its matrix product is near the best rate."""
     n_cores = n_cores or cpu_count()
-    products = {name[1]: min(seconds) for name, seconds in samples.items() if name[0] == "gating product"}
+    products = {name[1]: seconds["min"] for name, seconds in times.items() if name[0] == "gating product"}
     block_rows = min(products, key=products.get)
     gflops = 2 * n_rows * n_features * n_hyperplanes() / products[block_rows] / 1e9
-    square_gflops = 2 * SQUARE_SIZE**3 / min(samples["square product"]) / 1e9
-    pair = min(samples["pair"])
+    square_gflops = 2 * SQUARE_SIZE**3 / times["square product"]["min"] / 1e9
+    pair = times["pair"]["min"]
     pairs_seconds = pair * n_rows * len(DIGITS) * PYGLN["layer_sizes"][0] / n_cores
     return {
         "seconds": products[block_rows] + pairs_seconds,

@@ -11,24 +11,25 @@ from common import (
     ONE_PASS,
     PYGLN,
     PYGLN_MLP,
-    installed_version,
-    measure_in_turn,
+    WARM_UP_ROWS,
+    add_command,
+    add_options,
     positive_int,
     print_table,
     ratio,
     seconds_of,
-    show,
     summarise,
+    time_in_turn,
+    touch_memory,
 )
 from pygln_peer import PYGLN_BACKENDS, PyGLN, importable
 from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
-from speed_floor import floor_measures, floor_of, print_floor
-from speed_passes import WARM_UP_ROWS, add_command, add_data_options, touch_memory
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.datasets import fetch_mnist
+from speed.floor import floor_measures, floor_of, print_floor
 
 REFERENCE = "GLNClassifier, plain"
 BATCHES = (1, 32)
@@ -36,9 +37,9 @@ SLOW_WARM_UP_ROWS = 64
 
 
 def add_peers(subparsers):
-    parser = add_command(subparsers, peers, "beside scikit-learn, river and PyGLN")
-    add_data_options(parser)
-    parser.add_argument("--peers", nargs="*", choices=FAMILIES, default=list(FAMILIES), help="beside GLNClassifier")
+    parser = add_command(subparsers, peers, "scikit-learn, river and PyGLN in comparison", "speed")
+    add_options(parser, "--repeats", "--mnist", "--rows")
+    parser.add_argument("--peers", nargs="*", choices=FAMILIES, default=list(FAMILIES), help="all, with GLNClassifier")
     parser.add_argument(
         "--slow-rows",
         type=positive_int,
@@ -73,67 +74,44 @@ def peers(options):
         warm_up = {name: peer.learn(*peer.warm_up_rows(X, y)) for name, peer in learners.items()}
         stack.enter_context(threadpool_limits(options.n_jobs))  # of what the warm-up has loaded
         n_rows = {name: n_slow if peer.slow else len(X) for name, peer in learners.items()}
-        samples = measure_in_turn(
+        times = time_in_turn(
             floor_measures(X)
             | {"reference on the slow rows": partial(Peer(learners[REFERENCE].new).learn, X[:n_slow], y[:n_slow])}
             | {name: partial(peer.learn, X[: n_rows[name]], y[: n_rows[name]]) for name, peer in learners.items()},
             options.repeats,
         )
         accuracy = {name: peer.accuracy(*test) for name, peer in learners.items()}
-    floor = floor_of(samples, *X.shape, options.n_jobs)
+    floor = floor_of(times, *X.shape, options.n_jobs)
     runs = [
-        describe(name, n_rows[name], len(X), samples, floor)
+        describe(name, n_rows[name], len(X), times, floor)
         | {"test_accuracy": accuracy[name], "warm_up_seconds": warm_up[name]}
         for name in learners
     ]
     print_floor(floor)
-    print_runs(runs, len(X))
-    return {
-        "n_rows": len(X),
-        "n_test_rows": len(test[0]),
-        "river": installed_version("river"),
-        "floor": floor,
-        "runs": runs,
-    }
+    print(f"seconds for {len(X)} rows, min (median); accuracy after the rows that were timed")
+    print_table(runs, ".4g")
+    return {"n_rows": len(X), "n_test_rows": len(test[0]), "floor": floor}, runs
 
 
-def describe(name, n_timed, n_rows, samples, floor):
-    seconds = summarise(np.multiply(samples[name], n_rows / n_timed).tolist())
-    reference = samples[REFERENCE if n_timed == n_rows else "reference on the slow rows"]
+def describe(name, n_timed, n_rows, times, floor):
+    seconds = summarise([n_rows / n_timed * value for value in times[name]["all"]])
+    reference = times[REFERENCE if n_timed == n_rows else "reference on the slow rows"]
     return {
         "learner": name,
         "seconds": seconds,
         "rows_per_second": n_rows / seconds["min"],
         "over_floor": {key: seconds[key] / floor["seconds"] for key in ("min", "median")},
-        "over_reference": ratio(seconds, summarise(samples[REFERENCE])),
-        "over_reference_on_the_rows_timed": ratio(summarise(samples[name]), summarise(reference)),
+        "over_reference": ratio(seconds, times[REFERENCE]),
+        "over_reference_on_the_rows_timed": ratio(times[name], reference),
         "rows_timed": n_timed,
     }
-
-
-def print_runs(runs, n_rows):
-    print(f"seconds for {n_rows} rows, min (median); accuracy after the rows that were timed")
-    print_table(
-        {
-            "learner": run["learner"],
-            "seconds": run["seconds"],
-            "rows/s": format(run["rows_per_second"], ".0f"),
-            "/ floor": format(run["over_floor"]["min"], ".1f"),
-            "/ GLN plain": run["over_reference"],
-            "... on the rows timed": show(run["over_reference_on_the_rows_timed"]),
-            "rows timed": run["rows_timed"],
-            "test accuracy": f"{run['test_accuracy']:.2%}",
-            "warm-up": run["warm_up_seconds"],
-        }
-        for run in runs
-    )
 
 
 # Learners by name
 
 
 class Peer:
-    """A learner: new() makes a model with partial_fit and predict, which gets so many rows a call, all by default."""
+    """A learner: new() makes a model with partial_fit and predict, which get `call_rows` rows a call (all)."""
 
     def __init__(self, new, call_rows=None, *, slow=False):
         self.new, self.call_rows, self.slow = new, call_rows, slow

@@ -1,12 +1,10 @@
 """How the seconds of a pass grow with each size of the problem, and shrink with threads."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-from common import PRESETS, STYLES, measure_in_turn, positive_int, print_table, seconds_of, summarise
+from common import PRESETS, STYLES, add_command, add_options, pass_seconds, print_table, time_in_turn
 from joblib import cpu_count
-from speed_passes import add_command, touch_memory
 
 from sklearn_gln import GLNClassifier
 
@@ -25,10 +23,11 @@ PROPORTIONAL_STYLE = {"color": "0.4", "linestyle": ":", "label": "in proportion 
 
 
 def add_scaling(subparsers):
-    parser = add_command(subparsers, scaling, "seconds against each size and against threads, on synthetic data")
-    parser.add_argument("--rows", type=positive_int, default=BASE["rows"], metavar="N")
+    parser = add_command(
+        subparsers, scaling, "seconds against each size and against threads, on synthetic data", "speed"
+    )
+    add_options(parser, "--repeats", "--rows", "--picture", rows=BASE["rows"])
     parser.add_argument("--preset", choices=PRESETS, default="default", help="learner (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="picture to write")
 
 
 def scaling(options):
@@ -43,26 +42,25 @@ def scaling(options):
     }
     threads = numbers_of_threads()
     cases |= {("numba", "threads", n_jobs): ("numba", base | LARGE, n_jobs) for n_jobs in threads}
-    warm_up = {backend: pass_seconds(options.preset, backend, base, n_jobs) for backend, n_jobs in JOBS.items()}
-    samples = measure_in_turn(
-        {key: partial(pass_seconds, options.preset, *case) for key, case in cases.items()}, options.repeats
+    warm_up = {backend: seconds_of_pass(options.preset, backend, base, n_jobs) for backend, n_jobs in JOBS.items()}
+    seconds = time_in_turn(
+        {key: partial(seconds_of_pass, options.preset, *case) for key, case in cases.items()}, options.repeats
     )
-    seconds = {key: summarise(sample) for key, sample in samples.items()}
     curves = {
         name: {backend: describe_curve(values, [seconds[backend, name, value] for value in values]) for backend in JOBS}
         for name, values in ranges.items()
     }
     by_threads = describe_threads(threads, [seconds["numba", "threads", n_jobs] for n_jobs in threads])
     print_results(curves, by_threads)
-    if options.out:
-        plot(curves, by_threads, base, options.repeats, options.out)
-    return {
-        "base": base,
-        "n_jobs": JOBS,
-        "warm_up_seconds": warm_up,
-        "curves": curves,
-        "threads": {"base": base | LARGE, "numba": by_threads},
-    }
+    if options.picture:
+        plot(curves, by_threads, base, options.repeats, options.picture)
+    records = [
+        {"against": name, "backend": backend, **curve}
+        for name, by_backend in curves.items()
+        for backend, curve in by_backend.items()
+    ]
+    records.append({"against": "threads", "backend": "numba", "base": base | LARGE, **by_threads})
+    return {"base": base, "n_jobs": JOBS, "warm_up_seconds": warm_up}, records
 
 
 def numbers_of_threads():
@@ -71,15 +69,13 @@ def numbers_of_threads():
     return [*(2**k for k in range((n_cores - 1).bit_length())), n_cores]
 
 
-def pass_seconds(preset, backend, sizes, n_jobs):
+def seconds_of_pass(preset, backend, sizes, n_jobs):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((sizes["rows"], sizes["inputs"]), dtype=np.float32)
     y = np.argmax(X @ rng.standard_normal((sizes["inputs"], sizes["outputs"]), dtype=np.float32), axis=1)
     network = {"layer_sizes": (sizes["neurons"],) * 2, "context_dim": sizes["context_dim"]}
     params = PRESETS[preset] | network | {"backend": backend, "n_jobs": n_jobs, "random_state": 0}
-    model = GLNClassifier(**params)
-    touch_memory(**network, n_inputs=sizes["inputs"], n_outputs=sizes["outputs"])
-    return seconds_of(model.partial_fit, X, y, classes=np.arange(sizes["outputs"]))
+    return pass_seconds(GLNClassifier(**params), X, y, np.arange(sizes["outputs"]))
 
 
 def describe_curve(values, seconds):
@@ -122,13 +118,7 @@ def plot(curves, by_threads, base, repeats, path):
         slopes = ", ".join(f"{backend} {curve['slope']:.2f}" for backend, curve in by_backend.items())
         values = np.array(by_backend["numba"]["values"])
         lowest = min(curve["seconds"][-1]["min"] for curve in by_backend.values())
-        panel.plot(
-            values,
-            0.6 * lowest * values / values[-1],
-            color="0.4",
-            linestyle=":",
-            label="in proportion (n_jobs: inversely)",
-        )
+        panel.plot(values, 0.6 * lowest * values / values[-1], **PROPORTIONAL_STYLE)
         panel.set_title(f"slopes: {slopes}", fontsize="medium")
         panel.set_xlabel("neurons in each of two layers" if name == "neurons" else name)
         label_axis(panel, values)
