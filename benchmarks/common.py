@@ -1,8 +1,8 @@
 """Code that the benchmarks share: presets, options, records, timing in turn, processes, the machine, tables and curves.
 
-Records are kept as JSON Lines, `results/SCRIPT_COMMAND.jsonl`. A line {"run": {...}} holds the facts of a run (options,
-versions, machine, all that is not said once per record); the lines after it, up to the next such line, are its records,
-one a line. So a run is recorded by appending lines, and files of several runs are merged by joining them.
+Records are kept as JSON Lines, `results/SCRIPT_COMMAND.jsonl`. A line {"run": {...}} holds the facts of a run that its
+records share (options, versions, machine); the lines after it, up to the next such line, are its records, one a line.
+So a run is recorded by appending lines, and files of several runs are merged by joining them.
 """
 
 import argparse
@@ -259,12 +259,12 @@ def write_json(path, content):
 
 
 def time_in_turn(measures, repeats):
-    """Summaries of what each function returns (seconds, or a dict of numbers) when they are called in turn, by name."""
+    """Summaries of each function's results (seconds, or dicts of numbers) when they are called in turn, by name."""
     return {name: summarise(values) for name, values in measure_in_turn(measures, repeats).items()}
 
 
 def measure_in_turn(measures, repeats):
-    """Call the functions one after the other, `repeats` times over; what each returned, as a list, by name."""
+    """Call the functions one after the other, `repeats` times over; lists of the results, by name."""
     samples = {name: [] for name in measures}
     with tqdm(total=repeats * len(measures), leave=False, disable=None) as bar:
         for _ in range(repeats):
@@ -283,7 +283,7 @@ def summarise(values):
 
 
 def ratio(above, below):
-    """The ratio of the minima, and the median of those pair by pair; None where one was not measured."""
+    """The ratio of the minima, and the median of the ratios pair by pair; None where one was not measured."""
     if above is None or below is None:
         return None
     pairs = np.divide(above["all"], below["all"])
@@ -297,7 +297,7 @@ def seconds_of(function, *arguments, **keywords):
 
 
 def microseconds_per_row(call, parts, n_rows=None):
-    """Of calls with each tuple of arguments, which hold this many rows together (one each)."""
+    """Microseconds of a row in calls with each tuple of arguments, which together hold n_rows rows (one each)."""
     return 1e6 * seconds_of(lambda: [call(*part) for part in parts]) / (n_rows or len(parts))
 
 
