@@ -1,4 +1,7 @@
-"""Private parts of sklearn_gln that benchmarks read or call: all are named here and in context_functions.py alone."""
+"""Access to private modules and attributes of sklearn_gln, which only this module and context_functions.py import.
+
+The layout of the networks that it returns is known to numerics.py (`counts_of`) and speed/plain.py (`learn_by_row`).
+"""
 
 from contextlib import contextmanager
 from time import perf_counter
