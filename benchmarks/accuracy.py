@@ -4,9 +4,9 @@ Ten classes in one pass over the deskewed digits, with the package's defaults::
 
     python benchmarks/accuracy.py evaluate
 
-The settings for one pass, three seeds, results to a file as well::
+The settings for one pass, three seeds, recorded in `benchmarks/results/accuracy_evaluate.jsonl` or a file as well::
 
-    python benchmarks/accuracy.py evaluate --preset one-pass --seeds 0 1 2 --json one_pass.json
+    python benchmarks/accuracy.py evaluate --preset one-pass --seeds 0 1 2 --json
 
 To choose settings, on the last 10,000 training images in place of the test images::
 
@@ -16,9 +16,9 @@ To choose settings, on the last 10,000 training images in place of the test imag
 
     python benchmarks/accuracy.py evaluate --digit 3 --raw --epochs 0.1 --param context_dim=2
 
-scikit-learn's 8x8 digits, no settings: 5-fold accuracy beside MLPClassifier's, and the picture of one pass::
+scikit-learn's 8x8 digits, no settings: 5-fold accuracy next to MLPClassifier's, and the picture of one pass::
 
-    python benchmarks/accuracy.py digits --seeds 0 1 2 3 4 --picture benchmarks/results/digits.png
+    python benchmarks/accuracy.py digits --seeds 0 1 2 3 4 --picture benchmarks/results/accuracy_digits.png
 
 The experiments of PyGLN's authors (`experiments.py`), one or all of them, in full or in minutes::
 
@@ -33,14 +33,23 @@ a first chunk, learned by a model that is thrown away, pays for compilation and 
 """
 
 import argparse
-import json
 from functools import partial
 from math import ceil
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
-from common import PRESETS, RESULTS, add_param_option, environment, load_mnist, positive_float, positive_int, run_tasks
+from common import (
+    PRESETS,
+    RESULTS,
+    add_command,
+    add_options,
+    load_mnist,
+    positive_float,
+    positive_int,
+    run_and_record,
+    run_tasks,
+    seconds_of,
+)
 from context_functions import CONTEXT_FUNCTIONS
 from experiments import EXPERIMENTS, draw_experiment, make_model, make_tasks, print_experiment
 from joblib import cpu_count
@@ -61,27 +70,20 @@ CHUNK_ROWS = 2048  # rows from one step of the progress bar to the next
 
 
 def main(arguments=None):
-    """Run the subcommand that the arguments name; returns its results, as written to --json."""
+    """Run the subcommand that the arguments name; returns its results."""
     options = build_parser().parse_args(arguments)
-    results = options.run(options)
-    if getattr(options, "json", None):
-        options.json.write_text(json.dumps(results, indent=2, default=str) + "\n")
-    return results
+    return options.run(options) if options.run is run_experiments else run_and_record(options)
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    evaluate_parser = subparsers.add_parser("evaluate", help="train and test with one setting")
-    evaluate_parser.set_defaults(run=evaluate)
+    evaluate_parser = add_command(subparsers, evaluate, "train and test with one setting", "accuracy")
     add_data_options(evaluate_parser)
     add_model_options(evaluate_parser)
     add_run_options(evaluate_parser)
-    digits_parser = subparsers.add_parser("digits", help="scikit-learn's digits: 5-fold, and one pass")
-    digits_parser.set_defaults(run=digits)
-    digits_parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
-    digits_parser.add_argument("--picture", type=Path, metavar="FILE", help="draw progressive accuracy along the pass")
-    digits_parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
+    digits_parser = add_command(subparsers, digits, "scikit-learn's digits: 5-fold, and one pass", "accuracy")
+    add_options(digits_parser, "--seeds", "--picture")
     for name, experiment in {**EXPERIMENTS, "all": None}.items():
         summary = experiment.title if experiment else "all experiments, one after the other"
         experiment_parser = subparsers.add_parser(name, help=summary)
@@ -91,26 +93,20 @@ def build_parser():
 
 
 def add_experiment_options(parser):
-    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
+    add_options(parser, "--mnist", "--jobs", jobs=cpu_count())
     parser.add_argument("--runs", type=positive_int, default=10, metavar="N", help="seeds (%(default)s; slow ones 3)")
-    parser.add_argument("--jobs", type=positive_int, default=cpu_count(), metavar="N", help="processes (one a core)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows, 2 runs, no large networks: minutes")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for results (benchmarks/results; quick/ in it)")
 
 
 def add_data_options(parser):
-    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
-    parser.add_argument("--raw", action="store_true", help="do not deskew the images")
+    add_options(parser, "--mnist", "--raw", "--train-rows", "--validate")
     parser.add_argument("--digit", type=int, choices=range(10), metavar="D", help="two classes: is it a D or not")
-    parser.add_argument("--train-rows", type=positive_int, metavar="N", help="only the first N training images")
-    parser.add_argument(
-        "--validate", type=positive_int, metavar="N", help="test on the last N training images, left out of training"
-    )
 
 
 def add_model_options(parser):
     parser.add_argument("--preset", choices=PRESETS, default="default", help="named parameters (%(choices)s)")
-    add_param_option(parser)
+    add_options(parser, "--param")
     parser.add_argument("--batch-size", type=positive_int, metavar="N", help="rows that one step learns from")
     parser.add_argument("--n-jobs", type=int, metavar="N", help="threads")
     parser.add_argument(
@@ -120,9 +116,8 @@ def add_model_options(parser):
 
 def add_run_options(parser):
     parser.add_argument("--epochs", type=positive_float, default=1.0, help="passes, e.g. 0.1 or 2.5 (%(default)s)")
-    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
+    add_options(parser, "--seeds")
     parser.add_argument("--quiet", action="store_true", help="print the summary only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and cores to FILE")
 
 
 def evaluate(options):
@@ -138,26 +133,21 @@ def evaluate(options):
         runs.append({"seed": seed, **run})
     summary = summarise(runs)
     print_summary(summary, options.epochs)
-    return {
-        "options": {name: value for name, value in vars(options).items() if name not in ("run", "json", "mnist")},
-        "params": params,
-        "runs": runs,
-        "summary": summary,
-        "environment": environment(),
-    }
+    return {"params": params, "summary": summary}, runs
 
 
 def digits(options):
     """Subcommand `digits`: 5-fold scores with default settings, and the course of a single pass."""
     X, y = load_digits(return_X_y=True)
-    folds = {}
+    records = []
     for name, model in {
         "GLNClassifier": GLNClassifier(),
         "StandardScaler, MLPClassifier": make_pipeline(StandardScaler(), MLPClassifier(max_iter=1000)),
     }.items():
         scores = [cross_validate_once(model, X, y, seed) for seed in options.seeds]
-        folds[name] = dict(zip(("accuracy", "log_loss"), np.mean(scores, axis=0).tolist(), strict=True))
-        print(f"5-fold, {name:30} accuracy {folds[name]['accuracy']:.2%}, log-loss {folds[name]['log_loss']:.4f}")
+        accuracy, loss = np.mean(scores, axis=0).tolist()
+        records.append({"protocol": "5-fold", "model": name, "accuracy": accuracy, "log_loss": loss})
+        print(f"5-fold, {name:30} accuracy {accuracy:.2%}, log-loss {loss:.4f}")
     streams = {
         "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
         "SGDClassifier": lambda seed: RowByRow(SGDClassifier(loss="log_loss", random_state=seed)),
@@ -166,21 +156,22 @@ def digits(options):
     hits = {
         name: [stream_hits(make, X / PIXEL_MAX, y, seed) for seed in options.seeds] for name, make in streams.items()
     }
-    progressive = {name: float(np.mean(runs)) for name, runs in hits.items()}
-    for name, accuracy in progressive.items():
+    for name, runs in hits.items():
+        accuracy = float(np.mean(runs))
+        records.append({"protocol": "one pass", "model": name, "progressive_accuracy": accuracy})
         print(f"one pass, {name:28} progressive accuracy {accuracy:.2%}")
     if options.picture:
         draw_streams(hits, options.picture)
-    return {"seeds": options.seeds, "folds": folds, "progressive": progressive, "environment": environment()}
+    return {"seeds": options.seeds}, records
 
 
 def run_experiments(options):
-    """Experiments of `experiments.py`: their records, each written to a JSON file with a picture beside it."""
+    """Experiments of `experiments.py`: their records, each in a file, with a picture."""
     folder = options.out or RESULTS / ("quick" if options.quick else "")
     data = load_mnist(options.mnist)
     records = {}
     for name in options.names:
-        experiment, path = EXPERIMENTS[name], folder / f"accuracy_{name.replace('-', '_')}.json"
+        experiment, path = EXPERIMENTS[name], folder / f"accuracy_{name.replace('-', '_')}.jsonl"
         tasks = make_tasks(experiment, n_runs=options.runs, quick=options.quick)
         n_jobs = 1 if experiment.timed else options.jobs
         records[name] = run_tasks(partial(run_task, data), tasks, path, n_jobs=n_jobs)
@@ -272,11 +263,8 @@ def run_once(model, X, X_test, y, y_test, *, seed, checkpoints, report=None):
 
 def warm_up(model, X, X_test, y, classes):
     """Seconds that a model like this one, thrown away, takes to learn and predict a first chunk."""
-    start = perf_counter()
-    other = clone(model)
-    other.partial_fit(X[:CHUNK_ROWS], y[:CHUNK_ROWS], classes=classes)
-    other.predict_proba(X_test[:CHUNK_ROWS])
-    return perf_counter() - start
+    X, X_test, y, other = X[:CHUNK_ROWS], X_test[:CHUNK_ROWS], y[:CHUNK_ROWS], clone(model)
+    return seconds_of(lambda: other.partial_fit(X, y, classes=classes).predict_proba(X_test))
 
 
 def learn_rows(model, X, y, order, classes, *, label):
@@ -286,9 +274,7 @@ def learn_rows(model, X, y, order, classes, *, label):
         for start in range(0, len(order), CHUNK_ROWS):
             rows = order[start : start + CHUNK_ROWS]
             X_chunk, y_chunk = X[rows], y[rows]
-            before = perf_counter()
-            model.partial_fit(X_chunk, y_chunk, classes=classes)
-            seconds += perf_counter() - before
+            seconds += seconds_of(model.partial_fit, X_chunk, y_chunk, classes=classes)
             bar.update(len(rows))
     return seconds
 
@@ -296,9 +282,7 @@ def learn_rows(model, X, y, order, classes, *, label):
 def learn_again(model, X, y):
     """Seconds for another epoch of GLNClassifier over rows that were learned before."""
     model.set_params(warm_start=True, max_iter=1, shuffle=False)
-    before = perf_counter()
-    model.fit(X, y)
-    return perf_counter() - before
+    return seconds_of(model.fit, X, y)
 
 
 def score(model, X_test, y_test):

@@ -1,8 +1,8 @@
-"""How fast the same network learns and predicts on every backend, beside Numba in the same run.
+"""How fast the same network learns and predicts on every backend, compared with Numba in the same run.
 
 One pass over MNIST's training rows with the plain learner (16-16-1) and with the most accurate one::
 
-    python benchmarks/backends.py learn --json learn.json
+    python benchmarks/backends.py learn --json
 
 One pass of the regressor over generated rows of ten features, with either likelihood::
 
@@ -10,7 +10,7 @@ One pass of the regressor over generated rows of ten features, with either likel
 
 Rows per second against the batch size and the width of the layers, as a picture::
 
-    python benchmarks/backends.py sizes --out backends.png
+    python benchmarks/backends.py sizes --picture backends_sizes.png
 
 Predicting 10,000 rows, against a bound: the gating product at the framework's matrix-product rate, and each selected
 weight row read from memory, at the best rate that one of the frameworks reaches::
@@ -27,26 +27,24 @@ same run. A first chunk, learned by a model that is thrown away, pays for compil
 """
 
 import argparse
-import json
 from functools import partial
-from time import perf_counter
 
 import numpy as np
 from common import (
     DIGITS,
     ONE_PASS,
     PYGLN,
-    describe_machine,
-    measure_in_turn,
-    print_machine,
+    add_command,
+    add_options,
+    pass_seconds,
     print_table,
     ratio,
+    run_and_record,
     seconds_of,
-    summarise,
+    time_in_turn,
 )
-from sklearn.base import clone
+from internals import hyperplane_elements, layers_of
 from sklearn.datasets import make_friedman1
-from speed_passes import add_command, add_data_options, touch_memory
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.datasets import fetch_mnist
@@ -82,20 +80,14 @@ def main(arguments=None):
         (predict, "10,000 rows against a bound"),
         (launches, "kernel launches and bytes"),
     ):
-        command = add_command(subparsers, run, summary)
-        add_data_options(command)
+        command = add_command(subparsers, run, summary, "backends")
+        add_options(command, "--repeats", "--mnist", "--rows", "--picture")
         command.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
         command.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
         command.add_argument("--device", help="of PyTorch, TensorFlow and JAX")
-        command.add_argument("--out", metavar="FILE", help="picture to write")
         command.add_argument("--launch-microseconds", type=float, default=5.0, help="cost model (%(default)s)")
         command.add_argument("--gigabytes-per-second", type=float, default=3000.0, help="cost model (%(default)s)")
-    options = parser.parse_args(arguments)
-    results = {"environment": describe_machine(), "device": options.device}
-    print_machine(results["environment"])
-    results |= options.run(options)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    return run_and_record(parser.parse_args(arguments))
 
 
 def new(backend, device, kind=GLNClassifier, **params):
@@ -108,13 +100,6 @@ def train_rows(options):
     return X[: options.rows], y[: options.rows]
 
 
-def pass_seconds(model, X, y):
-    if isinstance(model, GLNRegressor):
-        return seconds_of(clone(model).partial_fit, X, y)
-    touch_memory(model.layer_sizes, model.context_dim, X.shape[1], len(DIGITS))
-    return seconds_of(clone(model).partial_fit, X, y, classes=DIGITS)
-
-
 def learn(options):
     """One pass over the training images."""
     X, y = train_rows(options)
@@ -123,7 +108,7 @@ def learn(options):
         for learner in options.learners
         for backend in options.backends
     }
-    return compare_passes(models, X, y, options.repeats)
+    return compare_passes(models, X, y, DIGITS, options.repeats)
 
 
 def regress(options):
@@ -134,30 +119,28 @@ def regress(options):
         for likelihood in LIKELIHOODS
         for backend in options.backends
     }
-    return compare_passes(models, X, y, options.repeats)
+    return compare_passes(models, X, y, None, options.repeats)
 
 
-def compare_passes(models, X, y, repeats):
+def compare_passes(models, X, y, classes, repeats):
     """Seconds of a pass of each model, compilation apart, and how many times Numba's they are."""
-    warm_up = {key: pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
-    again = {key: pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS]) for key, model in models.items()}
-    samples = measure_in_turn({key: partial(pass_seconds, model, X, y) for key, model in models.items()}, repeats)
-    seconds = {key: summarise(values) for key, values in samples.items()}
+    first = X[:WARM_UP_ROWS], y[:WARM_UP_ROWS], classes
+    warm_up = {key: pass_seconds(model, *first) for key, model in models.items()}
+    again = {key: pass_seconds(model, *first) for key, model in models.items()}
+    seconds = time_in_turn({key: partial(pass_seconds, model, X, y, classes) for key, model in models.items()}, repeats)
     runs = [
         {
             "learner": learner,
             "backend": backend,
             "seconds": seconds[learner, backend],
-            "/ numba": ratio(seconds[learner, backend], seconds[learner, "numba"])
-            if (learner, "numba") in seconds
-            else None,
+            "/ numba": ratio(seconds[learner, backend], seconds.get((learner, "numba"))),
             "compilation": warm_up[learner, backend] - again[learner, backend],
         }
         for learner, backend in models
     ]
     print("min (median)")
     print_table(runs)
-    return {"n_rows": len(X), "runs": runs}
+    return {"n_rows": len(X)}, runs
 
 
 def sizes(options):
@@ -171,17 +154,21 @@ def sizes(options):
             for backend in options.backends
         }
         for model in models.values():
-            pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
-        samples = measure_in_turn(
-            {key: partial(pass_seconds, model, X, y) for key, model in models.items()}, options.repeats
+            pass_seconds(model, X[:WARM_UP_ROWS], y[:WARM_UP_ROWS], DIGITS)
+        seconds = time_in_turn(
+            {key: partial(pass_seconds, model, X, y, DIGITS) for key, model in models.items()}, options.repeats
         )
         curves[name] = {
-            backend: [len(X) / min(samples[backend, value]) for value in values] for backend in options.backends
+            backend: [len(X) / seconds[backend, value]["min"] for value in values] for backend in options.backends
         }
         print_table({name: value, **{b: c[i] for b, c in curves[name].items()}} for i, value in enumerate(values))
-    if options.out:
-        plot(curves, len(X), options.out)
-    return {"n_rows": len(X), "values": SIZES, "rows_per_second": curves}
+    if options.picture:
+        plot(curves, len(X), options.picture)
+    return {"n_rows": len(X)}, [
+        {"varied": name, "backend": backend, "values": SIZES[name], "rows_per_second": rates}
+        for name, by_backend in curves.items()
+        for backend, rates in by_backend.items()
+    ]
 
 
 def changed(name, value):
@@ -219,17 +206,17 @@ def predict(options):
         }
         for model in models.values():
             model.predict_proba(rows)
-        samples = measure_in_turn(
+        times = time_in_turn(
             {backend: partial(seconds_of, model.predict_proba, rows) for backend, model in models.items()}
             | {("rates", backend): partial(rates_of, backend, options.device) for backend in models},
             options.repeats,
         )
-        bandwidth = max(sample[1] for backend in models for sample in samples["rates", backend])
+        bandwidth = max(max(times["rates", backend]["bytes"]["all"]) for backend in models)
         for backend, model in models.items():
             operations, read = work_of(model, len(rows))
-            flops = max(sample[0] for sample in samples["rates", backend])
+            flops = max(times["rates", backend]["operations"]["all"])
             bound = operations / flops + read / bandwidth
-            seconds = summarise(samples[backend])
+            seconds = times[backend]
             runs.append(
                 {
                     "learner": learner,
@@ -242,14 +229,13 @@ def predict(options):
                 }
             )
     print_table(runs)
-    return {"n_rows": PREDICTED_ROWS, "runs": runs}
+    return {"n_rows": PREDICTED_ROWS}, runs
 
 
 def work_of(model, n_rows):
     """Operations of the gating product, and bytes of the weight rows that are selected, for n_rows rows."""
-    network = model._online.network
-    operations = 2 * n_rows * int(np.prod(tuple(network.hyperplanes.shape)))
-    weights = [layer.weights for layer in network.layers]
+    operations = 2 * n_rows * hyperplane_elements(model)
+    weights = [layer.weights for layer in layers_of(model)]
     read = sum(n_rows * w.shape[0] * w.shape[1] * w.shape[3] for w in weights) * np.dtype(model.dtype).itemsize
     return operations, read
 
@@ -264,15 +250,14 @@ def rates_of(backend, device):
         memory = kernels.asarray(np.ones((READ_BYTES // 4096, 1, 1024), np.float32))
         seconds = []
         for work in (partial(kernels.precondition, block, matrix), partial(kernels.precondition, memory, None)):
-            kernels.to_numpy(work()[1])  # which waits for work that frameworks do later
-            start = perf_counter()
-            kernels.to_numpy(work()[1])
-            seconds.append(perf_counter() - start)
-    return 2 * SQUARE_SIZE**3 / seconds[0], READ_BYTES / seconds[1]
+            for _ in range(2):  # `to_numpy` waits for work that frameworks do later; the first call compiles
+                last = seconds_of(lambda work=work: kernels.to_numpy(work()[1]))
+            seconds.append(last)
+    return {"operations": 2 * SQUARE_SIZE**3 / seconds[0], "bytes": READ_BYTES / seconds[1]}
 
 
 def launches(options):
-    """PyTorch's operations that are no views, and the bytes they read and write, for 1,000 rows in one call."""
+    """PyTorch's operations that are not views, and the bytes they read and write, for 1,000 rows in one call."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -317,7 +302,7 @@ def launches(options):
                 }
             )
     print_table(runs)
-    return {"n_rows": LAUNCH_ROWS, "runs": runs}
+    return {"n_rows": LAUNCH_ROWS}, runs
 
 
 if __name__ == "__main__":

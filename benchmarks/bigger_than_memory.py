@@ -1,8 +1,8 @@
 """Memory and speed while streams of any length are learned: from Parquet files, and from dask arrays.
 
-Ten million rows of each, which takes some minutes; one source; the same in little::
+Ten million rows of each, which takes some minutes; one source; the same on a small scale::
 
-    python benchmarks/bigger_than_memory.py --json bigger_than_memory.json
+    python benchmarks/bigger_than_memory.py --json
     python benchmarks/bigger_than_memory.py parquet --rows 10_000_000
     python benchmarks/bigger_than_memory.py --rows 300_000
 
@@ -18,17 +18,23 @@ With --json, a run that was stopped goes on with the sources that are left.
 """
 
 import argparse
-import resource
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-from common import installed_version, one_of, positive_float, positive_int, print_table, run_tasks, seconds_of
+from common import (
+    add_json_option,
+    add_options,
+    in_new_process,
+    one_of,
+    peak_memory,
+    positive_float,
+    print_table,
+    run_tasks,
+    seconds_of,
+)
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.io import fit_stream, save
@@ -48,8 +54,7 @@ def main(arguments=None):
         {"source": source, "rows": options.rows, "every": options.every, "seed": options.seed}
         for source in options.sources or SOURCES
     ]
-    with TemporaryDirectory() as folder:
-        records = run_tasks(run_once, tasks, options.json or Path(folder, "records.json"))
+    records = run_tasks(run_once, tasks, options.json)
     for record in records:
         print_record(record)
     return records
@@ -60,12 +65,12 @@ def build_parser():
     parser.add_argument(
         "sources", nargs="*", metavar="SOURCE", help=f"{' or '.join(SOURCES)} (both)", type=one_of(SOURCES)
     )
-    parser.add_argument("--rows", type=positive_int, default=10_000_000, metavar="N", help="of each (%(default)s)")
+    add_options(parser, "--rows", rows=10_000_000)
     parser.add_argument(
         "--every", type=positive_float, default=60.0, metavar="S", help="seconds between checkpoints (%(default)g)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the stream and the model (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="records, versions and machine")
+    add_json_option(parser, "bigger_than_memory")
     return parser
 
 
@@ -83,14 +88,14 @@ def print_record(record):
 
 def run_once(source, rows, every, seed):
     """Memory and speed of one source, in a new process."""
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with TemporaryDirectory() as folder:
         if source == "parquet":
             write_parquet(Path(folder, "rows"), rows, seed)
-        return pool.submit(learn, source, folder, rows, every, seed).result()
+        return in_new_process(learn, source, folder, rows, every, seed)
 
 
 def learn(source, folder, n_rows, every, seed):
-    """To be called in a process of its own, whose memory is measured."""
+    """Learn one source; the memory measured is that of the process, which has to be a new one."""
     data, checkpoint = SOURCES[source](Path(folder, "rows"), n_rows, seed), Path(folder, "model.skops")
     model = GLNClassifier(random_state=seed)
     warm_up = [make_chunk(seed, number, CHUNK_ROWS) for number in range(WARM_UP_CHUNKS)]
@@ -102,7 +107,6 @@ def learn(source, folder, n_rows, every, seed):
     return {
         "progress": watched.progress,
         "accuracy": model.progressive_accuracy_,
-        "packages": {name: installed_version(name) for name in ("dask", "pyarrow", "skops")},
         "data_mb": n_rows * (N_FEATURES * 4 + 1) / MEGABYTE,
         "checkpoint_seconds": saving,
         "checkpoint_share": saving / every,
@@ -144,15 +148,6 @@ class Watch:
                 "peak_mb": peak_memory() / MEGABYTE,
             }
         )
-
-
-def peak_memory():
-    """The most bytes that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count the process that started this one
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 # The stream

@@ -2,15 +2,15 @@
 
 A grid search with joblib's processes (loky), a local Dask cluster and, where it is installed, Ray::
 
-    python benchmarks/clusters.py search --json clusters_search.json
+    python benchmarks/clusters.py search --json
 
 Optuna's Hyperband over `partial_fit`, which gives up on trials early, against learning every trial to its end::
 
-    python benchmarks/clusters.py optuna --json clusters_optuna.json
+    python benchmarks/clusters.py optuna --json
 
 The network of `many_classes.py`, its outputs shared out over processes, against one process and against threads::
 
-    python benchmarks/clusters.py sharded --json clusters_sharded.json
+    python benchmarks/clusters.py sharded --json
 
 `--quick` makes each a matter of seconds. What is compared is measured in turn; a first, smaller job, which is thrown
 away, has the workers import and compile, and is reported apart as the warm-up. Dask and Ray are started here as
@@ -22,20 +22,19 @@ import os
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from common import (
-    describe_machine,
-    measure_in_turn,
+    add_command,
+    add_options,
     positive_int,
-    print_machine,
     print_table,
     ratio,
+    run_and_record,
     seconds_of,
-    summarise,
-    write_json,
+    time_in_turn,
 )
+from internals import weight_bytes
 from joblib import cpu_count, parallel_config
 from many_classes import NETWORK, make_classes
 from sklearn.datasets import load_digits
@@ -46,47 +45,36 @@ from sklearn_gln import GLNClassifier
 WARM_UP_ROWS = 2048
 ENGINES = ("loky", "dask", "ray")
 GRID = {"context_dim": [2, 4, 6], "learning_rate_init": [1.0, 4.0]}
-UNRECORDED_OPTIONS = ("run", "json", "quick")
 
 
 def main(arguments=None):
     options = build_parser().parse_args(arguments)
     if options.quick:
         vars(options).update(options.run.quick)
-    content = {
-        "options": {name: value for name, value in vars(options).items() if name not in UNRECORDED_OPTIONS},
-        "environment": describe_machine(),
-    }
-    print_machine(content["environment"])
-    content |= options.run(options)
-    if options.json:
-        write_json(options.json, content)
-    return content
+    return run_and_record(options)
 
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = add_command(subparsers, search, "a grid search on each engine")
+    command = add_engine_command(subparsers, search, "a grid search on each engine")
     add_engine_options(command)
-    command.add_argument("--rows", type=positive_int, default=1797, metavar="N", help="digits (%(default)s)")
-    command = add_command(subparsers, optuna, "Hyperband over partial_fit")
+    add_options(command, "--rows", rows=1797)
+    command = add_engine_command(subparsers, optuna, "Hyperband over partial_fit")
     command.add_argument("--trials", type=positive_int, default=60, metavar="N")
     command.add_argument("--chunks", type=positive_int, default=27, metavar="N", help="calls that a trial takes")
-    command = add_command(subparsers, sharded, "outputs shared out over processes")
+    command = add_engine_command(subparsers, sharded, "outputs shared out over processes")
     add_engine_options(command)
-    command.add_argument("--rows", type=positive_int, default=20_000, metavar="N")
+    add_options(command, "--rows", rows=20_000)
     command.add_argument("--classes", type=positive_int, nargs="+", default=[10, 100, 1000], metavar="N")
     command.add_argument("--features", type=positive_int, default=64, metavar="N")
     return parser
 
 
-def add_command(subparsers, run, summary):
-    parser = subparsers.add_parser(run.__name__, help=summary)
-    parser.set_defaults(run=run)
-    parser.add_argument("--repeats", type=positive_int, default=3, metavar="N", help="repetitions (%(default)s)")
+def add_engine_command(subparsers, run, summary):
+    parser = add_command(subparsers, run, summary, "clusters")
+    add_options(parser, "--repeats", repeats=3)
     parser.add_argument("--quick", action="store_true", help="a small form")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write results, versions and machine to FILE")
     return parser
 
 
@@ -146,14 +134,13 @@ def search(options):
     with started(options.engines, options.n_jobs) as contexts:
         warm_up = {engine: run(engine, context, 300) for engine, context in contexts.items()}
         measures = {engine: partial(run, engine, context, options.rows) for engine, context in contexts.items()}
-        samples = measure_in_turn(measures, options.repeats)
+        seconds = time_in_turn(measures, options.repeats)
     for engine in contexts:
         np.testing.assert_allclose(scores[engine], scores["one process"])
-    return {"grid": GRID} | report(samples, warm_up)
+    return {"grid": GRID}, report(seconds, warm_up)
 
 
-def report(samples, warm_up):
-    seconds = {name: summarise(sample) for name, sample in samples.items()}
+def report(seconds, warm_up):
     runs = [
         {
             "engine": name,
@@ -161,19 +148,11 @@ def report(samples, warm_up):
             "speed_up": ratio(seconds["one process"], seconds[name]),
             "warm_up_seconds": warm_up[name],
         }
-        for name in samples
+        for name in seconds
     ]
     print("min (median)")
-    print_table(
-        {
-            "engine": run["engine"],
-            "seconds": run["seconds"],
-            "speed-up": run["speed_up"],
-            "warm-up": run["warm_up_seconds"],
-        }
-        for run in runs
-    )
-    return {"runs": runs}
+    print_table(runs)
+    return runs
 
 
 search.quick = {"rows": 400, "repeats": 1}
@@ -229,7 +208,7 @@ def optuna(options):
                 }
             )
     print_table(runs, ".3f")
-    return {"runs": runs}
+    return {}, runs
 
 
 optuna.quick = {"trials": 12, "chunks": 9, "repeats": 1}
@@ -241,7 +220,7 @@ def sharded(options):
     """Seconds of one pass in float64, and how far its predictions are from those of one process."""
     with started(options.engines, options.n_jobs) as contexts:
         contexts = {"one process": nullcontext, f"{options.n_jobs} threads": nullcontext} | contexts
-        return {"cases": [sharded_case(options, contexts, n_classes) for n_classes in options.classes]}
+        return {}, [sharded_case(options, contexts, n_classes) for n_classes in options.classes]
 
 
 def sharded_case(options, contexts, n_classes):
@@ -254,14 +233,14 @@ def sharded_case(options, contexts, n_classes):
         with contexts[engine]():
             seconds = seconds_of(model.partial_fit, X[:n_rows], y[:n_rows], classes=np.arange(n_classes))
         logits[engine] = model.decision_function(X[:1000])
-        n_bytes["weights_bytes"] = sum(layer.weights.nbytes for layer in model._online.network.layers)
+        n_bytes["weights_bytes"] = weight_bytes(model)
         return seconds
 
     warm_up = {engine: run(engine, WARM_UP_ROWS) for engine in contexts}
-    samples = measure_in_turn({engine: partial(run, engine, len(X)) for engine in contexts}, options.repeats)
+    seconds = time_in_turn({engine: partial(run, engine, len(X)) for engine in contexts}, options.repeats)
     differences = {engine: float(abs(found - logits["one process"]).max()) for engine, found in logits.items()}
     print(f"{n_classes} classes: logits differ from those of one process by up to {max(differences.values()):.1e}")
-    return {"classes": n_classes, "largest_difference": differences} | n_bytes | report(samples, warm_up)
+    return {"classes": n_classes, "largest_difference": differences} | n_bytes | {"runs": report(seconds, warm_up)}
 
 
 sharded.quick = {"rows": 4096, "classes": [10, 100], "repeats": 1}

@@ -1,16 +1,26 @@
-"""What the benchmarks share: presets, options, runs that resume, timing in turn, the machine, tables and curves."""
+"""Code that the benchmarks share: presets, options, records, timing in turn, processes, the machine, tables and curves.
+
+Records are kept as JSON Lines, `results/SCRIPT_COMMAND.jsonl`. A line {"run": {...}} holds the facts of a run that its
+records share (options, versions, machine); the lines after it, up to the next such line, are its records, one a line.
+So a run is recorded by appending lines, and files of several runs are merged by joining them.
+"""
 
 import argparse
 import ast
 import json
 import os
 import platform
+import resource
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
+from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
@@ -20,10 +30,12 @@ from sklearn_gln.datasets import fetch_mnist
 
 PACKAGES = (
     "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "keras", "river",
-    "vowpalwabbit",
+    "vowpalwabbit", "dask", "pyarrow", "skops", "onnx", "onnxruntime", "skl2onnx",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
+UNRECORDED_OPTIONS = ("run", "json", "mnist", "out", "picture", "pygln")  # a function, files and folders
 DIGITS = np.arange(10)
+WARM_UP_ROWS = 2048  # enough for all that is compiled
 
 # Pixels have one unit, and images of one digit are much alike: a common scale, cuts near the middle, full steps. The
 # small eps changes no figure, but leaves nearly all rows without a clipped neuron, so that they can be explained.
@@ -81,19 +93,30 @@ def scale_online(X):
 # Options of the command line
 
 
-def add_param_option(parser, text="a parameter of GLNClassifier, over a preset's"):
-    parser.add_argument(
-        "--param",
-        type=parse_param,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help=f"{text}; may be given several times",
-    )
+def add_command(subparsers, run, summary, script=None):
+    """A subparser whose options run the function, which names it; with --json if the script records its runs so."""
+    parser = subparsers.add_parser(run.__name__, help=summary, description=summary)
+    parser.set_defaults(run=run)
+    if script:
+        add_json_option(parser, f"{script}_{run.__name__}")
+    return parser
+
+
+def add_json_option(parser, name):
+    path = RESULTS / f"{name}.jsonl"
+    text = f"append the records to FILE (benchmarks/results/{path.name})"
+    parser.add_argument("--json", nargs="?", type=Path, const=path, metavar="FILE", help=text)
+
+
+def add_options(parser, *names, **defaults):
+    """Add some of the options that several scripts have."""
+    for name in names:
+        parser.add_argument(name, **OPTIONS[name])
+    parser.set_defaults(**defaults)
 
 
 def parse_param(text):
-    """('context_dim', 4) of "context_dim=4"; what is no Python literal stays a string."""
+    """('context_dim', 4) of "context_dim=4"; what is not a Python literal stays a string."""
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and equals):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, such as context_dim=4")
@@ -112,7 +135,7 @@ def positive_float(text):
 
 
 def one_of(names):
-    """The type of an argument that is one of these names; `choices` would refuse that there are none."""
+    """The type of an argument that is one of these names; `choices` would reject an empty list."""
 
     def check(text):
         if text not in names:
@@ -132,26 +155,88 @@ def _positive(kind, text):
     return number
 
 
-# Runs that resume
+OPTIONS = {
+    "--mnist": {"metavar": "FOLDER", "help": "folder with MNIST's four idx files"},
+    "--raw": {"action": "store_true", "help": "do not deskew the images"},
+    "--train-rows": {"type": positive_int, "metavar": "N", "help": "only the first N training images"},
+    "--validate": {
+        "type": positive_int,
+        "metavar": "N",
+        "help": "test on the last N training images, not learned then",
+    },
+    "--rows": {"type": positive_int, "metavar": "N", "help": "rows (%(default)s; None: all)"},
+    "--n-jobs": {"type": positive_int, "nargs": "+", "default": [1, 2], "metavar": "N", "help": "threads %(default)s"},
+    "--param": {
+        "type": parse_param,
+        "action": "append",
+        "default": [],
+        "metavar": "NAME=VALUE",
+        "help": "a parameter of the GLN, over a preset's; may be given several times",
+    },
+    "--seeds": {"type": int, "nargs": "+", "default": [0], "metavar": "SEED", "help": "one run each %(default)s"},
+    "--repeats": {"type": positive_int, "default": 5, "metavar": "N", "help": "repetitions, in turn (%(default)s)"},
+    "--jobs": {"type": positive_int, "default": 1, "metavar": "N", "help": "processes (%(default)s)"},
+    "--out": {"type": Path, "default": RESULTS, "metavar": "FOLDER", "help": "for records and pictures (%(default)s)"},
+    "--picture": {"type": Path, "metavar": "FILE", "help": "picture to draw"},
+}
 
 
-def run_tasks(function, tasks, path, *, n_jobs=1):
-    """What function(**task) returns for each task, as records {**task, **result} in the order of the tasks.
+# Records
 
-    The file of records (JSON) is written whenever a task is done, and tasks that it has a record of are not run again:
-    a run that was stopped goes on where it was. Tasks and results are dicts of what JSON can hold. With n_jobs > 1
-    tasks run side by side in processes, each on its share of the cores.
+
+def read_runs(path):
+    """The runs of a file, dicts of their facts and "records"; a last line cut short does not count."""
+    runs = []
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
+        if line.endswith("\n"):
+            content = json.loads(line)
+            if "run" in content:
+                runs.append({**content["run"], "records": []})
+            else:
+                runs[-1]["records"].append(content)
+    return runs
+
+
+def append_lines(path, lines):
+    """Append a line of JSON for each dict, in place of a last line that a killed run cut short."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    with path.open("r+b") as file:
+        file.seek(file.read().rfind(b"\n") + 1)
+        file.truncate()
+        file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def run_and_record(options):
+    """Call options.run, which returns further facts of the run and its records; return these, appended to --json."""
+    environment = describe_machine()
+    print_machine(environment)
+    facts, records = options.run(options)
+    recorded = {name: value for name, value in vars(options).items() if name not in UNRECORDED_OPTIONS}
+    facts = {"options": recorded, "environment": environment, **facts}
+    if options.json:
+        append_lines(options.json, [{"run": facts}, *records])
+    return {**facts, "records": records}
+
+
+def run_tasks(function, tasks, path=None, *, n_jobs=1):
+    """Records {**task, **function(**task)} of the tasks, in their order.
+
+    A record is appended to the file as soon as its task is done, and tasks that the file has a record of are not run
+    again: a run that was stopped goes on where it was. Tasks and results are dicts of what JSON can hold. With
+    n_jobs > 1 tasks run side by side in processes, each on its share of the cores.
     """
     tasks = json.loads(json.dumps(tasks))  # as they will be read again
-    content = json.loads(path.read_text()) if path.exists() else {"records": []}
-    records = content["records"]
+    records = [record for run in read_runs(path) for record in run["records"]] if path else []
     left = [task for task in tasks if _record_of(task, records) is None]
-    content["environment"] = describe_machine() | {"processes": n_jobs}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [{"run": {"environment": describe_machine() | {"processes": n_jobs}}}]
     finished = Parallel(n_jobs, return_as="generator_unordered")(delayed(_run_task)(function, task) for task in left)
-    for record in tqdm(finished, desc=path.stem, total=len(tasks), initial=len(tasks) - len(left), disable=None):
+    name = path.stem if path else None
+    for record in tqdm(finished, desc=name, total=len(tasks), initial=len(tasks) - len(left), disable=None):
         records.append(record)
-        write_json(path, content)
+        if path:
+            append_lines(path, [*lines, record])
+        lines = []
     return [_record_of(task, records) for task in tasks]
 
 
@@ -170,11 +255,16 @@ def write_json(path, content):
     unfinished.replace(path)
 
 
-# Timing
+# Timing: what is compared is measured in turn (A B A B ...) in one run
+
+
+def time_in_turn(measures, repeats):
+    """Summaries of each function's results (seconds, or dicts of numbers) when they are called in turn, by name."""
+    return {name: summarise(values) for name, values in measure_in_turn(measures, repeats).items()}
 
 
 def measure_in_turn(measures, repeats):
-    """Call the functions one after the other, `repeats` times over; what each returned, as a list, by name."""
+    """Call the functions one after the other, `repeats` times over; lists of the results, by name."""
     samples = {name: [] for name in measures}
     with tqdm(total=repeats * len(measures), leave=False, disable=None) as bar:
         for _ in range(repeats):
@@ -186,16 +276,18 @@ def measure_in_turn(measures, repeats):
 
 
 def summarise(values):
+    """Minimum, median and all of some numbers, or of each entry of some dicts."""
+    if isinstance(values[0], dict):
+        return {key: summarise([value[key] for value in values]) for key in values[0]}
     return {"min": min(values), "median": float(np.median(values)), "all": list(values)}
 
 
 def ratio(above, below):
-    return {key: above[key] / below[key] for key in ("min", "median")}
-
-
-def compare(samples, above, below):
-    """The ratio of two entries; None where the first was not measured."""
-    return ratio(summarise(samples[above]), summarise(samples[below])) if above in samples else None
+    """The ratio of the minima, and the median of the ratios pair by pair; None where one was not measured."""
+    if above is None or below is None:
+        return None
+    pairs = np.divide(above["all"], below["all"])
+    return {"min": above["min"] / below["min"], "median": float(np.median(pairs))}
 
 
 def seconds_of(function, *arguments, **keywords):
@@ -204,19 +296,49 @@ def seconds_of(function, *arguments, **keywords):
     return perf_counter() - start
 
 
+def microseconds_per_row(call, parts, n_rows=None):
+    """Microseconds of a row in calls with each tuple of arguments, which together hold n_rows rows (one each)."""
+    return 1e6 * seconds_of(lambda: [call(*part) for part in parts]) / (n_rows or len(parts))
+
+
+def pass_seconds(model, X, y, classes=None):
+    """Seconds that a new model like this one, a classifier if there are classes, takes for one pass."""
+    model, keywords = clone(model), {}
+    if classes is not None:
+        touch_memory(model.layer_sizes, model.context_dim, X.shape[1], len(classes))
+        keywords = {"classes": classes}
+    return seconds_of(model.partial_fit, X, y, **keywords)
+
+
+def touch_memory(layer_sizes, context_dim, n_inputs, n_outputs):
+    """Take and give back as much memory as the weights of this network fill.
+
+    A virtual machine may need seconds to get back a gigabyte that has lain idle: not what is measured here.
+    """
+    widths = [n_inputs + 1 + n_previous for n_previous in (0, *layer_sizes[:-1])]
+    n_weights = n_outputs * 2**context_dim * int(np.dot(layer_sizes, widths))
+    np.zeros(n_weights, np.float32)[::1024] = 1  # one in each page
+
+
+# Processes
+
+
+def in_new_process(function, *arguments, **keywords):
+    """The function's result in a new process, which imports all it needs again."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments, **keywords).result()
+
+
+def peak_memory():
+    """The most bytes that this process has held."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the process that started this one
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 # The machine
-
-
-def environment():
-    """Versions of what takes part, and the machine."""
-    return {
-        "python": platform.python_version(),
-        "sklearn_gln": __version__,
-        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cores": os.cpu_count(),
-    }
 
 
 def installed_version(package):
@@ -230,7 +352,12 @@ def describe_machine():
     """Versions, processor, BLAS, and how busy the machine was before the run."""
     blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
     return {
-        **environment(),
+        "python": platform.python_version(),
+        "sklearn_gln": __version__,
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
         "cpu": cpu_model(),
         "usable_cores": cpu_count(),
         "blas": [{key: value for key, value in info.items() if key != "filepath"} for info in blas],
@@ -277,6 +404,11 @@ def show(value, form=".2f"):
     if isinstance(value, dict):
         return f"{value['min']:{form}} ({value['median']:{form}})"
     return format(value, form) if isinstance(value, float) else str(value)
+
+
+def show_frame(frame):
+    """A DataFrame as text."""
+    return frame.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format, na_rep="")
 
 
 # Curves

@@ -1,7 +1,7 @@
 """Context functions other than halfspaces: the context of a row is the number of the nearest of 2**context_dim points.
 
-The package has no hook for this; the classifiers here put another draw and another gating in the place of its own. They
-are what `tables.py --ablation` and `accuracy.py evaluate --context-function` compare with halfspaces.
+The package has no hook for this; the classifiers here replace its draw and its gating. `tables.py --ablation` and
+`accuracy.py evaluate --context-function` compare them with halfspaces.
 """
 
 from contextlib import contextmanager

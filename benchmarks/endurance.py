@@ -2,7 +2,7 @@
 
 All checks, which take an hour; some of them; a few trials of each::
 
-    python benchmarks/endurance.py --json endurance.json
+    python benchmarks/endurance.py --json
     python benchmarks/endurance.py leaks --calls 100_000
     python benchmarks/endurance.py interrupt kill --quick
 
@@ -17,10 +17,10 @@ threads back, and Ctrl-C its handler.
 kill does the same with `kill -9` to a process that saves, or learns a stream with checkpoints: the file loads, and a
 process that starts again ends with the model of an undisturbed one.
 
-memory allows a process little more than it has (RLIMIT_AS), at random, and has it call. A call that lacks memory raises
-MemoryError, and leaves what Ctrl-C would leave. After `partial_fit`, rows of the block in which memory lacked may be
-learned by some layers, which is counted apart. So are crashes: NumPy itself (2.4) may end in one where it lacks the
-last kilobytes. Each call has a new process, so this takes long; a tenth of the trials is enough.
+memory allows a process little more than it has (RLIMIT_AS), at random, and has it call. A call that runs out of memory
+raises MemoryError, and leaves what Ctrl-C would leave. After `partial_fit`, rows of the block in which memory ran out
+may be learned by some layers, which is counted apart. So are crashes: NumPy itself (2.4) may end in one where it lacks
+the last kilobytes. Each call has a new process, so this takes long; a tenth of the trials is enough.
 
 leaks repeats a call and measures the process at each twentieth: memory, threads, open files, objects of Python. What
 grows is given per call, by a line through the second half, when the model has its size.
@@ -37,7 +37,6 @@ import resource
 import signal
 import threading
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import cached_property
@@ -50,7 +49,7 @@ from unittest.mock import patch
 
 import joblib
 import numpy as np
-from common import one_of, positive_int, print_table, run_tasks, seconds_of
+from common import add_json_option, in_new_process, one_of, positive_int, print_table, run_tasks, seconds_of
 from sklearn.base import clone
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
@@ -79,8 +78,7 @@ def main(arguments=None):
         for check in options.checks or CHECKS
         for task in CHECKS[check][1]
     ]
-    with TemporaryDirectory() as folder:
-        records = run_tasks(run_alone, tasks, options.json or Path(folder, "records.json"))
+    records = run_tasks(run_alone, tasks, options.json)
     for check in options.checks or CHECKS:
         print(f"\n{check}")
         print_table(({**record["what"]} for record in records if record["check"] == check), ".3g")
@@ -97,14 +95,13 @@ def build_parser():
     parser.add_argument("--calls", type=positive_int, default=100_000, metavar="N", help="for leaks (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="3 trials, 200 calls")
     parser.add_argument("--seed", type=int, default=0, help="of data, models and moments (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="records, versions and machine")
+    add_json_option(parser, "endurance")
     return parser
 
 
 def run_alone(check, **task):
-    """What a check finds, in a new process."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return {"what": pool.submit(CHECKS[check][0], **task).result()}
+    """The findings of a check, in a new process."""
+    return {"what": in_new_process(CHECKS[check][0], **task)}
 
 
 def make_data(seed, n_rows=N_ROWS):
@@ -127,7 +124,7 @@ def how_far(n_rows_seen):
 
 
 class Promise:
-    """A call, and what must be true after an attempt at it; `outcome` names how far it came, or is None."""
+    """A call, and the conditions that hold after an attempt at it; `outcome` names how far it came, or is None."""
 
     ends = 0, N_ROWS  # of what is learned at a time
 
@@ -153,7 +150,7 @@ class Promise:
         return model
 
     def outcome_of_rows(self):
-        """How far a stream came, and whether it goes on from there as if nothing had been."""
+        """How far a stream came; None if it does not go on from there as if nothing had been."""
         n = getattr(self.tried, "n_samples_seen_", 0)
         if n and digest(self.tried) != self.digest_of_rows(n):
             return None
@@ -255,14 +252,14 @@ PROMISES = {"fit": Fit, "partial_fit": PartialFit, "fit_stream": Stream, "save":
 
 
 def interrupt(call, backend, n_jobs, trials, seed):
-    """How often a call had which outcome when Ctrl-C came at a random moment."""
+    """Counts of the outcomes of a call when Ctrl-C came at random moments."""
     rng, counts = np.random.default_rng(seed), Counter(before=0, between=0, after=0, broken=0)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells turn it off in what they run in the background
     with threadpool_limits(BLAS_THREADS, user_api="blas"), TemporaryDirectory() as folder:
         promise = PROMISES[call](GLNClassifier(**SMALL, backend=backend, n_jobs=n_jobs), *make_data(seed), folder)
         promise.call()  # compiles
         surroundings = look_around(folder)
-        seconds = time_of(promise)
+        seconds = min(seconds_to_call(promise) for _ in range(3))
         for moment in LATE * seconds * rng.random(trials):
             promise.prepare()
             with suppress(KeyboardInterrupt), pressed_after(moment):
@@ -285,7 +282,7 @@ def pressed_after(seconds):
 
 
 def look_around(folder):
-    """What a call should leave as it found it: threads, those of BLAS, the handler of Ctrl-C, files half written."""
+    """The things that a call leaves as it found them: threads, those of BLAS, Ctrl-C's handler, files half written."""
     blas = [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]
     return threading.active_count(), blas, signal.getsignal(signal.SIGINT), list(Path(folder).glob("*.part"))
 
@@ -300,12 +297,9 @@ def settled(surroundings, folder):
     return True
 
 
-def time_of(promise, repeats=3):
-    seconds = []
-    for _ in range(repeats):
-        promise.prepare()
-        seconds.append(seconds_of(promise.call))
-    return min(seconds)
+def seconds_to_call(promise):
+    promise.prepare()
+    return seconds_of(promise.call)
 
 
 # kill -9
@@ -318,7 +312,7 @@ def kill(call, trials, seed):
     with TemporaryDirectory() as folder:
         promise = PROMISES[call](GLNClassifier(**SMALL), *make_data(seed), folder)
         promise.call()
-        seconds = time_of(promise)
+        seconds = min(seconds_to_call(promise) for _ in range(3))
         for moment in LATE * seconds * rng.random(trials):
             promise.prepare()
             child = context.Process(target=promise.call)
@@ -342,7 +336,7 @@ def kill(call, trials, seed):
 
 
 def memory(call, backend, trials, seed):
-    """How often a call ended how when memory was limited, each time in a new process."""
+    """Counts of how a call ended when memory was limited, each time in a new process."""
     rng, context = np.random.default_rng(seed), get_context("spawn")  # forks were found to escape the limit
     counts = dict.fromkeys(ENDINGS, 0)
     with patch.dict(os.environ, RETURNED):
@@ -355,7 +349,7 @@ def memory(call, backend, trials, seed):
 
 
 def attempt(call, backend, n_bytes, seed):
-    """A call with so much memory, in a process that then ends with the number of how it ended."""
+    """Make a call with this much more memory, and end the process with the number of its ending."""
     ending = "broken"
     with suppress(Exception), TemporaryDirectory() as folder:
         promise = PROMISES[call](GLNClassifier(**SMALL | GROWING, backend=backend), *make_data(seed), folder)
@@ -377,8 +371,8 @@ def end_of(promise, n_bytes):
     n = getattr(promise.tried, "n_samples_seen_", 0)
     if ending == "done" or not n or not isinstance(promise, PartialFit):
         return ending if promise.outcome() else "broken"
+    deepcopy(promise.tried)  # which checks that what was learned fits together
     expected = promise.learn_rows(deepcopy(promise.model), 0, n)
-    promise.tried._check_learned()
     same = np.array_equal(promise.tried.predict_proba(promise.X), expected.predict_proba(promise.X))
     promise.learn_rows(promise.tried, n, N_ROWS)
     whole = promise.tried.n_samples_seen_ == N_ROWS and np.isfinite(promise.tried.predict_proba(promise.X)).all()
@@ -393,7 +387,7 @@ def causes(error):
 
 @contextmanager
 def at_most(n_bytes):
-    """Have this process take no more memory than it has, and so many bytes."""
+    """Have this process take no more memory than it has now and this many bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + n_bytes, resource.RLIM_INFINITY))
     try:
@@ -467,7 +461,7 @@ def rows_from(i, X, y, n_rows=64):
     return X[start : start + n_rows], y[start : start + n_rows]
 
 
-LEAKS = {  # what is called, and what part of the calls asked for
+LEAKS = {  # the function that makes the call, and its share of the calls asked for
     "partial_fit, 1 row": (one_row, 1),
     "partial_fit, 64 rows": (chunk, 1),
     "partial_fit, 64 rows, numpy": (lambda X, y: chunk(X, y, backend="numpy"), 0.1),
@@ -482,7 +476,7 @@ LEAKS = {  # what is called, and what part of the calls asked for
 
 
 def leaks(call, calls, seed):
-    """What grows while a call is repeated."""
+    """Growth of the process while a call is repeated."""
     import psutil
 
     process, (make, share) = psutil.Process(), LEAKS[call]

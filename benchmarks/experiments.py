@@ -1,4 +1,4 @@
-"""The experiments of PyGLN's authors: what each varies, over which values, for which learners; its table and picture.
+"""The experiments of PyGLN's authors: their parameters, values and learners, and their tables and pictures.
 
 `accuracy.py` runs them. MNIST, batch size 1, one pass and 16-16-1 unless varied. The learners are GLNClassifier with
 PyGLN's settings, GLNClassifier with the settings of this package for one pass, and an MLP with Adam.
@@ -194,7 +194,7 @@ def curves_of(experiment, records):
 
 
 def published_of(experiment, records):
-    """What PyGLN's authors report, if the records are of whole passes as theirs."""
+    """The accuracies that PyGLN's authors report, if the records are of whole passes, as theirs are."""
     return experiment.published if all(record["train_rows"] is None for record in records) else {}
 
 

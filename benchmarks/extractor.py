@@ -24,7 +24,7 @@ from torch import nn
 
 
 class ConvExtractor(TransformerMixin, BaseEstimator):
-    """What a small convolutional network sees in square images (n, side * side) just before it names their class."""
+    """Features of square images (n, side * side): the last layer but one of a small convolutional network."""
 
     def __init__(self, epochs=2, batch_size=64, learning_rate=1e-3, random_state=0):
         self.epochs = epochs  # 0: the network as it is drawn, untrained

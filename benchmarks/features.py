@@ -16,12 +16,12 @@ To choose settings, on the last 10,000 training images in place of the test imag
 
 A convolutional network learns the digits 0 to 4 by backpropagation and is frozen (`extractor.py`, made to be copied; it
 needs PyTorch). From its features a GLN learns the digits 5 to 9 in one pass; how accurate it is after 10 images, after
-30 and so on, beside other learners and other features::
+30 and so on, compared with other learners and other features::
 
     python benchmarks/features.py extractor
 
 Seeds, one run each, draw features, halfspaces and the order of rows. Results are written to `--out FOLDER`, where a run
-that was stopped goes on, as features_pipelines.json, features_extractor.json and .png. MNIST comes from
+that was stopped goes on, as features_pipelines.jsonl, features_extractor.jsonl and .png. MNIST comes from
 `--mnist FOLDER`, the folder named by SKLEARN_GLN_MNIST, or OpenML. A run works on one thread; its seconds are those of
 making the training images' features and of learning, without compilation, which a first fit, thrown away, pays for.
 """
@@ -30,7 +30,6 @@ import argparse
 import warnings
 from functools import partial
 from math import isqrt
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -38,7 +37,7 @@ from common import (
     ONE_PASS,
     RESULTS,
     STYLES,
-    add_param_option,
+    add_options,
     draw_band,
     load_mnist,
     parse_param,
@@ -141,7 +140,7 @@ def main(arguments=None):
     options = build_parser().parse_args(arguments)
     if options.quick:
         options.seeds, options.train_rows = options.seeds[:1], options.train_rows or options.quick_rows
-    options.out = options.out or (RESULTS / "quick" if options.quick else RESULTS)
+        options.out = RESULTS / "quick" if options.out == RESULTS else options.out
     options.run(options)
 
 
@@ -162,22 +161,12 @@ def build_parser():
     extractor_parser.set_defaults(run=extractor, digits=False, quick_rows=10_000)
     extractor_parser.add_argument("--epochs", type=positive_int, default=2, help="the extractor's (%(default)s)")
     for subparser in (pipelines_parser, extractor_parser):
-        add_param_option(subparser)
-        add_run_options(subparser)
+        add_options(
+            subparser, "--mnist", "--raw", "--train-rows", "--validate", "--param", "--seeds", "--jobs", "--out"
+        )
+        subparser.add_argument("--quick", action="store_true", help="one seed, few images; for results/quick")
+        subparser.set_defaults(seeds=[0, 1, 2])
     return parser
-
-
-def add_run_options(parser):
-    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
-    parser.add_argument("--raw", action="store_true", help="do not deskew the images")
-    parser.add_argument("--train-rows", type=positive_int, metavar="N", help="only the first N training images")
-    parser.add_argument(
-        "--validate", type=positive_int, metavar="N", help="test on the last N training images, left out of training"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="one run each (0 1 2)")
-    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="runs side by side (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one seed, a few thousand training images")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="benchmarks/results, with --quick its folder quick")
 
 
 def load_data(options):
@@ -193,7 +182,7 @@ def load_data(options):
 
 
 def what_data(options):
-    """What a run's record says about its data."""
+    """The part of a run's record that is about its data."""
     return {
         "data": "digits" if options.digits else "MNIST",
         "deskewed": not (options.digits or options.raw),
@@ -245,7 +234,7 @@ def pipelines(options):
         for seed in options.seeds
     ]
     run = partial(on_one_thread, run_pipeline, load_data(options))
-    records = run_tasks(run, tasks, options.out / "features_pipelines.json", n_jobs=options.jobs)
+    records = run_tasks(run, tasks, options.out / "features_pipelines.jsonl", n_jobs=options.jobs)
     print_table(pipeline_rows(records))
 
 
@@ -307,7 +296,7 @@ def extractor(options):
         raise SystemExit("The extractor needs PyTorch: pip install torch") from error
     params = {"epochs": options.epochs, "gln_params": dict(options.param)}
     tasks = [{**what_data(options), **params, "seed": seed} for seed in options.seeds]
-    path = options.out / "features_extractor.json"
+    path = options.out / "features_extractor.jsonl"
     run = partial(on_one_thread, run_extractor, load_data(options), ConvExtractor)
     records = run_tasks(run, tasks, path, n_jobs=options.jobs)
     print_table(extractor_rows(records))

@@ -1,4 +1,4 @@
-"""How much of earlier tasks is left after later ones: Gated Linear Networks beside MLPs, told of no task boundaries.
+"""How much of earlier tasks is left after later ones: Gated Linear Networks and MLPs, told of no task boundaries.
 
 Permuted MNIST: ten tasks in turn, the images as they are and with their pixels in nine fixed random orders::
 
@@ -26,7 +26,7 @@ each::
     python benchmarks/forgetting.py permuted --choose --seeds 0
     python benchmarks/forgetting.py split --choose --seeds 0
 
-Each task's rows are drawn anew and seen once, by GLNs row by row, by MLPs in batches. Seconds are those of
+Each task's rows are drawn again and seen once, by GLNs row by row, by MLPs in batches. Seconds are those of
 learning, on one thread. Runs that were recorded are not repeated.
 """
 
@@ -35,11 +35,22 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from time import perf_counter
 
 import numpy as np
-from common import DIGITS, ONE_PASS, PYGLN, RESULTS, STYLES, draw_band, load_mnist, positive_int, print_table, run_tasks
+from common import (
+    DIGITS,
+    ONE_PASS,
+    PYGLN,
+    RESULTS,
+    STYLES,
+    add_options,
+    draw_band,
+    load_mnist,
+    positive_int,
+    print_table,
+    run_tasks,
+    seconds_of,
+)
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
@@ -169,13 +180,13 @@ def main(arguments=None):
         for seed in options.seeds
         for label, params in models.values()
     ]
-    name = f"forgetting_{options.scenario}" + "_settings" * options.choose
+    path = options.out / f"forgetting_{options.scenario}.jsonl"
     validate = VALIDATION_ROWS if options.choose else None
     data = load_mnist(options.mnist, deskew=not options.raw, validate=validate)
-    records = run_tasks(partial(learn_tasks, data), tasks, options.out / f"{name}.json", n_jobs=options.jobs)
+    records = run_tasks(partial(learn_tasks, data), tasks, path, n_jobs=options.jobs)
     print_summary(records)
     if not options.choose:
-        draw(records, options.out / f"{name}.png")
+        draw(records, path.with_suffix(".png"))
     return records
 
 
@@ -192,8 +203,7 @@ def parse(arguments):
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", choices=SCENARIOS)
-    parser.add_argument("--mnist", metavar="FOLDER", help="folder with MNIST's four idx files")
-    parser.add_argument("--raw", action="store_true", help="do not deskew the images")
+    add_options(parser, "--mnist", "--raw", "--seeds", "--jobs", "--out", seeds=[0, 1, 2])
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help="%(choices)s")
     parser.add_argument("--choose", action="store_true", help="compare settings of the MLP on validation images")
     parser.add_argument("--tasks", type=positive_int, metavar="N", help="the first N (10 permuted, 5 split)")
@@ -201,9 +211,6 @@ def build_parser():
         "--train-rows", type=positive_int, default=20_000, metavar="N", help="of each task, at most (%(default)s)"
     )
     parser.add_argument("--test-rows", type=positive_int, default=10_000, metavar="N", help="test images (%(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="one run each (0 1 2)")
-    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="processes (%(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER", help="of results (benchmarks/results)")
     parser.add_argument(
         "--quick", action="store_true", help="few rows, tasks and seeds; --out benchmarks/results/quick"
     )
@@ -227,9 +234,7 @@ def learn_tasks(data, *, scenario, model, params, tasks, train_rows, test_rows, 
             X_task, y_task = task.rows_of(X, y)
             order = rng.permutation(len(X_task))[:train_rows]
             X_task, y_task = X_task[order], y_task[order]
-            start = perf_counter()
-            learner.partial_fit(X_task, y_task, classes=DIGITS)
-            seconds.append(perf_counter() - start)
+            seconds.append(seconds_of(learner.partial_fit, X_task, y_task, classes=DIGITS))
             scores = [score(learner, task, *test) for task, test in zip(tasks[: i + 1], tests, strict=False)]
             for answers in scores[0]:
                 accuracy.setdefault(answers, []).append([of_task[answers] for of_task in scores])
@@ -271,7 +276,7 @@ def print_summary(records):
 
 
 def by_model(records, function):
-    """What the function gives for the records of each model, as lists, by label."""
+    """The function's values for the records of each model, as lists, by label."""
     labels = dict.fromkeys(record["model"] for record in records)
     return {label: [function(record) for record in records if record["model"] == label] for label in labels}
 

@@ -7,10 +7,20 @@ python benchmarks/inspection.py stream                  # scikit-learn's digits:
 
 import argparse
 from copy import deepcopy
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from common import ONE_PASS, RESULTS, describe_machine, load_mnist, print_table, seconds_of, write_json
+from common import (
+    ONE_PASS,
+    add_options,
+    append_lines,
+    describe_machine,
+    load_mnist,
+    print_table,
+    seconds_of,
+    time_in_turn,
+)
+from internals import layers_of
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits, make_classification, make_moons
 
@@ -34,7 +44,7 @@ def why(mnist, seed, n_test):
     X, X_test, y, y_test = load_mnist(mnist)
     X_test, y_test = X_test[:n_test], y_test[:n_test]
     model = GLNClassifier(**ONE_PASS, max_iter=1, random_state=seed).fit(X, y)
-    record = {"seed": seed, "machine": describe_machine(), **measure_explanations(model, X_test)}
+    record = measure_explanations(model, X_test)
 
     said = model.predict(X_test)
     right = np.flatnonzero((said == SAID) & (y_test == SAID))[0]
@@ -69,21 +79,27 @@ def measure_explanations(model, X):
         is_clipped.append(local.is_clipped.any(axis=1))
     rows = X[:CHUNK_ROWS]
     model.decision_function(rows)
-    predicting = min(seconds_of(model.decision_function, rows) for _ in range(5))
-    explaining = min(seconds_of(local_coefficients, model, rows) for _ in range(5))
+    seconds = time_in_turn(
+        {
+            "predicting": partial(seconds_of, model.decision_function, rows),
+            "explaining": partial(seconds_of, local_coefficients, model, rows),
+        },
+        repeats=5,
+    )
+    explaining = seconds["explaining"]["min"]
     return {
         "rows": len(X),
         "largest_error": float(max(errors)),
         "largest_logit": float(np.abs(model.decision_function(rows)).max()),
         "unclipped_rows": float(1 - np.concatenate(is_clipped).mean()),
         "explained_rows_per_second": len(rows) / explaining,
-        "explaining_over_predicting": explaining / predicting,
+        "explaining_over_predicting": explaining / seconds["predicting"]["min"],
         "summary": str(summary(model, X)),
     }
 
 
 def compare_update(before, after, X, y, learned):
-    """What learning row `learned` of X once more changed: for itself, for the other rows, in the weights."""
+    """Changes by learning row `learned` of X once more: for itself, for the other rows, in the weights."""
     rows = np.arange(len(X))
     probabilities = [model.predict_proba(X) for model in (before, after)]
     labels = [model.classes_[each.argmax(axis=1)] for model, each in zip((before, after), probabilities, strict=True)]
@@ -91,7 +107,7 @@ def compare_update(before, after, X, y, learned):
     others = rows != learned
     moved = [
         (np.asarray(new.weights) != np.asarray(old.weights)).sum()
-        for new, old in zip(after._online.network.layers, before._online.network.layers, strict=True)
+        for new, old in zip(layers_of(after), layers_of(before), strict=True)
     ]
     return {
         "row": int(learned),
@@ -151,22 +167,22 @@ def scratch_axes():
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("why", "halfspaces", "stream"))
-    parser.add_argument("--mnist", type=Path, help="folder with MNIST's four files; default: fetched from OpenML")
+    add_options(parser, "--mnist", "--out")
     parser.add_argument("--test-rows", type=int, default=10_000, help="test images to explain; default: all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, default=RESULTS, help="where the picture and figures go")
     options = parser.parse_args(arguments)
-    options.folder.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     if options.what == "why":
+        facts = {"seed": options.seed, "environment": describe_machine()}
         record, figure = why(options.mnist, options.seed, options.test_rows)
-        write_json(options.folder / "inspection.json", record)
+        append_lines(options.out / "inspection_why.jsonl", [{"run": facts}, record])
         print(record["summary"])
         print_table([{key: value for key, value in record.items() if isinstance(value, float | int)}], ".4g")
         for key, value in record["update"].items():
             print(f"{key}: {value}")
     else:
         figure = {"halfspaces": halfspaces, "stream": stream}[options.what](options.seed)
-    figure.savefig(options.folder / f"inspection_{options.what}.png", dpi=92)
+    figure.savefig(options.out / f"inspection_{options.what}.png", dpi=92)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Whether the numbers hold: precision, offsets that dwarf what varies, redundant features, and years of stream.
 
-Float32 and float64 of each backend beside the scalar oracle of the tests, over a million updates of neurons (rows times
-neurons, all of one output)::
+Float32 and float64 of each backend against the scalar oracle of the tests, over a million updates of neurons (rows
+times neurons, all of one output)::
 
     python benchmarks/numerics.py precision
 
@@ -9,7 +9,7 @@ The same stream with and without large offsets, of features and of targets::
 
     python benchmarks/numerics.py cancellation
 
-Preconditioners where features are collinear, constant, or more than the rows, beside the same rows without what is
+Preconditioners where features are collinear, constant, or more than the rows, and the same rows without what is
 redundant::
 
     python benchmarks/numerics.py preconditioner
@@ -40,16 +40,22 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from common import RESULTS, positive_int, print_table, run_tasks
+from common import RESULTS, add_command, add_options, print_table, run_tasks, seconds_of
+from internals import (
+    contexts_of,
+    gaussian_losses,
+    halfspaces_drawn_by,
+    layers_of,
+    moments_of,
+    preconditioners_of,
+    settings_of,
+)
 from scipy.special import expit
 from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln._network import contexts_by_layer, draw_halfspaces
-from sklearn_gln._regression_stack import gaussian_losses
-from sklearn_gln.kernels import get_kernels
 
 ESTIMATORS = {"classifier": GLNClassifier, "regressor": GLNRegressor}
 QUICK = {
@@ -80,18 +86,16 @@ def build_parser():
         (preconditioner, 20_000, "redundant features"),
         (years, 100_000_000, "a long stream through a tiny network"),
     ):
-        command = commands.add_parser(run.__name__, help=text, description=text)
-        command.set_defaults(run=run)
-        command.add_argument("--rows", type=positive_int, default=rows, metavar="N", help="(%(default)s)")
+        command = add_command(commands, run, text)
+        add_options(command, "--rows", "--out", rows=rows)
         command.add_argument("--quick", action="store_true", help="fewer rows, recorded apart")
-        command.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER", help="for results (%(default)s)")
         if run is precision:
             command.add_argument("--backends", nargs="+", default=["numpy", "numba", "torch", "jax"], metavar="NAME")
     return parser
 
 
 def run_and_record(options, function, tasks):
-    return run_tasks(function, tasks, options.out / f"numerics_{options.command}.json")
+    return run_tasks(function, tasks, options.out / f"numerics_{options.command}.jsonl")
 
 
 # Streams
@@ -127,7 +131,7 @@ def progressive(model, X, y):
 
 
 def figures(predicted, y):
-    """Loss and score of what `progressive` gives."""
+    """Loss and score of predictions that `progressive` gives."""
     predicted, y = predicted[UNSCORED:], y[UNSCORED:]
     if predicted.shape[1] == 1:
         return {"loss": log_loss(y, predicted[:, 0]), "score": accuracy_score(y, predicted[:, 0] > 0.5)}
@@ -167,7 +171,7 @@ def precision(options):
 
 
 def compare_with_oracle(kind, network, rows, backends):
-    """What backends predicted in either precision, beside the oracle: differences of probabilities or means."""
+    """Differences of what backends predicted in either precision, in probabilities or means, from the oracle."""
     X, y = make_stream(kind, rows)
     params = {"context_dim": 2, "aggregation": "layers", "random_state": 0, **NETWORKS[network][0]}
     if params.get("base_predictor") == "identity":
@@ -194,17 +198,8 @@ def compare_with_oracle(kind, network, rows, backends):
             "other context": float((of_rows != contexts).any(axis=1).mean()),
             **{figure: round(value, 6) for figure, value in figures(got, y).items()},
         }
-    n_neurons = sum(model._online.settings.layer_sizes)
+    n_neurons = sum(settings_of(model).layer_sizes)
     return {"updates": rows * n_neurons, "runs": [{"of": name, **run} for name, run in runs.items()]}
-
-
-def contexts_of(model, X):
-    """The contexts (n, n_neurons) of rows, gated in the precision in which the model learns."""
-    online, kernels = model._online, get_kernels(model.backend)
-    with kernels.scope(None):
-        _, side_info = online.predictor.transform(kernels.asarray(X), kernels)
-        contexts = contexts_by_layer(online.in_force(kernels), kernels, side_info, online.settings.dtype)
-        return np.concatenate([kernels.to_numpy(layer)[:, 0] for layer in contexts], axis=1)
 
 
 def make_oracle(kind, model):
@@ -213,17 +208,12 @@ def make_oracle(kind, model):
     from tests.naive import NaiveGLN
     from tests.naive_regression import NaiveRegressor
 
-    settings, seed = model._online.settings, model._online.seed
-
-    def draw(pool, layer, output, n_neurons):  # noqa: ARG001  (outputs share halfspaces)
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(layer,)))
-        return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
-
+    settings = settings_of(model)
     rate = settings.learning_rate_init
     own = ("label_smoothing", "eps") if kind == "classifier" else ("squares",)
     return {"classifier": NaiveGLN, "regressor": NaiveRegressor}[kind](
         1,
-        draw,
+        halfspaces_drawn_by(model),
         layer_sizes=model.layer_sizes,
         learning_rate="normalized" if settings.normalized else lambda t: rate,  # noqa: ARG005
         learning_rate_init=rate,
@@ -283,7 +273,7 @@ def learn_with_offset(of, kind, offset, spread, rows, dtype, input):
             predicted = predicted - [offset if name == "with" else 0.0, 0.0]
             predicted, stream = predicted / spread, (X, without / spread)
         scores |= {f"{figure} {name}": value for figure, value in figures(predicted, stream[1]).items()}
-        moments = model._online.predictor.moments if of == "features" else model._online.stack.moments
+        moments = moments_of(model, of)
         if name == "with":
             values = values if of == "features" else values[: int(moments.weight[0])]
             errors = moment_errors(moments, values.reshape(len(values), -1))
@@ -318,7 +308,7 @@ def preconditioner(options):
     return records
 
 
-REDUNDANT = {  # of X (n, 4): columns beside those of X, or others in their place
+REDUNDANT = {  # of X (n, 4): columns next to those of X, or others in their place
     "copies": lambda X: np.hstack([X, X, X]),
     "linear combinations": lambda X: np.hstack([X, X @ noise(4, 8)]),
     "almost copies (1e-8)": lambda X: np.hstack([X, X + 1e-8 * noise(*X.shape)]),
@@ -349,8 +339,8 @@ def learn_redundant(features, kind, rows, dtype):
                 f"{figure} {name}": value for figure, value in figures(progressive(model, columns, y), y).items()
             }
             if name == "with":
-                matrices = [matrix.astype(float) for p in model._online.network.preconditioners for matrix in p.matrix]
-                weights = [layer.weights for layer in model._online.network.layers]
+                matrices = preconditioners_of(model)
+                weights = [layer.weights for layer in layers_of(model)]
     return {
         "finite": all(np.isfinite(array).all() for array in (*matrices, *weights)),
         "asymmetry": max(float(np.abs(matrix - matrix.T).max() / np.abs(matrix).max()) for matrix in matrices),
@@ -405,13 +395,11 @@ def learn_for_years(kind, dtype, params, rows):
             X = rng.standard_normal((n_rows, 2))
             signal = X @ SIGNAL
             y = make_targets(rng, signal, kind)
-            before = [layer.weights.copy() for layer in model._online.network.layers] if seen else []
-            start = perf_counter()
-            model.partial_fit(X, y, **given)
-            seconds += perf_counter() - start
+            before = [layer.weights.copy() for layer in layers_of(model)] if seen else []
+            seconds += seconds_of(model.partial_fit, X, y, **given)
             seen += n_rows
             least += n_rows * least_loss(signal, y, kind)
-        layers = model._online.network.layers
+        layers = layers_of(model)
         scored = seen - (UNSCORED if kind == "regressor" else 0)
         total = model.progressive_loss_ * scored
         decades.append(
@@ -433,11 +421,10 @@ def largest_move(before, layer):
 
 
 def counts_of(model, n_rows):
-    """What sums hold, over the rows seen; of a regressor also the mean square and a deviation that it predicts."""
-    online = model._online
-    layer = online.network.layers[-1]
+    """Sums over the rows seen; of a regressor also the mean square and a deviation that it predicts."""
+    layer = layers_of(model)[-1]
     energy = layer.energy.sum(axis=(1, 2), dtype=float)[0] / layer.energy.shape[1]
-    counts = {"moments": float(online.predictor.moments.weight[0] / n_rows), "energy": float(energy / n_rows)}
+    counts = {"moments": float(moments_of(model, "features").weight[0] / n_rows), "energy": float(energy / n_rows)}
     if layer.spread is not None:
         visits = layer.spread.visits.sum(dtype=float) / layer.spread.visits.shape[1]
         deviation = float(model.predict(np.zeros((1, 2)), return_std=True)[1][0])

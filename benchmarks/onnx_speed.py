@@ -1,4 +1,4 @@
-"""Rows per second of ONNX graphs in onnxruntime, beside predict_proba in the same run.
+"""Rows per second of ONNX graphs in onnxruntime, compared with predict_proba in the same run.
 
 The digits of scikit-learn, whose first 1,000 rows are learned, and MNIST::
 
@@ -7,38 +7,32 @@ The digits of scikit-learn, whose first 1,000 rows are learned, and MNIST::
 
 A quick form::
 
-    python benchmarks/onnx_speed.py --repeats 2 --rows 1000 --json quick.json
+    python benchmarks/onnx_speed.py --repeats 2 --rows 1000
 
 The default model, with `--param` others, predicts rows that it has not seen, repeated up to `--rows`: one a call, 16 a
 call, and all in one call, or in calls of as many as have their gathered weight rows in 1 GiB. Graphs are those of
 `to_onnx`: "latency" and "throughput", double and float. What is compared is measured in turn, on `--threads` threads;
-conversion, loading and a first call are apart. Beside the speed stands how far each graph's probabilities are from
-predict_proba of the same rows at most, and the share of labels that are equal. `--json` is written anew for the data of
-a run and keeps what other data gave.
+conversion, loading and a first call are apart. Next to the speed stands how far each graph's probabilities are from
+predict_proba of the same rows at most, and the share of labels that are equal.
 """
 
 import argparse
-import json
 from functools import partial
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from common import (
-    RESULTS,
-    add_param_option,
-    describe_machine,
-    installed_version,
+    add_json_option,
+    add_options,
     load_mnist,
-    measure_in_turn,
+    microseconds_per_row,
     positive_int,
-    print_machine,
     print_table,
     ratio,
-    seconds_of,
-    summarise,
-    write_json,
+    run_and_record,
+    time_in_turn,
 )
+from internals import layers_of
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -48,7 +42,6 @@ DTYPES = ("float64", "float32")
 FEW_ROWS = 16  # a call
 CALLS = 200  # of one row, or of few
 GATHERED_BYTES = 2**30
-ONNX_PACKAGES = ("onnx", "onnxruntime", "skl2onnx")
 
 
 def main(arguments=None):
@@ -56,19 +49,16 @@ def main(arguments=None):
     parser.add_argument(
         "--mnist", nargs="?", const="", metavar="FOLDER", help="MNIST in place of the digits; its four idx files"
     )
-    parser.add_argument("--train-rows", type=positive_int, metavar="N", help="learn only N rows")
-    parser.add_argument("--rows", type=positive_int, default=10_000, metavar="N", help="rows to predict (%(default)s)")
+    add_options(parser, "--train-rows", "--rows", "--repeats", "--param", rows=10_000)
     parser.add_argument("--threads", type=positive_int, default=1, metavar="N", help="of both (%(default)s)")
-    parser.add_argument("--repeats", type=positive_int, default=5, metavar="N", help="repetitions (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the model (%(default)s)")
-    parser.add_argument("--json", type=Path, default=RESULTS / "onnx_speed.json", metavar="FILE", help="%(default)s")
-    add_param_option(parser, "a parameter of GLNClassifier")
-    options = parser.parse_args(arguments)
+    add_json_option(parser, "onnx_speed")
+    parser.set_defaults(run=compare)
+    return run_and_record(parser.parse_args(arguments))
 
-    name = "digits" if options.mnist is None else "mnist"
-    machine = describe_machine()
-    machine["packages"] |= {package: installed_version(package) for package in ONNX_PACKAGES}
-    print_machine(machine)
+
+def compare(options):
+    """The graphs' agreement with predict_proba, and rows per second of each."""
     X, X_test, y, _ = load(options)
     model = GLNClassifier(random_state=options.seed, n_jobs=options.threads, **dict(options.param))
     model.fit(X[: options.train_rows], y[: options.train_rows])
@@ -86,17 +76,9 @@ def main(arguments=None):
         ".2g",
     )
     speed = compare_speed(model, {which: session for which, (session, _) in graphs.items()}, rows, options.repeats)
-    recorded = {key: value for key, value in vars(options).items() if key not in ("mnist", "json")}
-    content = json.loads(options.json.read_text()) if options.json.exists() else {}
-    content[name] = {
-        "options": recorded,
-        "machine": machine,
-        "megabytes": {" ".join(which): graph_bytes / 2**20 for which, (_, graph_bytes) in graphs.items()},
-        "agreement": agreement,
-        "speed": speed,
-    }
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    write_json(options.json, content)
+    megabytes = {" ".join(which): graph_bytes / 2**20 for which, (_, graph_bytes) in graphs.items()}
+    data = "digits" if options.mnist is None else "mnist"
+    return {"data": data, "megabytes": megabytes, "agreement": agreement}, speed
 
 
 def load(options):
@@ -143,9 +125,10 @@ def compare_speed(model, sessions, X, repeats):
         for asked, per_call in (("one", 1), ("few", FEW_ROWS), ("all", at_once)):
             key = name, asked
             parts[key] = in_calls(rows if asked == "all" else rows[: CALLS * per_call], per_call)
-            measures[key] = partial(microseconds_per_row, predict, parts[key])
+            calls_of_key = [(part,) for part in parts[key]]
+            measures[key] = partial(microseconds_per_row, predict, calls_of_key, sum(map(len, parts[key])))
             predict(parts[key][0])  # compiled, and its memory taken
-    samples = {key: summarise(values) for key, values in measure_in_turn(measures, repeats).items()}
+    samples = time_in_turn(measures, repeats)
     records = [
         {
             "call": name,
@@ -162,8 +145,8 @@ def compare_speed(model, sessions, X, repeats):
 
 def rows_at_once(model, itemsize):
     """Rows whose gathered weight rows fit into GATHERED_BYTES, in the layer with most of them."""
-    layers = model._online.network.layers
-    return GATHERED_BYTES // max(np.prod(layer.weights.shape) // layer.weights.shape[2] * itemsize for layer in layers)
+    shapes = [layer.weights.shape for layer in layers_of(model)]
+    return GATHERED_BYTES // max(np.prod(shape) // shape[2] * itemsize for shape in shapes)
 
 
 def in_calls(rows, per_call):
@@ -172,10 +155,6 @@ def in_calls(rows, per_call):
 
 def run(session, rows):
     return session.run(None, {"X": rows})
-
-
-def microseconds_per_row(predict, parts):
-    return 1e6 * seconds_of(lambda: [predict(rows) for rows in parts]) / sum(map(len, parts))
 
 
 if __name__ == "__main__":

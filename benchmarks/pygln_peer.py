@@ -52,7 +52,6 @@ class PyGLN:
 
 def seed_global_generators(backend):
     """PyGLN draws from its framework's, and takes no seed."""
-    np.random.seed(0)  # noqa: NPY002
     if backend == "pytorch":
         import torch
 
@@ -61,6 +60,7 @@ def seed_global_generators(backend):
         import tensorflow as tf
 
         tf.random.set_seed(0)
+    np.random.seed(0)  # noqa: NPY002  (last, as importing TensorFlow draws from it)
 
 
 @contextmanager

@@ -1,19 +1,19 @@
-"""How well a Gated Linear Network predicts numbers, and how well it knows their spread, beside other regressors.
+"""How well a Gated Linear Network predicts numbers, and how well it knows their spread, compared with other regressors.
 
 Tables, 5-fold cross-validated; the scores on each, and a run that goes on where it was stopped::
 
     python benchmarks/regression.py tables
-    python benchmarks/regression.py tables --group all --verbose --jobs 2 --json tables.json
+    python benchmarks/regression.py tables --group all --verbose --jobs 2 --json
 
 One pass over streams, each row predicted, then learned; needs river, as some of the tables do::
 
-    python benchmarks/regression.py stream --group all --seeds 0 1 2 --json stream.json
+    python benchmarks/regression.py stream --group all --seeds 0 1 2 --json
 
 Streams whose target changes in scale or level, or in its dependence on the features::
 
-    python benchmarks/regression.py drift --seeds 0 1 2 --json drift.json
+    python benchmarks/regression.py drift --seeds 0 1 2 --json
 
-A picture of predicted intervals; all in little; a part, with a parameter of GLNRegressor changed::
+A picture of predicted intervals; all on a small scale; a part, with a parameter of GLNRegressor changed::
 
     python benchmarks/regression.py picture
     python benchmarks/regression.py tables --quick
@@ -48,12 +48,11 @@ import warnings
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, add_param_option, positive_int, run_tasks
+from common import RESULTS, add_json_option, add_options, positive_int, run_tasks, seconds_of, show_frame
 from regression_peers import STREAM_PEERS, TABLE_PEERS, TREE_ENSEMBLES
 from regression_sets import DRIFTS, TABLES, rows_of_table
 from scipy.stats import norm
@@ -70,7 +69,7 @@ COVERAGE = 0.9
 HALF_WIDTH = norm.ppf((1 + COVERAGE) / 2)  # of an interval, in standard deviations
 SMALLEST_STD = 1e-3  # in deviations of the target
 LARGEST_LOSS = 20.0
-UNSCORED_ROWS = 2  # of a stream, of which nobody can know anything
+UNSCORED_ROWS = 2  # of a stream, of which nothing can be known
 WARM_UP_ROWS = 300
 DRIFT_ROWS = 8000
 N_WINDOWS = 10
@@ -105,16 +104,16 @@ def build_parser():
         rows = command.add_mutually_exclusive_group()
         rows.add_argument("--rows", type=positive_int, metavar="N", help="at most")
         rows.add_argument("--quick", action="store_const", dest="rows", const=QUICK_ROWS, help=f"--rows {QUICK_ROWS}")
-        command.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each")
-        add_param_option(command, "a parameter of GLNRegressor")
-        command.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="processes (%(default)s)")
+        add_options(command, "--seeds", "--param", "--jobs")
         command.add_argument("--verbose", action="store_true", help="print the scores on every set as well")
-        command.add_argument("--json", type=Path, metavar="FILE", help="records, versions and cores")
+        add_json_option(command, f"regression_{name}")
     command = subparsers.add_parser("picture", help="intervals of a function of one feature")
     command.set_defaults(run=draw_picture)
-    command.add_argument("--out", type=Path, default=RESULTS / "regression.png", metavar="FILE", help="(%(default)s)")
+    command.add_argument(
+        "--out", type=Path, default=RESULTS / "regression_picture.png", metavar="FILE", help="(%(default)s)"
+    )
     command.add_argument("--seed", type=int, default=0, help="of rows and models (%(default)s)")
-    add_param_option(command, "a parameter of GLNRegressor")
+    add_options(command, "--param")
     return parser
 
 
@@ -128,9 +127,7 @@ def run_all(options, function, sets, gln_models):
         for seed in options.seeds
         for model in options.models
     ]
-    with TemporaryDirectory() as folder:
-        path = options.json or Path(folder, "regression.json")
-        return pd.DataFrame(run_tasks(function, tasks, path, n_jobs=options.jobs))
+    return pd.DataFrame(run_tasks(function, tasks, options.json, n_jobs=options.jobs))
 
 
 def in_group(group):
@@ -195,9 +192,7 @@ def cross_validate(data, model, seed, rows, params=None):
         if params is not None:
             make_gln(seed, params).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])  # compiles
         for train, test in folds(seed).split(X):
-            start = perf_counter()
-            estimator.fit(X[train], y[train])
-            seconds.append(perf_counter() - start)
+            seconds.append(seconds_of(estimator.fit, X[train], y[train]))
             mean[test], std[test], interval[test] = predict(estimator, X[train], y[train], X[test], seed)
     return {"n_rows": len(y), "n_features": X.shape[1], **score(y, mean, std, interval), "seconds": np.mean(seconds)}
 
@@ -311,9 +306,9 @@ def print_group(group, frame, options):
     columns |= {f"mean {text}": scores[name].mean() for name, text in SCORES.items()}
     columns |= {"off 90 %": losses(frame, "coverage").mean(), "mean s": by_set(frame, "seconds").mean()}
     print(f"\n{group}, {frame['data'].nunique()} sets, seeds {', '.join(map(str, options.seeds))}")
-    print(show(pd.DataFrame(columns).sort_values("rank: RMSE").T))
+    print(show_frame(pd.DataFrame(columns).sort_values("rank: RMSE").T))
     for name in SCORES if options.verbose else ():
-        print(f"\n{group}, {SCORES[name]}\n{show(scores[name])}")
+        print(f"\n{group}, {SCORES[name]}\n{show_frame(scores[name])}")
 
 
 def print_drifts(frame, options):
@@ -322,15 +317,11 @@ def print_drifts(frame, options):
     frame = frame.assign(worst_coverage=worst)
     names = SCORES | {"worst_coverage": "coverage of the worst tenth", "seconds": "seconds"}
     for name, text in names.items():
-        print(f"\n{text}, seeds {', '.join(map(str, options.seeds))}\n{show(by_set(frame, name))}")
+        print(f"\n{text}, seeds {', '.join(map(str, options.seeds))}\n{show_frame(by_set(frame, name))}")
     for of_windows in ("rmse_of_windows", "coverage_of_windows") if options.verbose else ():
         for name, of_set in frame.groupby("data", sort=False):
             parts = of_set.groupby("model", sort=False)[of_windows].apply(lambda runs: np.mean(runs.tolist(), axis=0))
-            print(f"\n{name}, {of_windows.replace('_', ' ')}\n{show(pd.DataFrame(parts.to_dict()))}")
-
-
-def show(table):
-    return table.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format, na_rep="")
+            print(f"\n{name}, {of_windows.replace('_', ' ')}\n{show_frame(pd.DataFrame(parts.to_dict()))}")
 
 
 if __name__ == "__main__":

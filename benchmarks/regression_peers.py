@@ -49,11 +49,8 @@ def river_learner(make_model):
 
     def learn(X, y, seed):
         try:
-            import river.compose
-            import river.forest
-            import river.linear_model
-            import river.neighbors
-            import river.preprocessing
+            import river
+            from river import forest, linear_model, neighbors, preprocessing  # noqa: F401  (attributes of river)
         except ImportError as error:
             raise SystemExit(f"Models come from river ({error}); install it with `pip install river`.") from error
         model = make_model(river, seed)

@@ -1,10 +1,10 @@
-"""How well a Gated Linear Network learns streams, beside other online learners: each row is predicted, then learned.
+"""How well a Gated Linear Network learns streams, among other online learners: each row is predicted, then learned.
 
-All streams and models; needs river, and Vowpal Wabbit if it shall take part (`pip install river vowpalwabbit`)::
+All streams and models; needs river, and Vowpal Wabbit if it is to take part (`pip install river vowpalwabbit`)::
 
-    python benchmarks/streams.py --jobs 2 --json streams.json --picture streams.png
+    python benchmarks/streams.py --jobs 2 --json --picture streams.png
 
-The same in little; the real streams only, at most 5,000 rows of each, three seeds::
+The same on a small scale; the real streams only, at most 5,000 rows of each, three seeds::
 
     python benchmarks/streams.py --quick
     python benchmarks/streams.py --streams real --rows 5000 --seeds 0 1 2
@@ -31,13 +31,11 @@ import importlib.util
 import json
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from common import add_param_option, positive_int, run_tasks, scale_online
+from common import add_json_option, add_options, positive_int, run_tasks, scale_online, show_frame
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
@@ -79,9 +77,7 @@ class Stream:
 def main(arguments=None):
     """Run what the arguments ask for; returns a record for each stream, model and seed."""
     options = build_parser().parse_args(arguments)
-    with TemporaryDirectory() as folder:
-        path = options.json or Path(folder, "streams.json")
-        records = run_tasks(run_once, make_tasks(options), path, n_jobs=options.jobs)
+    records = run_tasks(run_once, make_tasks(options), options.json, n_jobs=options.jobs)
     frame = pd.DataFrame(records)
     for group, of_group in frame.groupby("group", sort=False):
         print_group(group, of_group)
@@ -103,16 +99,13 @@ def build_parser():
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--rows", type=positive_int, metavar="N", help=f"at most (real: all, others: {SYNTHETIC_ROWS:,})")
     rows.add_argument("--quick", action="store_const", dest="rows", const=QUICK_ROWS, help=f"--rows {QUICK_ROWS}")
-    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="one run each (0)")
-    add_param_option(parser)
-    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N", help="processes (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="records, versions and cores")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw log-loss and errors on each stream")
+    add_options(parser, "--seeds", "--param", "--jobs", "--picture")
+    add_json_option(parser, "streams")
     return parser
 
 
 def make_tasks(options):
-    """What `run_once` takes, for each stream, model and seed."""
+    """The arguments of `run_once`, for each stream, model and seed."""
     params = json.loads(json.dumps(dict(options.param)))  # tuples would come back from the file as lists
     return [
         {"group": group, "stream": stream, "model": model, "seed": seed, "rows": options.rows}
@@ -232,7 +225,7 @@ def learn_vw(stream, seed):
 
 
 def normalised(probabilities):
-    """Rows that sum to 1; those of a model that says nothing yet are uniform."""
+    """Rows that sum to 1; those of a model that predicts nothing yet are uniform."""
     sums = probabilities.sum(axis=1, keepdims=True)
     return np.where(sums > 0, probabilities / np.where(sums > 0, sums, 1), 1 / probabilities.shape[1])
 
@@ -456,7 +449,7 @@ def print_group(group, frame):
     scores = {name: of_streams for name, of_streams in scores.items() if of_streams.size}
     means = {name: scores[name] for name in ("log_loss", "accuracy") if name in scores}
     for name, of_streams in means.items():
-        print(f"\n{group} streams, {SCORES[name]}\n{show(of_streams)}")
+        print(f"\n{group} streams, {SCORES[name]}\n{show_frame(of_streams)}")
     summary = {
         f"rank: {SCORES[name]}": of_streams.rank(axis=1, ascending=name == "log_loss").mean()
         for name, of_streams in scores.items()
@@ -465,11 +458,7 @@ def print_group(group, frame):
     summary["s / 1,000 rows"] = by_stream(frame, "seconds_per_1000").mean()
     table = pd.DataFrame(summary).rename_axis(None)
     print(f"\n{group} streams, average ranks and means of {frame['stream'].nunique()}")
-    print(show(table.sort_values(table.columns[0])))
-
-
-def show(table):
-    return table.rename_axis(index=None, columns=None).to_string(float_format="{:.3f}".format, na_rep="")
+    print(show_frame(table.sort_values(table.columns[0])))
 
 
 def draw(frame, path):

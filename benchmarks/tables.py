@@ -1,19 +1,19 @@
-"""How good a Gated Linear Network's probabilities are, with no settings: small data sets, beside scikit-learn's models.
+"""How good a Gated Linear Network's probabilities are by default: small data sets, compared with scikit-learn's models.
 
 All models on all sets, 5-fold; means for each group of sets, and on how many sets GLNClassifier is better::
 
     python benchmarks/tables.py
 
-Two repeats, the scores on every set, everything to a file as well::
+Two repeats, the scores on every set, recorded as well::
 
-    python benchmarks/tables.py --repeats 2 --per-set --json tables.json
+    python benchmarks/tables.py --repeats 2 --per-set --json
 
 A part of it, with a parameter changed::
 
     python benchmarks/tables.py --group fresh --sets sea mixed --models GLNClassifier MLPClassifier --param max_iter=5
 
-What each part of the learner gives: GLNClassifier with one choice at a time undone or, where it is no parameter, made
-otherwise (`context_functions.py`), in place of the other models::
+The contribution of each part of the learner: GLNClassifier with one choice at a time undone or, where it is not a
+parameter, made otherwise (`context_functions.py`), in place of the other models::
 
     python benchmarks/tables.py --ablation --group development
 
@@ -27,17 +27,14 @@ repeat together. A first fit of each model, thrown away, pays for compilation.
 """
 
 import argparse
-import json
 import warnings
 from collections import Counter
 from functools import partial
 from itertools import islice
 from numbers import Real
-from pathlib import Path
-from time import perf_counter
 
 import numpy as np
-from common import add_param_option, environment, parse_param, positive_int
+from common import add_json_option, add_options, parse_param, positive_int, run_and_record, seconds_of
 from context_functions import CONTEXT_FUNCTIONS
 from sklearn import datasets
 from sklearn.base import clone
@@ -87,14 +84,12 @@ POINTS_CONTEXT_DIMS = (3, 4, 8)  # of other context functions: their best, and a
 
 
 def main(arguments=None):
-    """Run what the arguments ask for; returns the results, as written to --json."""
+    """Run what the arguments ask for; returns the results, as recorded by --json."""
     parser = build_parser()
     options = parser.parse_args(arguments)
+    options.run = partial(compare, models=chosen_models(options, parser))
     with threadpool_limits(1):
-        results = compare(options, chosen_models(options, parser))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2, default=str) + "\n")
-    return results
+        return run_and_record(options)
 
 
 def build_parser():
@@ -106,14 +101,14 @@ def build_parser():
     parser.add_argument(
         "--models", nargs="+", metavar="NAME", default=(), help="only these models or, with --ablation, these changes"
     )
-    add_param_option(parser)
+    add_options(parser, "--param")
     parser.add_argument("--ablation", action="store_true", help="GLNClassifier with single changes, not other models")
     repeats = parser.add_mutually_exclusive_group()
     repeats.add_argument("--repeats", type=positive_int, default=1, metavar="R", help="seeds 0 to R - 1 (1)")
     repeats.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="one repeat each, of folds and models")
     parser.add_argument("--per-set", action="store_true", help="print the scores on every set as well")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all scores, versions and cores to FILE")
+    add_json_option(parser, "tables")
     return parser
 
 
@@ -328,7 +323,7 @@ def load_sets(options):
 
 
 def compare(options, models):
-    """Scores of the models on the sets, printed and returned."""
+    """Scores of the models on the sets, printed; facts, and a record for each set and model."""
     groups, left_out = load_sets(options)
     if left_out:
         print(f"river is not installed, which leaves out {', '.join(left_out)}")
@@ -347,18 +342,20 @@ def compare(options, models):
         print_group(group, groups[group], means[group], options)
     for (name, kind), count in sorted(warned.items()):
         print(f"{name}: {count} of {n_fits // len(models)} fits with {kind}")
-    return {
-        "options": {name: value for name, value in vars(options).items() if name != "json"},
+    facts = {
         "seeds": seeds,
-        "sets": {name: describe(X, y) for sets in groups.values() for name, (X, y) in sets.items()},
         "left_out": left_out,
-        "scores": scores,
-        "means_per_set": means,
         "means": {group: over_sets(sets) for group, sets in means.items()},
         "better": {group: count_better(sets) for group, sets in means.items()},
         "warnings": [{"model": name, "warning": kind, "fits": count} for (name, kind), count in warned.items()],
-        "environment": environment(),
     }
+    return facts, [
+        {"group": group, "set": name, **describe(X, y), "model": model, "means": means[group][name][model]}
+        | {"scores": scores[group][name][model]}
+        for group, sets in groups.items()
+        for name, (X, y) in sets.items()
+        for model in models
+    ]
 
 
 def warm_up(models):
@@ -406,9 +403,7 @@ def seeded(model, seed):
 def fit_predict(model, X, y, X_test):
     """Seconds of `fit`, the probabilities for X_test, and the names of the warnings on the way."""
     with warnings.catch_warnings(record=True, action="always") as caught:
-        start = perf_counter()
-        model.fit(X, y)
-        seconds = perf_counter() - start
+        seconds = seconds_of(model.fit, X, y)
         probabilities = model.predict_proba(X_test)
     return seconds, probabilities, {warning.category.__name__ for warning in caught}
 

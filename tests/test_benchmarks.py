@@ -1,10 +1,14 @@
-"""The benchmark scripts: options, runs that resume, asv's suite, and PyGLN, for which a stand-in is driven."""
+"""The benchmark scripts: options, records, runs that resume, asv's suite, and PyGLN, for which a stand-in is driven.
+
+Tests that run scripts from end to end are marked `thorough`. What endurance.py and numerics.py promise is tested in
+test_invariants.py.
+"""
 
 import argparse
 import importlib
 import importlib.util
 import json
-import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -60,17 +64,13 @@ STAND_IN = """
 
 @pytest.fixture
 def load(monkeypatch):
-    """Imports a module of benchmarks/, whose modules are forgotten after the test."""
+    """Import a module of benchmarks/; these modules are forgotten after the test."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     before = set(sys.modules)
     yield importlib.import_module
-    ours = {path.stem for path in BENCHMARKS.glob("*.py")} | {
-        "regressions",
-        "regressions.classifier",
-        "regressions.regressor",
-    }
-    for name in ours & (set(sys.modules) - before):
-        del sys.modules[name]
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(BENCHMARKS)):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -96,41 +96,18 @@ def test_help(script, load, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ctrl-C amid some __del__
-@pytest.mark.parametrize("call", ["partial_fit", "fit_stream", "save", "predict"])
-def test_ctrl_c_at_random_moments(call, load):
-    pytest.importorskip("skops")
-    if not hasattr(signal, "setitimer"):
-        pytest.skip("no timers here")
-    endurance = load("endurance")
-    handler = signal.getsignal(signal.SIGALRM)
-    try:
-        found = endurance.interrupt(call, "auto", 2, trials=4, seed=0)
-    finally:
-        signal.signal(signal.SIGALRM, handler)
-    assert found["broken"] == 0
-    assert found["before"] + found["between"] + found["after"] == 4
-
-
-def test_leaks_are_measured(load, monkeypatch):
-    pytest.importorskip("skops")
-    pytest.importorskip("psutil")
-    endurance = load("endurance")
-    monkeypatch.setattr(endurance, "POINTS", 2)  # collecting all garbage takes long amid tests
-    for call in ("partial_fit, 1 row", "clone, fit, copy, pickle", "refused calls"):
-        assert len(endurance.leaks(call, 2, seed=0)["MB_at_points"]) == 2
-
-
+@pytest.mark.thorough
 def test_onnx_speed(load, tmp_path):
     for package in ("onnxruntime", "skl2onnx"):
         pytest.importorskip(package)
-    path = tmp_path / "onnx_speed.json"
+    path = tmp_path / "onnx_speed.jsonl"
     options = ["--train-rows", "300", "--rows", "40", "--repeats", "1", "--param", "layer_sizes=(4,)"]
-    load("onnx_speed").main([*options, "--json", str(path)])
-    result = json.loads(path.read_text())["digits"]
+    result = load("onnx_speed").main([*options, "--json", str(path)])
     assert {record["largest difference"] < 1e-5 for record in result["agreement"]} == {True}
     assert {record["equal labels"] for record in result["agreement"]} == {1.0}
-    assert [record["rows a call"] for record in result["speed"]] == [1, 16, 40] * 6
+    assert [record["rows a call"] for record in result["records"]] == [1, 16, 40] * 6
+    (run,) = load("common").read_runs(path)
+    assert run == json.loads(json.dumps(result))
 
 
 # Options
@@ -160,7 +137,34 @@ def test_positive_numbers(load):
             common.positive_int(text)
 
 
-# Runs that resume
+# Records, and runs that resume
+
+
+def test_recorded_runs_are_read_again(load, tmp_path):
+    common, path = load("common"), tmp_path / "results" / "runs.jsonl"
+    assert common.read_runs(path) == []
+    common.append_lines(path, [{"run": {"seed": 0}}, {"x": 1}, {"x": 2}])
+    common.append_lines(path, [{"run": {"seed": 1}}])
+    common.append_lines(path, [{"x": 3}])
+    runs = [{"seed": 0, "records": [{"x": 1}, {"x": 2}]}, {"seed": 1, "records": [{"x": 3}]}]
+    assert common.read_runs(path) == runs
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_a_line_cut_short_is_dropped(load, tmp_path):
+    common, path = load("common"), tmp_path / "runs.jsonl"
+    common.append_lines(path, [{"run": {}}, {"x": 1}, {"x": 2}])
+    path.write_text(path.read_text()[:-4])
+    assert common.read_runs(path) == [{"records": [{"x": 1}]}]
+    common.append_lines(path, [{"x": 3}])
+    assert common.read_runs(path) == [{"records": [{"x": 1}, {"x": 3}]}]
+
+
+def test_all_recorded_runs_can_be_read(load):
+    paths = list((BENCHMARKS / "results").glob("*.jsonl"))
+    for path in paths:
+        assert all(run["records"] and run["environment"] for run in load("common").read_runs(path)), path
+    assert paths or not (BENCHMARKS / "results").exists()  # which a source distribution leaves out
 
 
 class Squares:
@@ -177,30 +181,40 @@ class Squares:
 
 
 def test_tasks_of_the_file_are_not_run_again(load, tmp_path):
-    path, tasks = tmp_path / "results" / "squares.json", [{"number": n} for n in range(4)]
+    path, tasks = tmp_path / "results" / "squares.jsonl", [{"number": n} for n in range(4)]
     run_tasks = load("common").run_tasks
     with pytest.raises(RuntimeError, match="stopped"):
         run_tasks(Squares(fails_at=2), tasks, path)
-    assert [record["square"] for record in json.loads(path.read_text())["records"]] == [0, 1]
+    (run,) = load("common").read_runs(path)
+    assert [record["square"] for record in run["records"]] == [0, 1]
+    path.write_text(path.read_text()[:-2])  # as if it had been killed amid a line
     squares = Squares()
     records = run_tasks(squares, tasks, path)
-    assert squares.runs == [2, 3]
+    assert squares.runs == [1, 2, 3]
     assert records == [{"number": n, "square": n**2} for n in range(4)]
     assert run_tasks(Squares(fails_at=3), tasks[::-1], path) == records[::-1]
+    assert [len(run["records"]) for run in load("common").read_runs(path)] == [1, 3]
 
 
-def test_interrupted_write_leaves_the_file_before(load, tmp_path, monkeypatch):
-    path, write_json, write_text = tmp_path / "results.json", load("common").write_json, Path.write_text
+def test_tasks_that_are_not_recorded(load):
+    assert load("common").run_tasks(Squares(), [{"number": 3}]) == [{"number": 3, "square": 9}]
 
-    def write_half(path, text):
-        write_text(path, text[: len(text) // 2])
-        raise KeyboardInterrupt
 
-    write_json(path, {"records": [1]})
-    monkeypatch.setattr(Path, "write_text", write_half)
-    with pytest.raises(KeyboardInterrupt):
-        write_json(path, {"records": [1, 2]})
-    assert json.loads(path.read_text()) == {"records": [1]}
+def test_what_is_timed_is_measured_in_turn(load):
+    common, calls = load("common"), []
+
+    def measure(name, values):
+        calls.append(name)
+        return values.pop(0)
+
+    measures = {"a": partial(measure, "a", [2.0, 1.0, 9.0]), "b": partial(measure, "b", [1.0, 1.0, 3.0])}
+    times = common.time_in_turn(measures, 3)
+    assert calls == ["a", "b"] * 3
+    assert times["a"] == {"min": 1, "median": 2, "all": [2, 1, 9]}
+    assert common.ratio(times["a"], times["b"]) == {"min": 1, "median": 2}  # of 2, 1 and 3, pair by pair
+    assert common.ratio(times["a"], times.get("c")) is None
+    parts = common.time_in_turn({"a": lambda: {"gating": 1.0}}, 2)
+    assert parts["a"]["gating"]["all"] == [1, 1]
 
 
 # PyGLN
@@ -214,7 +228,7 @@ PYGLN_BACKENDS = [
 
 
 def names_that_change():
-    """What importing and driving PyGLN changes for a while."""
+    """The names that importing and driving PyGLN changes for a while."""
     state = [sys.path[:], sys.modules.get(OLD_SCIPY_MODULE), "pygln" in sys.modules]
     state += [name in vars(np) for name in ("int", "float")]
     if "jax" in PYGLN_BACKENDS:
@@ -244,6 +258,7 @@ def test_old_names_are_there_for_a_while(fails, load, checkout):
     assert names_that_change() == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", PYGLN_BACKENDS)
 def test_stand_in_learns_through_the_documented_interface(backend, load, checkout):
     pygln_peer = load("pygln_peer")
@@ -256,19 +271,20 @@ def test_stand_in_learns_through_the_documented_interface(backend, load, checkou
     assert networks[0].network.draw == networks[1].network.draw
 
 
+@pytest.mark.thorough
 def test_peers(load, checkout, monkeypatch, tmp_path, capsys):
     X, y = load_digits(return_X_y=True)
     halves = {"train": slice(0, 900), "test": slice(900, None)}
     X = X.astype(np.float32) / 16
-    peers, floor = load("speed_peers"), load("speed_floor")
+    peers, floor = load("speed.peers"), load("speed.floor")
     monkeypatch.setattr(peers, "fetch_mnist", lambda subset, **_: (X[halves[subset]], y[halves[subset]]))
     monkeypatch.setattr(floor, "SQUARE_SIZE", 64)
     monkeypatch.setattr(peers, "WARM_UP_ROWS", 16)
-    path = tmp_path / "peers.json"
+    path = tmp_path / "peers.jsonl"
     sizes = ["--rows", "200", "--slow-rows", "64", "--repeats", "1", "--peers", "sgd"]
     load("speed").main(["peers", *sizes, "--pygln", str(checkout), "--json", str(path)])
-    results = json.loads(path.read_text())
-    runs = {run["learner"]: run for run in results["runs"]}
+    (results,) = load("common").read_runs(path)
+    runs = {run["learner"]: run for run in results["records"]}
     assert len(runs) == 9
     plain, pygln = runs["GLNClassifier, plain"], runs["PyGLN, numpy, batches of 32"]
     assert (plain["rows_timed"], pygln["rows_timed"]) == (200, 64)
@@ -287,11 +303,12 @@ def test_peers(load, checkout, monkeypatch, tmp_path, capsys):
     ("n_cores", "numbers"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])]
 )
 def test_numbers_of_threads(n_cores, numbers, load, monkeypatch):
-    scaling = load("speed_scaling")
+    scaling = load("speed.scaling")
     monkeypatch.setattr(scaling, "cpu_count", lambda: n_cores)
     assert scaling.numbers_of_threads() == numbers
 
 
+@pytest.mark.thorough
 def test_regressions_run(load, monkeypatch):
     classifier = load("regressions.classifier")
     X, y = load_digits(return_X_y=True)
@@ -330,6 +347,7 @@ def test_regressions_skip_missing_backends(load, monkeypatch):
 # Streams bigger than memory
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("source", ["parquet", "dask"])
 def test_streams_from_parquet_and_dask(source, load, monkeypatch, tmp_path):
     pytest.importorskip("skops")
@@ -366,6 +384,7 @@ def scores_of(run):
     return np.array([[value for name, value in scores.items() if name != "seconds"] for scores in run["epochs"]])
 
 
+@pytest.mark.thorough
 def test_checkpoints_of_one_run_serve_all_numbers_of_epochs(load, small_data):
     accuracy, experiments = load("accuracy"), load("experiments")
     checkpoints = [0.1, 1, 2]
@@ -393,6 +412,7 @@ def test_tasks_of_experiments(quick, load):
                 experiments.make_model(learner, task["params"], task["seed"])._validate_params()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["biases", "epochs"])
 def test_experiment(name, load, small_data, monkeypatch, tmp_path, capsys):
     accuracy = load("accuracy")
@@ -417,6 +437,7 @@ def test_experiment(name, load, small_data, monkeypatch, tmp_path, capsys):
 # Forgetting, features, context functions
 
 
+@pytest.mark.thorough
 def test_forgetting(load, small_data, monkeypatch, tmp_path, capsys):
     forgetting = load("forgetting")
     monkeypatch.setattr(forgetting, "load_mnist", lambda *_, **__: small_data)
@@ -452,16 +473,18 @@ def test_forgetting_is_what_was_lost_since_a_task_was_known_best(load):
     assert summary["forgetting %"] == pytest.approx(100 * (0.35 + 0.1) / 2)
 
 
+@pytest.mark.thorough
 def test_features(load, tmp_path, capsys):
     pytest.importorskip("sklearn", minversion="1.9", reason="probabilities of SGDClassifier may be NaN before")
     options = ["--features", "PCA", "RandomPatches", "--train-rows", "200", "--seeds", "0", "--out", str(tmp_path)]
     load("features").main(["pipelines", "--digits", *options])
-    records = json.loads((tmp_path / "features_pipelines.json").read_text())["records"]
+    records = load("common").read_runs(tmp_path / "features_pipelines.jsonl")[0]["records"]
     assert [record["n_features"] for record in records] == [20, 576]
     assert all(record["learners"]["GLN, one pass"]["accuracy"] > 0.9 for record in records)
     assert len(capsys.readouterr().out.splitlines()) == 1 + 2 * 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("name", ["nearest-row", "nearest-between"])
 def test_contexts_are_the_nearest_points(name, backend, load, small_data):
@@ -548,6 +571,7 @@ def test_running_mean_of_known_numbers(load, monkeypatch):
     np.testing.assert_allclose(std[2:], np.sqrt([16, 8, 8]))  # of the errors -4, 0 and 4
 
 
+@pytest.mark.thorough
 def test_data_of_regression(load):
     pytest.importorskip("river", reason="some tables come with river")
     pytest.importorskip("pandas")
@@ -580,11 +604,12 @@ def test_changing_targets(load):
         assert 0.3 < np.mean([np.std(part) for part in np.split(y / scale, 40)]) < 1.5
 
 
-def test_regression_tables(regression, tmp_path, capsys):
-    path = tmp_path / "tables.json"
+@pytest.mark.thorough
+def test_regression_tables(regression, load, tmp_path, capsys):
+    path = tmp_path / "tables.jsonl"
     options = ["--quick", "--sets", "wave", "steps", "--models", "GLN", "Ridge", "KNN", "RandomForest"]
     records = regression.main(["tables", *options, "--verbose", "--json", str(path)])
-    assert len(records) == len(json.loads(path.read_text())["records"]) == 8
+    assert len(records) == len(load("common").read_runs(path)[0]["records"]) == 8
     assert (records["n_rows"] == 200).all()
     rmse = records.set_index(["data", "model"])["rmse"]
     assert max(rmse["wave", "KNN"], rmse["wave", "GLN"]) < 0.5 < 0.9 < rmse["wave", "Ridge"]
@@ -593,6 +618,7 @@ def test_regression_tables(regression, tmp_path, capsys):
     assert "without trees: RMSE" in printed
 
 
+@pytest.mark.thorough
 def test_regression_streams(regression, capsys):
     options = ["--rows", "2000", "--models", "GLN", "RunningMean", "SGD"]
     records = regression.main(["stream", *options, "--sets", "linear", "--seeds", "0", "1"])
@@ -604,6 +630,7 @@ def test_regression_streams(regression, capsys):
     assert "coverage of the worst tenth" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_picture_of_intervals(regression, tmp_path):
     pytest.importorskip("matplotlib", minversion="3.10.7")
     path = tmp_path / "pictures" / "regression.png"
@@ -611,6 +638,7 @@ def test_picture_of_intervals(regression, tmp_path):
     assert path.stat().st_size > 1000
 
 
+@pytest.mark.thorough
 def test_explanations_and_one_update_are_measured(load):
     inspection = load("inspection")
     X, y = load_digits(return_X_y=True)
@@ -630,6 +658,7 @@ def test_explanations_and_one_update_are_measured(load):
 # Many classes and clusters
 
 
+@pytest.mark.thorough
 def test_parts_of_a_pass_over_many_classes(load):
     many_classes = load("many_classes")
     shared, apart = (many_classes.learn(20, 400, share, 100, "numpy") for share in (True, False))
@@ -652,17 +681,20 @@ def test_exponents_of_known_growth(load):
     assert by_rows[0]["peak_megabytes"] == pytest.approx(1)
 
 
+@pytest.mark.thorough
 def test_outputs_shared_out_in_benchmarks(load, tmp_path, capsys):
     options = ["--rows", "300", "--classes", "3", "--features", "4", "--repeats", "1", "--engines", "loky"]
-    results = load("clusters").main(["sharded", *options, "--n-jobs", "2", "--json", str(tmp_path / "sharded.json")])
-    assert [run["engine"] for run in results["cases"][0]["runs"]] == ["one process", "2 threads", "loky"]
-    assert max(results["cases"][0]["largest_difference"].values()) < 1e-9
-    assert json.loads((tmp_path / "sharded.json").read_text())["cases"] == results["cases"]
+    results = load("clusters").main(["sharded", *options, "--n-jobs", "2", "--json", str(tmp_path / "sharded.jsonl")])
+    (case,) = results["records"]
+    assert [run["engine"] for run in case["runs"]] == ["one process", "2 threads", "loky"]
+    assert max(case["largest_difference"].values()) < 1e-9
+    assert load("common").read_runs(tmp_path / "sharded.jsonl")[0]["records"] == [case]
 
 
+@pytest.mark.thorough
 def test_hyperband_in_benchmarks(load, capsys):
     pytest.importorskip("optuna")
-    none, hyperband = load("clusters").main(["optuna", "--trials", "8", "--chunks", "3", "--repeats", "1"])["runs"]
+    none, hyperband = load("clusters").main(["optuna", "--trials", "8", "--chunks", "3", "--repeats", "1"])["records"]
     assert none["pruned"] == 0 < hyperband["pruned"]
     assert hyperband["rows_learned"] < none["rows_learned"]
 
@@ -670,46 +702,27 @@ def test_hyperband_in_benchmarks(load, capsys):
 # Speed
 
 
+@pytest.mark.thorough
 def test_the_plain_loop_predicts_what_kernels_predict(load, small_data):
-    speed = load("speed")
+    plain = load("speed.plain")
     X, _, y, _ = small_data
     model = GLNClassifier(**load("common").PYGLN, random_state=0)
-    speed.check_loop(model, X, y)
-    parts = speed.parts_seconds(model, X, y)
+    plain.check_loop(model, X, y)
+    parts = plain.parts_seconds(model, X, y)
     assert min(parts.values()) > 0
-    assert speed.loop_seconds(model, X[:20], y[:20], 40) > 0
+    assert plain.loop_seconds(model, X[:20], y[:20], 40) > 0
 
 
 def test_calls_of_one_row(load):
-    single = load("speed_single")
+    single = load("speed.single")
     X = np.random.default_rng(0).normal(size=(600, 3))
     calls = single.gln_calls(X, (X[:, 0] > 0).astype(int))
     assert len(calls) == 8
     for call, rows in calls.values():
-        assert single.microseconds_per_row(call, rows[:3]) > 0
+        assert load("common").microseconds_per_row(call, rows[:3]) > 0
 
 
-def test_numerics(load, monkeypatch, tmp_path, capsys):
-    pytest.importorskip("numba")
-    numerics = load("numerics")
-    monkeypatch.setattr(numerics, "OFFSETS", (1e8,))
-    monkeypatch.setattr(numerics, "SPREADS", (1e-3,))
-    monkeypatch.setattr(numerics, "REDUNDANT", {name: numerics.REDUNDANT[name] for name in ("copies", "constants")})
-    monkeypatch.setattr(numerics, "YEARS", (numerics.YEARS[0], numerics.YEARS[-1]))
-
-    def run(command, *options):
-        return numerics.main([command, "--rows", "300", "--out", str(tmp_path), *options])
-
-    for record in run("precision", "--backends", "numpy"):
-        single, double, oracle = record["runs"]
-        assert oracle["largest"] == 0 < single["largest"] < 1e-3
-        assert double["largest"] < 1e-12
-        assert double["loss"] == pytest.approx(oracle["loss"], abs=1e-6)
-    for record in run("cancellation"):
-        if record["input"] == "float64":
-            assert record["score with"] == pytest.approx(record["score without"], abs=0.02)
-            assert record["mean error"] < 1e-3
-    assert all(record["finite"] and not record["warnings"] for record in run("preconditioner"))
-    for record in run("years"):
-        assert [decade["rows"] for decade in record["decades"]] == [300]
-        assert record["decades"][0]["moments"] == 1
+@pytest.mark.thorough
+def test_the_speed_package_runs_as_a_command():
+    ran = subprocess.run([sys.executable, BENCHMARKS / "speed", "--help"], check=True, capture_output=True, text=True)
+    assert "python benchmarks/speed plain" in ran.stdout

@@ -1,0 +1,144 @@
+"""Access to private modules and attributes of sklearn_gln, which only this module and context_functions.py import.
+
+The layout of the networks that it returns is known to numerics.py (`counts_of`) and speed/plain.py (`learn_by_row`).
+"""
+
+from contextlib import contextmanager
+from time import perf_counter
+
+import numpy as np
+from sklearn.base import clone
+
+from sklearn_gln import GLNClassifier
+from sklearn_gln._network import contexts_by_layer, draw_halfspaces, infer, init_network, learn
+from sklearn_gln._online import MAX_BLOCK_ROWS  # noqa: F401  (speed/plain.py's)
+from sklearn_gln._regression_stack import gaussian_losses  # noqa: F401  (numerics.py's)
+from sklearn_gln.kernels import get_kernels, in_tasks
+
+# A fitted model
+
+
+def layers_of(model):
+    return model._online.network.layers
+
+
+def weight_bytes(model):
+    return sum(layer.weights.nbytes for layer in layers_of(model))
+
+
+def hyperplane_elements(model):
+    return int(np.prod(tuple(model._online.network.hyperplanes.shape)))
+
+
+def settings_of(model):
+    return model._online.settings
+
+
+def preconditioners_of(model):
+    return [matrix.astype(float) for each in model._online.network.preconditioners for matrix in each.matrix]
+
+
+def moments_of(model, of):
+    """Running moments of the model's "features" or "targets"."""
+    return (model._online.predictor if of == "features" else model._online.stack).moments
+
+
+def contexts_of(model, X):
+    """The contexts (n, n_neurons) of rows, gated in the precision in which the model learns."""
+    online, kernels = model._online, get_kernels(model.backend)
+    with kernels.scope(None):
+        _, side_info = online.predictor.transform(kernels.asarray(X), kernels)
+        contexts = contexts_by_layer(online.in_force(kernels), kernels, side_info, online.settings.dtype)
+        return np.concatenate([kernels.to_numpy(layer)[:, 0] for layer in contexts], axis=1)
+
+
+def halfspaces_drawn_by(model):
+    """A function for the tests' oracles that draws the halfspaces of this model."""
+    settings, seed = model._online.settings, model._online.seed
+
+    def draw(pool, layer, output, n_neurons):  # noqa: ARG001  (outputs share halfspaces)
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(layer,)))
+        return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
+
+    return draw
+
+
+# The network alone
+
+
+def new_network(model, X, y, classes):
+    """The model's online network after one row, for its settings; a network of these settings that learned nothing."""
+    online = clone(model).partial_fit(X[:1], y[:1], classes=classes)._online
+    base_logits, side_info = online.predictor.transform(X[:1], get_kernels("numpy"))
+    n_base = base_logits.shape[1] + online.settings.bias
+    return online, init_network(n_base, side_info, online.outputs, online.settings, online.seed)
+
+
+def learn_in_network(online, network, kernels, inputs, targets, n_seen):
+    """Learn base logits and side information of rows after n_seen others; what the layers predicted before."""
+    visited = np.arange(n_seen, n_seen + len(targets)) + 1, online.settings, np.ones(len(targets), bool)
+    return learn(network, kernels, *inputs, targets, None, *visited)
+
+
+def calls_of_one_row(model, n_seen):
+    """Calls below those of a binary model that has learned n_seen rows, of a row and its label, by name."""
+    online, kernels = model._online, in_tasks(get_kernels())
+
+    def learn_row(x, label):
+        inputs = online.predictor.transform(x, kernels)
+        learn_in_network(online, online.network, kernels, inputs, label[:, np.newaxis] == 1, n_seen)
+
+    def infer_row(x, _):
+        infer(online.network, kernels, *online.predictor.transform(x, kernels), online.settings)
+
+    return {
+        "the clock and below learn": lambda x, label: list(online.learn(x, label, np.ones(1), kernels)),
+        "the network and below learn": learn_row,
+        "the clock and below predict": lambda x, _: online.infer(x, kernels),
+        "the network and below predict": infer_row,
+    }
+
+
+# Kernels whose calls are timed
+
+
+class TimedKernels:
+    """Kernels that sum up the seconds of some of their functions, {function: name of the sum}, in `seconds`."""
+
+    def __init__(self, kernels, parts, seconds):
+        self.kernels, self.parts, self.seconds = kernels, parts, seconds
+
+    def __getattr__(self, name):
+        function = getattr(self.kernels, name)
+        if name not in self.parts:
+            return function
+
+        def timed(*args, **options):
+            start = perf_counter()
+            result = function(*args, **options)
+            self.seconds[self.parts[name]] += perf_counter() - start
+            return result
+
+        return timed
+
+
+@contextmanager
+def timed_kernels(model, n_rows, parts):
+    """The model's kernels for so many rows, timed; the sums are in their `seconds`."""
+    with model._kernels(n_rows) as kernels:
+        yield TimedKernels(kernels, parts, dict.fromkeys(parts.values(), 0.0))
+
+
+class Timed(GLNClassifier):
+    """GLNClassifier that sums up the seconds of gating and of its neurons' steps in `seconds`."""
+
+    parts = {"select_contexts": "gating", "linear_learn": "neurons"}
+
+    @property
+    def seconds(self):
+        return vars(self).setdefault("_seconds", dict.fromkeys(self.parts.values(), 0.0))
+
+    @contextmanager
+    def _kernels(self, n_rows):
+        with super()._kernels(n_rows) as kernels:
+            yield TimedKernels(kernels, self.parts, self.seconds)
