@@ -248,13 +248,6 @@ def _record_of(task, records):
     return next((record for record in records if all(record.get(name) == value for name, value in task.items())), None)
 
 
-def write_json(path, content):
-    """Write the whole file or nothing."""
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    unfinished.replace(path)
-
-
 # Timing: what is compared is measured in turn (A B A B ...) in one run
 
 

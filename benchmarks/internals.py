@@ -11,8 +11,9 @@ from sklearn.base import clone
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln._network import contexts_by_layer, draw_halfspaces, infer, init_network, learn
-from sklearn_gln._online import MAX_BLOCK_ROWS  # noqa: F401  (speed/plain.py's)
-from sklearn_gln._regression_stack import gaussian_losses  # noqa: F401  (numerics.py's)
+from sklearn_gln._regressor import gaussian_losses  # noqa: F401  (numerics.py's)
+from sklearn_gln._samples import Samples
+from sklearn_gln._schedule import MAX_CHUNK  # noqa: F401  (speed/plain.py's)
 from sklearn_gln.kernels import get_kernels, in_tasks
 
 # A fitted model
@@ -40,7 +41,7 @@ def preconditioners_of(model):
 
 def moments_of(model, of):
     """Running moments of the model's "features" or "targets"."""
-    return (model._online.predictor if of == "features" else model._online.stack).moments
+    return (model._online.predictor if of == "features" else model._online.head.scale).moments
 
 
 def contexts_of(model, X):
@@ -48,7 +49,7 @@ def contexts_of(model, X):
     online, kernels = model._online, get_kernels(model.backend)
     with kernels.scope(None):
         _, side_info = online.predictor.transform(kernels.asarray(X), kernels)
-        contexts = contexts_by_layer(online.in_force(kernels), kernels, side_info, online.settings.dtype)
+        contexts = contexts_by_layer(online.ensure_network(kernels), kernels, side_info, online.settings.dtype)
         return np.concatenate([kernels.to_numpy(layer)[:, 0] for layer in contexts], axis=1)
 
 
@@ -71,13 +72,14 @@ def new_network(model, X, y, classes):
     online = clone(model).partial_fit(X[:1], y[:1], classes=classes)._online
     base_logits, side_info = online.predictor.transform(X[:1], get_kernels("numpy"))
     n_base = base_logits.shape[1] + online.settings.bias
-    return online, init_network(n_base, side_info, online.outputs, online.settings, online.seed)
+    return online, init_network(n_base, side_info, online.output_numbers, online.settings, online.seed)
 
 
 def learn_in_network(online, network, kernels, inputs, targets, n_seen):
     """Learn base logits and side information of rows after n_seen others; what the layers predicted before."""
-    visited = np.arange(n_seen, n_seen + len(targets)) + 1, online.settings, np.ones(len(targets), bool)
-    return learn(network, kernels, *inputs, targets, None, *visited)
+    n = len(targets)
+    samples = Samples(inputs[0], targets, np.ones(n), n_seen + np.arange(1, n + 1), np.ones(n, bool), epoch=1)
+    return learn(network, kernels, *inputs, targets, samples, online.settings)
 
 
 def calls_of_one_row(model, n_seen):

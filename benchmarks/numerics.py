@@ -423,7 +423,7 @@ def largest_move(before, layer):
 def counts_of(model, n_rows):
     """Sums over the rows seen; of a regressor also the mean square and a deviation that it predicts."""
     layer = layers_of(model)[-1]
-    energy = layer.energy.sum(axis=(1, 2), dtype=float)[0] / layer.energy.shape[1]
+    accumulated = layer.accumulator.sum(axis=(1, 2), dtype=float)[0] / layer.accumulator.shape[1]
     counts = {"moments": float(moments_of(model, "features").weight[0] / n_rows), "energy": float(energy / n_rows)}
     if layer.spread is not None:
         visits = layer.spread.visits.sum(dtype=float) / layer.spread.visits.shape[1]

@@ -636,9 +636,10 @@ def log_variance(graph, online, inferred):
     mean = graph.ReduceMean(graph.cast(inferred.means[-1], np.float64), axes)
     errors = graph.Sub(graph.cast(inferred.means[-1], np.float64), mean)
     disagreement = graph.ReduceMean(graph.Mul(errors, errors), axes)
-    if spread is None:
+    within = np.float64(0)
+    if online.settings.likelihood.mixes_densities:
         within = graph.ReduceMean(graph.cast(inferred.variances[-1], np.float64), axes)
-    else:
+    elif spread is not None:
         log_ratio = graph.cast(at_slots(graph, inferred.tables[-1].log_ratio, inferred.slots[-1]), np.float64)
         within = graph.Exp(graph.ReduceMean(log_ratio, axes))
         within = graph.Mul(within, spread.mean_square[:, np.newaxis, np.newaxis])

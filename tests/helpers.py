@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from scipy.special import expit
 from sklearn.base import is_classifier
 
-from sklearn_gln import GLNClassifier, GLNRegressor, _base
+from sklearn_gln import GLNClassifier, GLNRegressor, _base, _runtime
 from sklearn_gln.kernels import BACKENDS, as_numpy
 from tests import naive
 
@@ -440,4 +440,4 @@ def attributes(model):
 
 def blas_threads():
     """The numbers of threads of the BLAS libraries that estimators take care of, whatever was loaded since."""
-    return [library.num_threads for library in _base._blas_libraries()]
+    return [library.num_threads for library in _runtime._blas_libraries()]

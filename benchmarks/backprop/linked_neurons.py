@@ -48,6 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for common.py, w
 from common import (
     ONE_PASS,
     STYLES,
+    append_lines,
     describe_machine,
     draw_band,
     load_mnist,
@@ -58,7 +59,6 @@ from common import (
     run_tasks,
     seconds_of,
     summarise,
-    write_json,
 )
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -216,7 +216,7 @@ def run(options):
         for task in EXPERIMENTS[name]()
         if task.get("learned", 0) <= (options.rows or 60_000)
     ]
-    path = options.out / f"linked_{name}.json"
+    path = options.out / f"linked_{name}.jsonl"
     learn = partial(run_task, load(options))
     rates = () if name in FIXED_RATE or options.quick else RATES
     trials = [
@@ -375,7 +375,7 @@ def time_epochs(options):
     X, _, y, _ = load(options)
     names = ("ReLU", "SELU", "batch norm, ReLU", "LK-ReLU", "LK-SELU", "LK-PReLU")
     forms = {"three layers of 256": ("mlp", {"hidden_sizes": [256] * 3}, 60_000), "convnet": ("convnet", {}, 6_000)}
-    record = {"environment": describe_machine(), "rows": {}, "seconds": {}}
+    records = []
     for form, (network, params, rows) in forms.items():
         X_rows, y_rows = X[:rows], y[:rows]
         measures = {}
@@ -385,16 +385,17 @@ def time_epochs(options):
             )
             measures[name] = partial(seconds_of, model.fit, X_rows, y_rows, batch_size=128, verbose=0)
         samples = measure_in_turn(measures, options.repeats)
-        record["rows"][form] = len(X_rows)
-        record["seconds"][form] = samples = {name: summarise(values) for name, values in samples.items()}
+        samples = {name: summarise(values) for name, values in samples.items()}
+        records += [
+            {"form": form, "rows": len(X_rows), "model": name, "seconds": seconds} for name, seconds in samples.items()
+        ]
         print(f"\n{form}, {len(X_rows)} rows: min (median)")
         print_table(
             {"model": name, "seconds per epoch": seconds, "/ LK-ReLU": ratio(seconds, samples["LK-ReLU"])}
             for name, seconds in samples.items()
         )
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "linked_seconds.json", record)
-    return record
+    append_lines(options.out / "linked_seconds.jsonl", [{"run": {"environment": describe_machine()}}, *records])
+    return records
 
 
 # Tables and pictures

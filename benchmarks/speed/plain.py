@@ -18,7 +18,7 @@ from common import (
     show,
     time_in_turn,
 )
-from internals import MAX_BLOCK_ROWS, learn_in_network, new_network, timed_kernels
+from internals import MAX_CHUNK, learn_in_network, new_network, timed_kernels
 from scipy.special import expit
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
@@ -89,8 +89,8 @@ def parts_seconds(model, X, y):
     online, network = new_network(model, X, y, DIGITS)
     predicting = learning = 0.0
     with timed_kernels(model, len(X), {"select_contexts": "gating"}) as kernels:
-        for first in range(0, len(X), MAX_BLOCK_ROWS):
-            rows = slice(first, first + MAX_BLOCK_ROWS)
+        for first in range(0, len(X), MAX_CHUNK):
+            rows = slice(first, first + MAX_CHUNK)
             targets = y[rows, np.newaxis] == online.outputs
             start = perf_counter()
             inputs = online.predictor.transform(X[rows], kernels)

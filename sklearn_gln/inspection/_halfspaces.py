@@ -226,8 +226,8 @@ def _check(estimator, neurons, output, response):
                 f"neurons={brief(neurons)} names neuron {neuron} of layer {layer}; the layers have "
                 f"{brief(sizes)} neurons."
             )
-    if not 0 <= output < len(online.outputs):
-        raise ValueError(f"output={output!r} is none of the estimator's, which are 0 to {len(online.outputs) - 1}.")
+    if not 0 <= output < online.n_outputs:
+        raise ValueError(f"output={output!r} is none of the estimator's, which are 0 to {online.n_outputs - 1}.")
     if response not in ("model", "neuron") or (response == "neuron" and len(neurons) != 1):
         raise ValueError(
             f"response={response!r} with {len(neurons)} neurons; it is 'model', or 'neuron' with one neuron, whose "
