@@ -27,7 +27,7 @@ the difference, which floating point gives exactly: both hold the same informati
 decimal digits of a deviation above the spacing of numbers at the offset; errors of running moments are those against
 exact fractions, in deviations. In ``years`` *excess* is the loss of a decade of rows, less that of a model that knows
 how they were drawn; *largest* is that of the weights, *moved* how far one went a row, over the last rows of the decade;
-*moments*, *energy* and *visits* are what sums hold, over the rows; *sd* is the deviation predicted where all features
+*moments*, *accumulator* and *weight* are what sums hold, over the rows; *sd* is the deviation predicted where all features
 are 0 (0.3 is true). Runs that were recorded are not repeated.
 """
 
@@ -424,11 +424,14 @@ def counts_of(model, n_rows):
     """Sums over the rows seen; of a regressor also the mean square and a deviation that it predicts."""
     layer = layers_of(model)[-1]
     accumulated = layer.accumulator.sum(axis=(1, 2), dtype=float)[0] / layer.accumulator.shape[1]
-    counts = {"moments": float(moments_of(model, "features").weight[0] / n_rows), "energy": float(energy / n_rows)}
+    counts = {
+        "moments": float(moments_of(model, "features").weight[0] / n_rows),
+        "accumulator": float(accumulated / n_rows),
+    }
     if layer.spread is not None:
-        visits = layer.spread.visits.sum(dtype=float) / layer.spread.visits.shape[1]
+        weight = layer.spread.weight.sum(dtype=float) / layer.spread.weight.shape[1]
         deviation = float(model.predict(np.zeros((1, 2)), return_std=True)[1][0])
-        counts |= {"visits": float(visits / n_rows), "mean square": float(layer.spread.mean_square[0]), "sd": deviation}
+        counts |= {"weight": float(weight / n_rows), "mean square": float(layer.spread.mean_square[0]), "sd": deviation}
     return counts
 
 

@@ -39,8 +39,8 @@ def find_context(z, normals, offsets):
 def repeat(s, motion, target, *, rate, repeats, accumulator, loss, damping, limit):
     """All repeats of one row: the factor g of their summed step -g v, and what they add to the accumulator.
 
-    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each repeat. A repeat adds its e^2 for
-    the log loss, and 1 for the squared loss.
+    The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each repeat. A repeat adds its e^2
+    for the log loss, and 1 for the squared loss.
     """
     step = added = 0.0
     whole = math.floor(repeats)
@@ -495,7 +495,9 @@ class NaiveGLN:
         """Energies count less; `counts` has the rows' count less in all else."""
         for layers in self.outputs:
             for layer in layers:
-                layer.accumulator = [[e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.accumulator]
+                layer.accumulator = [
+                    [e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.accumulator
+                ]
 
     def fit_scaler(self):
         self.scaler = fit_scaler(self.base_predictor, [row.features for row in self.rows], self.counts(), self.eps)

@@ -163,7 +163,7 @@ def test_bad_gzip(damage, tmp_path):
     write_mnist(tmp_path, compress=True)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(OSError, match="train-images-idx3-ubyte.gz is truncated or not a gzip file .*; download it again"):
+    with pytest.raises(OSError, match="train-images-idx3-ubyte.gz is truncated or not a gzip .*; download it again"):
         fetch_mnist(folder=tmp_path)
 
 

@@ -146,9 +146,7 @@ def make_case(
         inputs=inputs,
         targets=np.where(rng.random((n, k)) < 0.05, 30.0, 1.5) * rng.normal(size=(n, k)),
         rates=rate * rng.uniform(0.5, 1.0, size=(n, width("rates"))),
-        repeats=rng.choice([0.0, 0.3, 1.0, 1.0, 2.0, 2.75], size=(n, width("repeats")))
-        if weighted
-        else None,
+        repeats=rng.choice([0.0, 0.3, 1.0, 1.0, 2.0, 2.75], size=(n, width("repeats"))) if weighted else None,
         options={
             "normalized": normalized,
             "damping": damping,
