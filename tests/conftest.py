@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sklearn_gln.kernels import BACKENDS, OTHER_NAMES, get_kernels
+from tests import helpers
 from tests.helpers import BRIEF, FRAMEWORKS, FULL, KINDS, NAMES
 
 collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in a process for each Keras backend
@@ -33,6 +34,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    helpers.IS_THOROUGH = config.getoption("--thorough")
     if not config.getoption("--hypothesis-profile", None):
         settings.load_profile("thorough" if config.getoption("--thorough") else "brief")
     config.option.ignore = [*(config.option.ignore or []), *modules_of_other_frameworks()]

@@ -15,7 +15,7 @@ from sklearn_gln import _gaussian
 from sklearn_gln import kernels as registry
 from sklearn_gln._network import Outputs, init_network
 from tests import naive_gaussian as naive
-from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples
+from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples, thorough_but
 
 NAMES = ("weights", "counts", "means", "variances")
 
@@ -218,7 +218,7 @@ def test_infer_equals_naive(backend, case):
         assert_allclose(got, wanted, **TOLERANCE)
 
 
-@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("normalized", thorough_but([True, False], True))
 @pytest.mark.parametrize(
     "bounds",
     [{}, {"min_variance": 0.5}, {"max_variance": 0.3}, {"max_weight": 0.3}],
