@@ -27,8 +27,8 @@ the difference, which floating point gives exactly: both hold the same informati
 decimal digits of a deviation above the spacing of numbers at the offset; errors of running moments are those against
 exact fractions, in deviations. In ``years`` *excess* is the loss of a decade of rows, less that of a model that knows
 how they were drawn; *largest* is that of the weights, *moved* how far one went a row, over the last rows of the decade;
-*moments*, *accumulator* and *weight* are what sums hold, over the rows; *sd* is the deviation predicted where all features
-are 0 (0.3 is true). Runs that were recorded are not repeated.
+*moments*, *accumulator* and *weight* are what sums hold, over the rows; *sd* is the deviation predicted where all
+features are 0 (0.3 is true). Runs that were recorded are not repeated.
 """
 
 import argparse

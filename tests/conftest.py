@@ -7,6 +7,7 @@ deselected. ``-m backend`` selects the tests that name a backend or have one as 
 """
 
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sklearn_gln.kernels import BACKENDS, OTHER_NAMES, get_kernels
+from tests import helpers
 from tests.helpers import BRIEF, FRAMEWORKS, FULL, KINDS, NAMES
 
 collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in a process for each Keras backend
 THOROUGH = ("tests/test_backprop", "tests/backprop", "tests/test_benchmarks", "tests/benchmarks")  # files and folders
 
+MAPS, MANY_MAPS = Path("/proc/self/maps"), 25_000
 ROOT = Path(__file__).parent.parent
 KERAS, KERAS_BACKEND = "sklearn_gln/backprop", "tensorflow"  # a module that imports Keras, and what Keras then imports
 
@@ -33,6 +36,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    helpers.IS_THOROUGH = config.getoption("--thorough")
     if not config.getoption("--hypothesis-profile", None):
         settings.load_profile("thorough" if config.getoption("--thorough") else "brief")
     config.option.ignore = [*(config.option.ignore or []), *modules_of_other_frameworks()]
@@ -85,6 +89,14 @@ def interruptible():
     """Have Ctrl-C interrupt, which shells turn off in what they run in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_compiled_functions():
+    """Have JAX forget what it compiled where memory maps run short: each function takes a dozen, of some 65,000."""
+    yield
+    if "jax" in sys.modules and MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MANY_MAPS:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture(scope="module", params=NAMES)

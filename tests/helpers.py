@@ -23,6 +23,7 @@ HOSTS = [name for name in BACKENDS if name not in FRAMEWORKS and importlib.util.
 NAMES = [name for name in os.environ.get("SKLEARN_GLN_BACKENDS", "").split(",") if name] or HOSTS
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")  # some backends are then as slow as the oracle
 BACKEND = "numpy" if INTERPRETED else "auto"
+IS_THOROUGH = False  # conftest.py says when
 BRIEF, FULL = 8, 40  # hypothesis' examples in the default profile and in the thorough one
 
 

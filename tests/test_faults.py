@@ -16,7 +16,7 @@ from sklearn_gln import GLNClassifier, GLNRegressor, _runtime
 from sklearn_gln._state import from_plain
 from sklearn_gln.inspection import ProgressiveLossDisplay
 from sklearn_gln.kernels import get_kernels
-from tests.helpers import BACKEND, CLASSES, KINDS, Y, assert_same_object, attributes, blas_threads, new
+from tests.helpers import BACKEND, CLASSES, KINDS, Y, assert_same_object, attributes, blas_threads, new, thorough_but
 from tests.helpers import X as X_MISSING
 
 X = np.nan_to_num(X_MISSING)
@@ -31,7 +31,7 @@ def assert_whole(model):
 # Memory
 
 
-@pytest.mark.parametrize("allocation", [0, 1, 3])
+@pytest.mark.parametrize("allocation", thorough_but([0, 1, 3], 1))
 @pytest.mark.parametrize("backend", ["numpy", BACKEND])
 @pytest.mark.parametrize("name", KINDS)
 def test_without_memory_for_contexts_nothing_is_learned(name, backend, allocation, monkeypatch):
@@ -197,7 +197,15 @@ LATER = {"more columns": (lambda rows: 1 / (1 + np.exp(-rows[:, :4])), ValueErro
 
 @pytest.mark.filterwarnings("ignore:divide by zero")
 @pytest.mark.parametrize("wrong", WRONG | LATER)
-@pytest.mark.parametrize("method", ["first", "partial_fit", "fit", "predict_proba", "progressive_predict_proba"])
+@pytest.mark.parametrize(
+    "method",
+    thorough_but(
+        ["first", "partial_fit", "fit", "predict_proba", "progressive_predict_proba"],
+        "partial_fit",
+        "fit",
+        "predict_proba",
+    ),
+)
 def test_a_base_predictor_that_fails(method, wrong):
     if method in ("first", "fit") and wrong in LATER:
         pytest.skip("a new network takes any number of columns")

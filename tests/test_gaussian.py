@@ -19,7 +19,7 @@ from sklearn_gln._likelihood import Gaussian
 from sklearn_gln._network import infer, init_network, learn
 from sklearn_gln._samples import Samples
 from tests import naive_gaussian as naive
-from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples
+from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples, thorough_but
 
 NAMES = ("weights", "accumulator", "means", "variances")
 
@@ -230,7 +230,7 @@ def test_infer_equals_naive(backend, case):
         assert_allclose(got, wanted, **TOLERANCE)
 
 
-@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("normalized", thorough_but([True, False], True))
 @pytest.mark.parametrize(
     "bounds",
     [{}, {"min_variance": 0.5}, {"max_variance": 0.3}, {"max_weight": 0.3}],
@@ -393,7 +393,7 @@ def make_network(features, n_outputs, settings):
     return init_network(settings.n_base(features.shape[1]), features[:256], np.arange(n_outputs), settings, 0)
 
 
-def make_rows(seed, n, n_outputs=1):
+def add_base_predictions(seed, n, n_outputs=1):
     """Features and targets of deviation about 1."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(n, 3))
@@ -478,7 +478,7 @@ def naive_network(network, settings, features, targets, repeats, rates):
 )
 def test_network_equals_naive(params):
     settings = settings_with(dtype="float64", **params)
-    features, targets = make_rows(0, 150, n_outputs=2)
+    features, targets = add_base_predictions(0, 150, n_outputs=2)
     repeats = np.random.default_rng(1).choice([0.0, 0.4, 1.0, 2.0], size=150)
     network = make_network(features, 2, settings)
     rates = np.full(150, settings.learning_rate_init)
@@ -495,7 +495,7 @@ def test_network_equals_naive(params):
 
 def test_row_by_row_equals_a_chunk_on_all_backends(backend):
     settings = settings_with(dtype="float64", layer_sizes=(3, 2))
-    features, targets = make_rows(1, 40)
+    features, targets = add_base_predictions(1, 40)
     given = {"features": features, "targets": targets}
     whole, pieces = make_network(features, 1, settings), make_network(features, 1, settings)
     at_once = run(whole, backend, slice(None), settings, **given)
@@ -514,7 +514,7 @@ def test_padding_changes_nothing(backend):
     if not backend.ON_DEVICE:
         pytest.skip("calls of this backend are never padded")
     settings = settings_with(layer_sizes=(3, 2))
-    features, targets = make_rows(2, 30)
+    features, targets = add_base_predictions(2, 30)
     network, of_padded = make_network(features, 1, settings), make_network(features, 1, settings)
     given = {"features": features, "targets": targets}
     expected, expected_variance = run(network, backend, slice(None), settings, **given)
@@ -528,7 +528,7 @@ def test_padding_changes_nothing(backend):
 
 def test_untrained_network_predicts_about_a_standard_normal():
     settings, kernels = settings_with(layer_sizes=(5, 5, 5)), registry.get_kernels("numpy")
-    features, _ = make_rows(3, 100)
+    features, _ = add_base_predictions(3, 100)
     network = make_network(features, 1, settings)
     outputs = infer(network, kernels, features, features, settings)
     for of_layer in outputs.layers:
@@ -538,7 +538,7 @@ def test_untrained_network_predicts_about_a_standard_normal():
 
 def test_learns_a_gated_linear_function():
     settings, kernels = settings_with(layer_sizes=(20, 20, 20), context_dim=4), registry.get_kernels()
-    features, targets = make_rows(4, 3000)
+    features, targets = add_base_predictions(4, 3000)
     network = make_network(features, 1, settings)
     kept = {"features": features, "targets": targets}
     progressive, _ = run(network, kernels, slice(0, 2000), settings, **kept)

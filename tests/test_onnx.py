@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.kernels import get_kernels
-from tests.helpers import make_stream, make_targets
+from tests.helpers import make_stream, make_targets, thorough_but
 
 onnx = pytest.importorskip("onnx", reason="graphs are ONNX's")
 onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the graphs")
@@ -74,7 +74,7 @@ def in_units(values, reference):
     return values / deviation, reference.reshape(values.shape) / deviation
 
 
-@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("labels", thorough_but(LABELS, "strings"))
 @pytest.mark.parametrize("params", CLASSIFIERS, ids=str)
 def test_classifier(params, labels):
     model = GLNClassifier(**SMALL | params).fit(X, LABELS[labels], WEIGHTS)
@@ -83,7 +83,7 @@ def test_classifier(params, labels):
         assert_classifies_alike(model, X_TEST.astype(np.float32), 1e-5, optimize_for=optimize_for, dtype="float32")
 
 
-@pytest.mark.parametrize("n_targets", [1, 3])
+@pytest.mark.parametrize("n_targets", thorough_but([1, 3], 3))
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
 @pytest.mark.parametrize("params", REGRESSORS, ids=str)
 def test_regressor(params, likelihood, n_targets):
