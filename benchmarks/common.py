@@ -385,7 +385,10 @@ def print_machine(machine):
 def print_table(rows, form=".2f"):
     """Print dicts of the same keys; a summary shows as "min (median)"."""
     rows = list(rows)
-    cells = [list(rows[0]), *([show(value, form) for value in row.values()] for row in rows)]
+    cells = [
+        [name.replace("_", " ") for name in rows[0]],
+        *([show(value, form) for value in row.values()] for row in rows),
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
