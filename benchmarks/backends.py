@@ -233,7 +233,7 @@ def predict(options):
 
 
 def work_of(model, n_rows):
-    """Operations of the gating product, and bytes of the weight rows that are selected, for n_rows rows."""
+    """Operations of the gating product, and bytes of the slots that are selected, for n_rows rows."""
     operations = 2 * n_rows * hyperplane_elements(model)
     weights = [layer.weights for layer in layers_of(model)]
     read = sum(n_rows * w.shape[0] * w.shape[1] * w.shape[3] for w in weights) * np.dtype(model.dtype).itemsize

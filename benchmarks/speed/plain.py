@@ -91,7 +91,7 @@ def parts_seconds(model, X, y):
     with timed_kernels(model, len(X), {"select_contexts": "gating"}) as kernels:
         for first in range(0, len(X), MAX_CHUNK):
             rows = slice(first, first + MAX_CHUNK)
-            targets = y[rows, np.newaxis] == online.outputs
+            targets = y[rows, np.newaxis] == online.output_numbers
             start = perf_counter()
             inputs = online.predictor.transform(X[rows], kernels)
             predicted = perf_counter()
@@ -115,19 +115,19 @@ def learn_by_row(online, network, X, y):
     dtype = np.dtype(settings.dtype)
     base_logits, side_info = (array.astype(dtype, copy=False) for array in online.predictor.transform(X, HOST))
     base_logits = np.column_stack([base_logits, np.ones(len(X), dtype)])
-    targets = (y[:, np.newaxis] == online.outputs).astype(dtype)
+    targets = (y[:, np.newaxis] == online.output_numbers).astype(dtype)
     ends = np.cumsum([layer.weights.shape[1] for layer in network.layers])[:-1]
     hyperplanes, offsets = np.split(network.hyperplanes, ends, axis=1), np.split(network.offsets, ends, axis=1)
     rate, limit, max_weight = (
         dtype.type(value) for value in (settings.learning_rate_init, settings.limit, settings.max_weight)
     )
     bits = 1 << np.arange(settings.context_dim)
-    outputs = np.arange(len(online.outputs))[:, np.newaxis]
+    outputs = np.arange(len(online.output_numbers))[:, np.newaxis]
     constant = np.ones((len(outputs), 1), dtype)
-    rows = np.arange(2**settings.context_dim + 1, dtype=np.int32)
-    for layer in network.layers:  # a weight row for every context, the first apart
-        layer.row_of[...], layer.n_rows[...] = rows[1:], len(rows)
-        layer.weights = layer.weights[:, :, np.zeros_like(rows)]
+    slots = np.arange(2**settings.context_dim + 1, dtype=np.int32)
+    for layer in network.layers:  # a slot for every context, the first apart
+        layer.slot_of[...], layer.n_slots[...] = slots[1:], len(slots)
+        layer.weights = layer.weights[:, :, np.zeros_like(slots)]
     all_logits = [np.empty((len(X), *layer.weights.shape[:2]), dtype) for layer in network.layers]
     for t in range(len(X)):
         inputs = base_logits[t : t + 1]
@@ -153,6 +153,6 @@ def check_loop(model, X, y):
         online, network = new_network(typed, X, y, DIGITS)
         inputs = online.predictor.transform(X_check, HOST)
         with timed_kernels(typed, len(X_check), {}) as kernels:
-            found = learn_in_network(online, network, kernels, inputs, y_check[:, np.newaxis] == online.outputs, 0)
+            found = learn_in_network(online, network, kernels, inputs, y_check[:, np.newaxis] == online.output_numbers, 0)
         for layer_found, layer_expected in zip(found.layers, expected, strict=True):
             np.testing.assert_allclose(layer_found, layer_expected, rtol=0, atol=tolerance)
