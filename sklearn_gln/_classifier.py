@@ -4,18 +4,18 @@ from numbers import Real
 from reprlib import repr as brief
 
 import numpy as np
-from scipy.sparse import issparse
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
-from sklearn_gln._compat import Interval, StrOptions, _fit_context, unique_labels
+from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._drift import log_losses
 from sklearn_gln._head import PlainHead, StackedHead
+from sklearn_gln._input import labels
 from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln.kernels import as_numpy
 
@@ -408,7 +408,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         probabilities : ndarray of shape (n_samples, n_classes), float64
             What `predict_proba` would have given for each row just before it was learned.
         """
-        return np.exp(self._learn_labels(X, y, classes, sample_weight, check_input, self._log_probabilities))
+        return self._learn_labels(X, y, classes, sample_weight, check_input, self._probabilities)
 
     def _learn_labels(self, X, y, classes, sample_weight, check_input, read=None):
         def encode(y, begun):
@@ -436,8 +436,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
             Where several labels may apply, 1 for those of probability above 1/2.
         """
-        check_is_fitted(self)
-        return self._labels(self._predictions(self._check_X(X, check_input)))
+        return self._answer(X, check_input, self._labels)
 
     def staged_predict(self, X, check_input=True):
         """The most probable class of each row by each layer alone, from the first layer to the last.
@@ -454,9 +453,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         ------
         labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
-        check_is_fitted(self)
-        for logits in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            yield self._labels(logits)
+        yield from self._answers_by_layer(X, check_input, self._labels)
 
     def staged_predict_proba(self, X, check_input=True):
         """Class probabilities by each layer alone, from the first layer to the last: those of its mean logit.
@@ -476,9 +473,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         ------
         probabilities : ndarray of shape (n_samples, n_classes), float64
         """
-        check_is_fitted(self)
-        for logits in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            yield np.exp(self._log_probabilities(logits))
+        yield from self._answers_by_layer(X, check_input, self._probabilities)
 
     def predict_proba(self, X, check_input=True):
         """Class probabilities, in the order of `classes_`.
@@ -496,7 +491,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         probabilities : ndarray of shape (n_samples, n_classes), float64
             Rows sum to 1, but for several labels a row, which are independent.
         """
-        return np.exp(self.predict_log_proba(X, check_input))
+        return self._answer(X, check_input, self._probabilities)
 
     def predict_log_proba(self, X, check_input=True):
         """Natural logarithms of the class probabilities.
@@ -513,8 +508,35 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), float64
         """
-        check_is_fitted(self)
-        return self._log_probabilities(self._predictions(self._check_X(X, check_input)))
+        return self._answer(X, check_input, self._log_probabilities)
+
+    def score(self, X, y, sample_weight=None):
+        """The accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any type that `fit` takes, or a matrix of 0 and 1.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts; None: all alike.
+
+        Returns
+        -------
+        accuracy : float
+            The share of rows predicted right; for a matrix y, of rows with all labels right.
+        """
+        y, predicted = labels(as_numpy(y)), self.predict(X)
+        if y.shape == (len(predicted), 1) and predicted.ndim == 1:
+            y = y[:, 0]
+        if y.shape != predicted.shape:
+            raise ValueError(f"y has shape {y.shape}, and the predictions for X have shape {predicted.shape}.")
+        hits = y == predicted
+        hits = hits.all(axis=1) if self._multilabel else hits
+        return accuracy_score(np.ones(len(hits), bool), hits, sample_weight=as_numpy(sample_weight))
 
     def decision_function(self, X, check_input=True):
         """Output logits: for two classes that of the second, else one for each class against all others.
@@ -531,9 +553,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
         """
-        check_is_fitted(self)
-        logits = self._predictions(self._check_X(X, check_input))
-        return logits[:, 0] if logits.shape[1] == 1 else logits
+        return self._answer(X, check_input, lambda logits: logits[:, 0] if logits.shape[1] == 1 else logits)
 
     def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
         """How much memory the network may take, before it is fitted.
@@ -591,6 +611,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         shape = (len(self.classes_), 2) if self._multilabel else (len(self.classes_),)
         return StackedHead.empty(n_layers, *shape)
 
+    def _read_targets(self, y):
+        return labels(y)
+
     def _encode_all(self, y, sample_weight, begun):
         y = _check_targets(y)
         if not begun:
@@ -608,6 +631,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if logits.shape[1] == 1:
             return log_expit(np.hstack([-logits, logits]))
         return log_softmax(logits, axis=1)
+
+    def _probabilities(self, logits):
+        return np.exp(self._log_probabilities(logits))
 
     def _decide(self, logits):
         """The most probable class number (n,), or which labels are more probable than not (n, n_labels)."""
@@ -642,13 +668,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
                 )
             classes = np.arange(y.shape[1])
         try:
-            classes = unique_labels(as_numpy(classes))
-        except ValueError as error:  # which may name them all
-            raise ValueError(f"classes={brief(classes)} are no labels of classes: {error!s:.200}") from None
+            announced = labels(as_numpy(classes), "classes")
+            if announced.ndim != 1:
+                raise ValueError(f"they are of shape {announced.shape}, and must be of shape (n_classes,).")
+            if announced.dtype.kind == "f":
+                _check_discrete(announced)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"classes={brief(classes)} are not labels of classes: {error!s:.300}") from error
+        classes = np.unique(announced)
         if begun and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"classes={brief(classes.tolist())} is not the same as on last call to partial_fit, was: "
-                f"{brief(self.classes_.tolist())}. Leave `classes` out in later calls, or start anew with a clone."
+                f"{brief(self.classes_.tolist())}. Leave `classes` out in later calls, or start again with a clone."
             )
         if multilabel and len(classes) != y.shape[1]:
             raise ValueError(
@@ -666,17 +697,20 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "
                 + (f"a matrix of {len(self.classes_)} labels." if self._multilabel else "one label for each row.")
-                + " Pass y of that form, or start anew with a clone."
+                + " Pass y of that form, or start again with a clone."
             )
         if self._multilabel:
             return y
+        classes, kinds = self.classes_, {self.classes_.dtype.kind, y.dtype.kind}
+        if kinds == {"M", "O"}:  # NumPy's dates and Python's, or pandas'
+            classes, y = (_as_python_dates(array) for array in (classes, y))
         try:
-            codes = np.searchsorted(self.classes_, y)
+            codes = np.searchsorted(classes, y)
         except TypeError as error:
             raise ValueError(
                 f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error}."
             ) from error
-        known = self.classes_[np.minimum(codes, len(self.classes_) - 1)] == y
+        known = classes[np.minimum(codes, len(classes) - 1)] == y
         if not np.all(known):
             raise ValueError(
                 f"The target label(s) {brief(np.unique(y[~known]).tolist())} in y do not exist in the initial classes "
@@ -701,7 +735,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """Each row's class weight, as scikit-learn has it: (n,)."""
         if self.class_weight is None:
             return 1.0
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if self.class_weight == "balanced":  # scikit-learn counts numbers and text only
+            weights = compute_class_weight("balanced", classes=np.arange(len(self.classes_)), y=codes)
+        else:
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if not np.all((weights >= 0) & np.isfinite(weights)):
             raise ValueError(
                 f"class_weight={brief(self.class_weight)} must hold finite weights >= 0; 0 leaves a class out."
@@ -737,12 +774,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
 def _check_targets(y):
     """Labels (n,), or an indicator matrix (n, n_labels) of bool."""
-    if issparse(y):
-        y = y.toarray()
     if not y.size:
         return y.astype(bool) if y.ndim == 2 else y
     if y.ndim == 1 or y.shape[1] == 1:
-        check_classification_targets(y)
+        _check_discrete(y)
         return column_or_1d(y, warn=True)
     if not np.isin(y, (0, 1)).all():
         raise ValueError(
@@ -750,3 +785,14 @@ def _check_targets(y):
             "several targets of several classes use sklearn.multioutput.MultiOutputClassifier."
         )
     return y.astype(bool)
+
+
+def _check_discrete(y):
+    """Raise ValueError if labels are numbers with fractions, and warn if they are as many as a target's values."""
+    if y.dtype.kind in "biufU" or isinstance(y.flat[0], str):
+        check_classification_targets(y)
+
+
+def _as_python_dates(array):
+    is_coarse = array.dtype.kind == "O" or np.datetime_data(array.dtype)[0] in ("Y", "M", "W", "D", "us", "ms", "s")
+    return array.astype(object) if is_coarse else array.astype("datetime64[us]").astype(object)

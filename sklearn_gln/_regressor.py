@@ -1,5 +1,8 @@
 """GLNRegressor: targets in, means and standard deviations out."""
 
+from numbers import Real
+from reprlib import repr as brief
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -8,6 +11,7 @@ from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._head import TargetHead
+from sklearn_gln._input import real_numbers
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._target_scale import MAX_TARGET
 
@@ -393,7 +397,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         mean, deviation : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
             What `predict` would have given for each row just before it was learned.
         """
-        return self._moments(self._learn_targets(X, y, sample_weight, check_input, np.asarray), return_std)
+        return self._learn_targets(X, y, sample_weight, check_input, lambda outputs: self._moments(outputs, return_std))
 
     def predict(self, X, return_std=False, check_input=True):
         """The mean of the target for each row, and its standard deviation.
@@ -416,8 +420,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         deviation : ndarray shaped as mean
             Only if `return_std`.
         """
-        check_is_fitted(self)
-        return self._moments(self._predictions(self._check_X(X, check_input)), return_std)
+        return self._answer(X, check_input, lambda outputs: self._moments(outputs, return_std))
 
     def staged_predict(self, X, check_input=True):
         """The mean of the target by each layer alone, from the first, which is a linear model, to the last.
@@ -434,10 +437,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         ------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
         """
-        check_is_fitted(self)
-        for means in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            targets = self._online.head.restore(means)
-            yield targets if self._is_matrix else targets[:, 0]
+        yield from self._answers_by_layer(X, check_input, self._restored)
 
     def predict_interval(self, X, coverage=0.9, check_input=True):
         """Intervals about the mean that hold a given share of targets.
@@ -462,12 +462,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Lower and upper ends.
         """
         check_is_fitted(self)
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, such as 0.9 for 90 % of the targets.")
-        mean, deviation = self._moments(self._predictions(self._check_X(X, check_input)), return_std=True)
-        quantile = self._online.head.scores.quantile(coverage)
-        reach = deviation * (quantile if self._is_matrix else quantile[0])
-        return np.stack([mean - reach, mean + reach], axis=-1)
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            raise ValueError(
+                f"coverage={brief(coverage)} must be one number between 0 and 1, such as 0.9 for 90 % of the targets; "
+                "for several, call predict_interval once for each."
+            )
+        return self._answer(X, check_input, lambda outputs: self._intervals(outputs, float(coverage)))
 
     def estimate_memory(self, n_features, n_targets=1, *, n_samples=None):
         """How much memory the network may take, before it is fitted.
@@ -518,6 +518,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         return self._learn_stream(X, y, sample_weight, check_input, encode, read)
 
+    def _read_targets(self, y):
+        return real_numbers(y, "y", "leave such rows out", "For labels use GLNClassifier.")
+
     def _encode_all(self, y, sample_weight, begun):
         if not begun:
             self._set_targets(y)
@@ -535,14 +538,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "
                 + (f"a matrix of {self.n_outputs_} targets." if self._is_matrix else "one target for each row.")
-                + " Pass y of that form, or start anew with a clone."
+                + " Pass y of that form, or start again with a clone."
             )
-        try:
-            y = y.astype(float)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"y holds values that are no real numbers ({error!s:.100}); for labels use GLNClassifier."
-            ) from error
+        y = y.astype(np.float64, copy=False)
         if not np.all(np.abs(y) <= MAX_TARGET):
             raise ValueError(
                 f"y contains NaN, infinity or a value beyond {MAX_TARGET:g}; leave such rows out, or scale y."
@@ -572,6 +570,16 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         outputs = outputs if self._is_matrix else outputs[:, 0]
         mean = outputs[..., 0]
         return (mean, np.sqrt(outputs[..., 1])) if return_std else mean
+
+    def _intervals(self, outputs, coverage):
+        mean, deviation = self._moments(outputs, return_std=True)
+        quantile = self._online.head.scores.quantile(coverage)
+        reach = deviation * (quantile if self._is_matrix else quantile[0])
+        return np.stack([mean - reach, mean + reach], axis=-1)
+
+    def _restored(self, means):
+        targets = self._online.head.restore(means)
+        return targets if self._is_matrix else targets[:, 0]
 
     def _scores(self, outputs, targets, sample_weight):
         return np.array([sample_weight.sum(), sample_weight @ gaussian_losses(outputs, targets)])
