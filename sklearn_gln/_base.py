@@ -95,7 +95,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"}), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [str],  # get_kernels knows them
-        "device": "no_validation",  # frameworks have objects of their own
+        "device": "no_validation",  # frameworks have their own objects
         "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -236,7 +236,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         return None if read is None else read(np.concatenate(parts))
 
     def _read_targets(self, y):
-        """A target y as the user has it as an array of numbers or labels, none of them missing."""
+        """A target y as the user has it as an array of numbers or labels, without missing values."""
         raise NotImplementedError
 
     def _encode_all(self, y, sample_weight, begun):
