@@ -26,6 +26,8 @@ def everything():
     for likelihood in ("squared", "gaussian"):
         model = GLNRegressor(**SMALL, likelihood=likelihood).fit(X, TARGETS)
         answers += [*model.predict(X, return_std=True), model.predict_interval(X), *model.staged_predict(X)]
+        model = GLNRegressor(**SMALL, likelihood=likelihood, dtype="float64", max_iter=1)
+        answers.append(model.fit(1e-200 * X, TARGETS, sample_weight=np.full(N, 1e-200)).predict(X))
         model = GLNRegressor(**SMALL, likelihood=likelihood, half_life=100)
         answers += model.progressive_predict(X, np.where(np.arange(N) < 300, 0.0, TARGETS), return_std=True)
     model = GLNClassifier(**SMALL, eps=1e-300).fit(X, LABELS)

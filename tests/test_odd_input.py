@@ -373,7 +373,7 @@ def test_wrong_weights(kind, y, weights, message, assume_finite):
 
 @pytest.mark.parametrize(
     "coverage",
-    [[0.5, 0.9], (0.5,), np.array([0.5, 0.9]), np.array([0.9]), "0.9", np.nan, 0, 1, True, False, None, 1.5, 90, 0.9 + 0j,
+    [[0.5, 0.9], (0.5,), np.array([0.5, 0.9]), np.array([0.9]), "0.9", np.nan, 0, 1, True, False, None, 1.5, 90, 1j,
      pd.NA, {}],
     ids=repr,
 )  # fmt: skip
