@@ -1,4 +1,4 @@
-"""What all GLN estimators share: parameters, checked input, and the one way in which rows are learned."""
+"""The base of all GLN estimators: parameters, checked input, and the one way in which rows are learned."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._metadata_requests import UNUSED
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 import sklearn_gln
 from sklearn_gln import _shards
@@ -27,11 +27,12 @@ from sklearn_gln._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
+from sklearn_gln._input import features
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
 from sklearn_gln._likelihood import BERNOULLI, Likelihood
 from sklearn_gln._network import MAX_REPEATS, estimate_memory
 from sklearn_gln._online import OnlineNetwork
-from sklearn_gln._runtime import installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
+from sklearn_gln._runtime import entered, installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
 from sklearn_gln._settings import Settings
 from sklearn_gln._state import check_online, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
@@ -94,7 +95,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"}), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [str],  # get_kernels knows them
-        "device": "no_validation",  # frameworks have objects of their own
+        "device": "no_validation",  # frameworks have their own objects
         "n_jobs": [Interval(Integral, None, -1, closed="right"), Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -179,6 +180,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 generator.set_state(drawn)
             raise
 
+    @entered()
     def _fit(self, X, y, sample_weight, given):
         """Learn from nothing, or go on with `warm_start`; `given` are X_val, y_val and sample_weight_val."""
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
@@ -207,6 +209,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             self._add_counts(counts)
             context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
 
+    @entered()
     def _learn_stream(self, X, y, sample_weight, check_input, encode, read=None):
         """Learn rows in their order; `encode` makes targets of y. Returns `read` of what was predicted before."""
         with self._unchanged_on_error():
@@ -231,6 +234,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             if read is not None:
                 parts.append(predictions)
         return None if read is None else read(np.concatenate(parts))
+
+    def _read_targets(self, y):
+        """A target y as the user has it as an array of numbers or labels, without missing values."""
+        raise NotImplementedError
 
     def _encode_all(self, y, sample_weight, begun):
         """Targets of all rows of a fit, as the network takes them, and the weights to learn them with."""
@@ -259,14 +266,14 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _set_progress(self, sums):
         raise NotImplementedError
 
-    # What subclasses may change.
+    # Defaults that subclasses may override
 
     def _weights_in_stream(self, targets, sample_weight):  # noqa: ARG002
-        """The weights (n,) to learn rows with."""
+        """The weights (n,) with which rows are learned."""
         return sample_weight
 
     def _count(self, targets):  # noqa: ARG002
-        """What is counted of rows learned."""
+        """Counts over rows learned, which `_add_counts` takes."""
         return 0
 
     def _add_counts(self, counts):
@@ -300,7 +307,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if any(array is not None for array in given.values()):
             missing = ", ".join(name for name in ("X_val", "y_val") if given[name] is None)
             present = ", ".join(name for name, array in given.items() if array is not None)
-            raise ValueError(f"{present} given without {missing}; pass both X_val and y_val, or none of them.")
+            raise ValueError(f"{present} given without {missing}; pass both X_val and y_val, or neither.")
         if not self.early_stopping:
             return None, rows
         from sklearn.model_selection import train_test_split  # longer to import than all of this package
@@ -325,15 +332,15 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         return self._with_base_predictions(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
-        """The rows that `online` takes, or a new network; y (n,) or (n, n_targets) as given; sample_weight (n,)."""
+        """The rows that `online` takes, or a new network; y (n,) or (n, n_targets), checked; sample_weight (n,)."""
         reset = online is None
         if check_input or reset:
             X, seen = self._features(X, self.base_predictor if reset else online.predictor.kind)
-            y = as_numpy(y)
+            y = None if y is None else self._read_targets(as_numpy(y))  # of None scikit-learn says that it is required
             if allow_empty and np.shape(seen)[:1] == (0,):  # scikit-learn takes no targets without a row
                 check_consistent_length(seen, y, sample_weight)
                 seen = validate_data(self, seen, reset=reset, ensure_min_samples=0, **X_CHECKS)
-                y, sample_weight = np.asarray(y), np.ones(0)
+                sample_weight = np.ones(0)
             else:
                 seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **X_CHECKS)
                 if sample_weight is not None:
@@ -351,18 +358,21 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         if online is not None and columns.shape[1] != online.n_columns:
             raise ValueError(
                 f"The base_predictor returned {columns.shape[1] - X.shape[1]} columns for each row, and "
-                f"{online.n_columns - X.shape[1]} in the first call; their number must stay."
+                f"{online.n_columns - X.shape[1]} in the first call; their number must not change."
             )
         return columns
 
     def _features(self, X, kind):
-        """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place."""
+        """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place.
+
+        The latter has X's columns, their names, and NaN where values are missing.
+        """
         kernels = get_kernels(self.backend)
         if not (kernels.ON_DEVICE and kernels.owns(X) and len(X.shape) == 2) or kind not in STAY_ON_DEVICE:
-            return None, as_numpy(X)
+            return None, features(as_numpy(X))
         dtype = as_numpy(X[:0]).dtype
         if dtype not in X_CHECKS["dtype"]:
-            return None, as_numpy(X)
+            return None, features(as_numpy(X))
         with kernels.scope(self.device):
             X = kernels.asarray(X)
             extremes = kernels.extremes(X)
@@ -383,7 +393,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             return kernels.take(X, rows)
 
     def _settings(self, n_base: int) -> Settings:
-        """The parameters, resolved: what is None or "auto" gets its value, and contradictions raise."""
+        """The parameters, resolved: None and "auto" become values, and contradictions raise."""
         is_flat = getattr(self.layer_sizes, "ndim", 1) == 1
         if not is_flat or not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
@@ -443,7 +453,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _new_online(self, X, random_state) -> OnlineNetwork:
         """A network that has seen nothing, for samples like these."""
-        with get_kernels(self.backend).scope(self.device):  # what is missing is found before anything is learned
+        with get_kernels(self.backend).scope(self.device):  # a missing device is found before anything is learned
             pass
         n_features = self.n_features_in_
         n_given = X.shape[1] - n_features
@@ -465,7 +475,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 f"A network of layer_sizes={brief(self.layer_sizes)} and context_dim={self.context_dim} may take "
                 f"{needed / 2**30:,.1f} GiB for these rows, features and outputs; this machine has "
                 f"{installed / 2**30:,.1f} GiB. Lower context_dim, each step of which may double the weights, or "
-                "layer_sizes; estimate_memory tells before fitting."
+                "layer_sizes; estimate_memory computes this before fitting."
             )
 
     @contextmanager
@@ -488,8 +498,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         return min(n_processes(self.n_jobs), online.n_outputs)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
-        """Have `online` learn samples; yields the indices of a chunk's samples and the outputs predicted before."""
-        sample_weight = np.minimum(sample_weight, MAX_REPEATS)  # what one sample says to statistics has bounds too
+        """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
+        sample_weight = np.minimum(sample_weight, MAX_REPEATS)  # which bounds what one sample tells statistics too
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
@@ -509,7 +519,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 release_interrupts()
 
     def _run_epochs(self, online, data, rows, validation, random_state, context, hook_data):
-        """Have `online` learn `rows` of `data` in up to `max_iter` epochs; returns the network to keep and what it saw.
+        """Have `online` learn `rows` of `data` in up to `max_iter` epochs; return the network to keep and its counts.
 
         `data` and `validation` (or None) are X, y, sample weights, and the weights that count in losses. Epochs are
         added to `n_iter_` and to the loss curves.
@@ -560,11 +570,21 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 break
         return kept
 
-    def _layer_means(self, X, check_input):
-        """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""
+    # Prediction: what the network gives, as `read` makes it the user's, so that all of it is surrounded by `entered`.
+
+    @entered()
+    def _answer(self, X, check_input, read):
+        check_is_fitted(self)
+        return read(self._predictions(self._check_X(X, check_input)))
+
+    @entered()
+    def _answers_by_layer(self, X, check_input, read):
+        """The answers of each layer alone, from its neurons' mean logits, or means, (n, n_outputs)."""
+        check_is_fitted(self)
         X = self._check_X(X, check_input)
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
-            return self._online.layer_means(X, kernels)
+            means = self._online.layer_means(X, kernels)
+        return list(map(read, np.moveaxis(means, 2, 0)))
 
     def _predictions(self, X, online=None):
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""

@@ -4,6 +4,10 @@ For each output by itself, in the network's units,
 
     ln variance = a + b ln(raw variance),  b >= 0;  raw variance: as the last layer knows it, see `Spread`
 
+Before the target has varied there are no errors to fit this to, and yet it may vary from the next row on. By Laplace's
+rule the chance of that is 1 / (1 + n) after n rows alike; the error would be of the size of the target, which is its
+unit then. So the variance is 1 / (1 + n): a = -ln(1 + n), b = 0.
+
 At each event a and b minimize the Gaussian log-loss of predictions made before samples were learned. What earlier
 samples said counts half as much at each event, because the network that predicted them knew less. Intervals follow how
 large the errors of such samples were, compared with their predicted deviations.
@@ -49,6 +53,13 @@ class Calibration:
             coefficients, information = zip(*fitted, strict=True)
             self.coefficients, self.information = np.stack(coefficients), known + np.stack(information)
 
+    def follow(self, weight: float, had_varied: Array, varied: Array) -> None:
+        """Take in samples of this weight: of targets (n_outputs,) that have not varied yet, and that just have."""
+        n_alike = np.exp(-self.coefficients[:, 0]) + weight
+        alike = np.stack([-np.log(n_alike), 0 * n_alike], axis=1)
+        begun = np.where((varied & ~had_varied)[:, np.newaxis], [0.0, 1.0], self.coefficients)
+        self.coefficients = np.where(varied[:, np.newaxis], begun, alike)
+
     def restart(self) -> None:
         self.information = 0 * self.information
 
@@ -72,7 +83,7 @@ class IntervalScores:
 
     def quantile(self, coverage: float) -> Array:
         """How many predicted deviations on either side of the mean hold this share of the targets: (n_outputs,)."""
-        gaussian = ndtri((1 + coverage) / 2)
+        gaussian = -ndtri((1 - coverage) / 2)  # finite for each coverage below 1
 
         def of(scores: Array) -> float:
             n_scores = len(scores)

@@ -4,18 +4,18 @@ from numbers import Real
 from reprlib import repr as brief
 
 import numpy as np
-from scipy.sparse import issparse
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
-from sklearn_gln._compat import Interval, StrOptions, _fit_context, unique_labels
+from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._drift import log_losses
 from sklearn_gln._head import PlainHead, StackedHead
+from sklearn_gln._input import labels
 from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln.kernels import as_numpy
 
@@ -26,11 +26,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     """Gated Linear Network classifier: learns online, one row at a time, without backpropagation.
 
     Every neuron predicts the target itself: it mixes the logits of the layer below (and, with skip connections, the
-    scaled features) with a weight vector that halfspaces of the features select, and learns by an online step of its
-    own. More than two classes are learned one against all and joined by a softmax. See the README for the method.
+    scaled features) with a weight vector that halfspaces of the features select, and learns by its own online step.
+    More than two classes are learned one against all and joined by a softmax. See the README for the method.
 
-    What is learned is a function of the rows in their order alone: any split of a stream into `partial_fit` calls
-    gives the same model.
+    The model depends on the rows and their order alone: any split of a stream into `partial_fit` calls gives the same
+    one.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Neurons of each hidden layer. ``()`` is one neuron per output.
 
     context_dim : int, default=8
-        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Memory is taken for those that rows visit.
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory.
         0: no gating.
 
     halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
@@ -50,7 +50,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         See `halfspaces`. None: 1.5 for "pairs", 0 for Gaussian halfspaces.
 
     share_halfspaces : bool, default=True
-        Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
+        Whether all outputs gate by the same halfspaces: as accurate, and gating takes no longer for more classes.
 
     base_predictor : {"standard", "global", "minmax", "identity"} or callable, default="standard"
         How features become base logits. "standard": scaled by running mean and deviation, clipped to +-4. "global":
@@ -103,12 +103,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
 
     half_life : float, "auto" or None, default=None
-        For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
-        sizes, scaling, preconditioners, the stack and class frequencies. None: all rows count alike, so that steps
-        shrink and a late change is learned slowly. "auto": the rows so far count hardly any more once predictions have
-        become worse, by a test every 256 rows; it costs next to nothing where nothing changes, and overlooks slow
-        change. 2000 learns changes, slow ones too, about as fast as adaptive forests of trees do, and costs up to 2
-        points of accuracy on long streams without any; less is for fast and steady change.
+        For streams that change: the number of rows after which earlier rows count half, in step sizes, scaling,
+        preconditioners, the stack and class frequencies. None: all rows count alike, so that steps shrink and a late
+        change is learned slowly. "auto": the rows so far count for almost nothing once predictions have become worse,
+        by a test every 256 rows; it costs next to nothing where nothing changes, and misses slow change. 2000 learns
+        changes, slow ones too, about as fast as adaptive forests of trees do, and costs up to 2 points of accuracy on
+        long streams without any; less is for fast and steady change.
 
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
@@ -117,19 +117,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Whether `fit` visits rows in a new random order in each pass.
 
     warm_start : bool, default=False
-        Whether `fit` goes on with what was learned before instead of starting from nothing; classes and features must
+        Whether `fit` goes on from the last model instead of starting from nothing; classes and features must
         stay.
 
     early_stopping : bool, default=False
-        Whether `fit` stops once the log-loss on rows that it does not learn from no longer falls, and keeps the network
-        with the lowest.
+        Whether `fit` stops once the log-loss on held-out rows no longer falls, and keeps the network with the lowest.
 
     validation_fraction : float, default=0.1
         The share of rows that `early_stopping` holds out, unless `X_val` and `y_val` are given to `fit`.
 
     n_iter_no_change : int, default=3
-        Passes in succession that end `fit` if none of them brought the loss, with `early_stopping` that on held-out
-        rows, `tol` below the lowest before.
+        `fit` ends after this number of passes in succession, none of which brought the loss (with `early_stopping`, the
+        loss on held-out rows) `tol` below the lowest before.
 
     tol : float, default=1e-4
         See `n_iter_no_change`.
@@ -142,18 +141,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Precision of weights and kernels. Statistics and probabilities are always float64.
 
     backend : {"auto", "numba", "numpy", "torch", "tensorflow", "jax"}, default="auto"
-        What the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on each, but for
-        rounding. See the README on speed.
+        The library that the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on
+        each, except for rounding. See the README on speed.
 
     device : str, device of the framework, or None, default=None
         Where "torch", "tensorflow" and "jax" learn and predict: "cpu", "cuda" or "gpu", "cuda:1", "tpu". None: the
-        framework's own default. Features that are there already, as an array of this framework, stay there.
+        framework's own default. Features that are already there, as an array of this framework, stay there.
 
     n_jobs : int or None, default=None
-        Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have threads of their own. Where
-        the caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", so many
-        of its workers learn, each a part of the outputs, unless there is one output only or ``half_life="auto"``. The
-        result does not depend on it.
+        Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have their own threads. Where the
+        caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", this is the
+        number of its workers that learn, each a part of the outputs, unless there is only one output or
+        ``half_life="auto"``. The result does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
@@ -170,7 +169,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Number of features seen.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X had names that are all strings.
+        Their names, if all columns of X had strings as names.
 
     n_iter_ : int
         Passes made by `fit`, earlier ones included with `warm_start`.
@@ -200,10 +199,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     Notes
     -----
-    At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
+    At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; scaling and
     preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
     a `half_life`. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing
-    value (NaN) is no evidence: its base logit is 0. Parameters are read when learning begins; only `backend`, `device`
+    value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins; only `backend`, `device`
     and `n_jobs` may change later.
 
     References
@@ -322,15 +321,17 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Learn from nothing, in up to `max_iter` passes over the rows.
+        """Learn from scratch, in up to `max_iter` passes over the rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN is a missing value.
+            Features, numbers or bool. Missing are NaN, None, pandas' NA and NaT, nulls and masked elements. Dates and
+            durations raise ValueError: turn them into numbers, such as days since a date.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels of any type, at least two different ones; or, for several labels a row, a matrix of 0 and 1.
+            At least two different labels of one type, such as numbers, bool, text or dates, without missing values;
+            `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
@@ -359,13 +360,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN is a missing value. No rows, or none of positive weight: nothing is learned.
+            Features; NaN is a missing value, as in `fit`. No rows, or none of positive weight: nothing is learned.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels, or a matrix of 0 and 1.
+            Labels as in `fit`, or a matrix of 0 and 1.
 
         classes : array-like of shape (n_classes,), default=None
-            All labels that may ever come. Required in the first call, but for a matrix y; may be left out later.
+            All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
@@ -406,9 +407,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            What `predict_proba` would have given for each row just before it was learned.
+            The output of `predict_proba` for each row just before it was learned.
         """
-        return np.exp(self._learn_labels(X, y, classes, sample_weight, check_input, self._log_probabilities))
+        return self._learn_labels(X, y, classes, sample_weight, check_input, self._probabilities)
 
     def _learn_labels(self, X, y, classes, sample_weight, check_input, read=None):
         def encode(y, begun):
@@ -421,7 +422,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         return self._learn_stream(X, y, sample_weight, check_input, encode, read)
 
     def predict(self, X, check_input=True):
-        """The most probable class of each row.
+        """Return the most probable class of each row.
 
         Parameters
         ----------
@@ -434,13 +435,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Where several labels may apply, 1 for those of probability above 1/2.
+            Labels from `classes_`; where several may apply to a row, 1 for those of probability above 1/2.
         """
-        check_is_fitted(self)
-        return self._labels(self._predictions(self._check_X(X, check_input)))
+        return self._answer(X, check_input, self._labels)
 
     def staged_predict(self, X, check_input=True):
-        """The most probable class of each row by each layer alone, from the first layer to the last.
+        """Yield the most probable class of each row by each layer alone, from the first layer to the last.
 
         Parameters
         ----------
@@ -454,12 +454,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         ------
         labels : ndarray of shape (n_samples,) or (n_samples, n_labels)
         """
-        check_is_fitted(self)
-        for logits in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            yield self._labels(logits)
+        yield from self._answers_by_layer(X, check_input, self._labels)
 
     def staged_predict_proba(self, X, check_input=True):
-        """Class probabilities by each layer alone, from the first layer to the last: those of its mean logit.
+        """Yield class probabilities by each layer alone, from the first layer to the last: those of its mean logit.
 
         With `aggregation="last_layer"` or "neuron" the last ones are those of `predict_proba`; else that weighs all
         layers.
@@ -476,12 +474,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         ------
         probabilities : ndarray of shape (n_samples, n_classes), float64
         """
-        check_is_fitted(self)
-        for logits in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            yield np.exp(self._log_probabilities(logits))
+        yield from self._answers_by_layer(X, check_input, self._probabilities)
 
     def predict_proba(self, X, check_input=True):
-        """Class probabilities, in the order of `classes_`.
+        """Return class probabilities, in the order of `classes_`.
 
         Parameters
         ----------
@@ -494,12 +490,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            Rows sum to 1, but for several labels a row, which are independent.
+            Rows sum to 1, except for several labels a row, which are independent.
         """
-        return np.exp(self.predict_log_proba(X, check_input))
+        return self._answer(X, check_input, self._probabilities)
 
     def predict_log_proba(self, X, check_input=True):
-        """Natural logarithms of the class probabilities.
+        """Return natural logarithms of the class probabilities.
 
         Parameters
         ----------
@@ -513,11 +509,38 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         -------
         log_probabilities : ndarray of shape (n_samples, n_classes), float64
         """
-        check_is_fitted(self)
-        return self._log_probabilities(self._predictions(self._check_X(X, check_input)))
+        return self._answer(X, check_input, self._log_probabilities)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any type that `fit` takes, or a matrix of 0 and 1.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How much each row counts; None: all alike.
+
+        Returns
+        -------
+        accuracy : float
+            The share of rows predicted right; for a matrix y, of rows with all labels right.
+        """
+        y, predicted = labels(as_numpy(y)), self.predict(X)
+        if y.shape == (len(predicted), 1) and predicted.ndim == 1:
+            y = y[:, 0]
+        if y.shape != predicted.shape:
+            raise ValueError(f"y has shape {y.shape}, and the predictions for X have shape {predicted.shape}.")
+        hits = y == predicted
+        hits = hits.all(axis=1) if self._multilabel else hits
+        return accuracy_score(np.ones(len(hits), bool), hits, sample_weight=as_numpy(sample_weight))
 
     def decision_function(self, X, check_input=True):
-        """Output logits: for two classes that of the second, else one for each class against all others.
+        """Return output logits: for two classes that of the second, else one for each class against all others.
 
         Parameters
         ----------
@@ -531,15 +554,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
         """
-        check_is_fitted(self)
-        logits = self._predictions(self._check_X(X, check_input))
-        return logits[:, 0] if logits.shape[1] == 1 else logits
+        return self._answer(X, check_input, lambda logits: logits[:, 0] if logits.shape[1] == 1 else logits)
 
     def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
-        """How much memory the network may take, before it is fitted.
+        """Return how much memory the network may take, before it is fitted.
 
-        Learning takes some hundred MB beside it, and as many bytes again for each network that is kept apart while
-        another learns: with `early_stopping`, `warm_start`, and in a second `fit`.
+        Learning takes some hundred MB on top of it, and as many bytes again for each network that is kept while another
+        learns: with `early_stopping`, `warm_start`, and in a second `fit`.
 
         Parameters
         ----------
@@ -553,7 +574,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Columns of y where it is a matrix, in place of `n_classes`.
 
         n_samples : int or None, default=None
-            Rows to be learned, which visit no more contexts than they are. None: as many as visit every context;
+            Rows to be learned, each of which visits one context of a neuron. None: enough to visit every context;
             "torch", "tensorflow" and "jax" take memory for all contexts at once.
 
         Returns
@@ -591,6 +612,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         shape = (len(self.classes_), 2) if self._multilabel else (len(self.classes_),)
         return StackedHead.empty(n_layers, *shape)
 
+    def _read_targets(self, y):
+        return labels(y)
+
     def _encode_all(self, y, sample_weight, begun):
         y = _check_targets(y)
         if not begun:
@@ -608,6 +632,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if logits.shape[1] == 1:
             return log_expit(np.hstack([-logits, logits]))
         return log_softmax(logits, axis=1)
+
+    def _probabilities(self, logits):
+        return np.exp(self._log_probabilities(logits))
 
     def _decide(self, logits):
         """The most probable class number (n,), or which labels are more probable than not (n, n_labels)."""
@@ -642,13 +669,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
                 )
             classes = np.arange(y.shape[1])
         try:
-            classes = unique_labels(as_numpy(classes))
-        except ValueError as error:  # which may name them all
-            raise ValueError(f"classes={brief(classes)} are no labels of classes: {error!s:.200}") from None
+            announced = labels(as_numpy(classes), "classes")
+            if announced.ndim != 1:
+                raise ValueError(f"they are of shape {announced.shape}, and must be of shape (n_classes,).")
+            if announced.dtype.kind == "f":
+                _check_discrete(announced)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"classes={brief(classes)} are not labels of classes: {error!s:.300}") from error
+        classes = np.unique(announced)
         if begun and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"classes={brief(classes.tolist())} is not the same as on last call to partial_fit, was: "
-                f"{brief(self.classes_.tolist())}. Leave `classes` out in later calls, or start anew with a clone."
+                f"{brief(self.classes_.tolist())}. Leave `classes` out in later calls, or start again with a clone."
             )
         if multilabel and len(classes) != y.shape[1]:
             raise ValueError(
@@ -666,17 +698,20 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "
                 + (f"a matrix of {len(self.classes_)} labels." if self._multilabel else "one label for each row.")
-                + " Pass y of that form, or start anew with a clone."
+                + " Pass y of that form, or start again with a clone."
             )
         if self._multilabel:
             return y
+        classes, kinds = self.classes_, {self.classes_.dtype.kind, y.dtype.kind}
+        if kinds == {"M", "O"}:  # NumPy's dates and Python's, or pandas'
+            classes, y = (_as_python_dates(array) for array in (classes, y))
         try:
-            codes = np.searchsorted(self.classes_, y)
+            codes = np.searchsorted(classes, y)
         except TypeError as error:
             raise ValueError(
                 f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error}."
             ) from error
-        known = self.classes_[np.minimum(codes, len(self.classes_) - 1)] == y
+        known = classes[np.minimum(codes, len(classes) - 1)] == y
         if not np.all(known):
             raise ValueError(
                 f"The target label(s) {brief(np.unique(y[~known]).tolist())} in y do not exist in the initial classes "
@@ -701,7 +736,15 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """Each row's class weight, as scikit-learn has it: (n,)."""
         if self.class_weight is None:
             return 1.0
-        weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        class_weight, classes = self.class_weight, self.classes_
+        if classes.dtype.kind in "OmM" and not isinstance(classes[0], str):  # scikit-learn takes numbers and text only
+            if class_weight != "balanced":
+                numbers = {
+                    label: number for number, known in enumerate(classes) for label in class_weight if label == known
+                }
+                class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
+            classes, y = np.arange(len(classes)), codes
+        weights = compute_class_weight(class_weight, classes=classes, y=y)
         if not np.all((weights >= 0) & np.isfinite(weights)):
             raise ValueError(
                 f"class_weight={brief(self.class_weight)} must hold finite weights >= 0; 0 leaves a class out."
@@ -737,12 +780,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
 def _check_targets(y):
     """Labels (n,), or an indicator matrix (n, n_labels) of bool."""
-    if issparse(y):
-        y = y.toarray()
     if not y.size:
         return y.astype(bool) if y.ndim == 2 else y
     if y.ndim == 1 or y.shape[1] == 1:
-        check_classification_targets(y)
+        _check_discrete(y)
         return column_or_1d(y, warn=True)
     if not np.isin(y, (0, 1)).all():
         raise ValueError(
@@ -750,3 +791,14 @@ def _check_targets(y):
             "several targets of several classes use sklearn.multioutput.MultiOutputClassifier."
         )
     return y.astype(bool)
+
+
+def _check_discrete(y):
+    """Raise ValueError if labels are numbers with fractions, and warn if they are as many as a target's values."""
+    if y.dtype.kind in "biufU" or isinstance(y.flat[0], str):
+        check_classification_targets(y)
+
+
+def _as_python_dates(array):
+    is_coarse = array.dtype.kind == "O" or np.datetime_data(array.dtype)[0] in ("Y", "M", "W", "D", "us", "ms", "s")
+    return array.astype(object) if is_coarse else array.astype("datetime64[us]").astype(object)

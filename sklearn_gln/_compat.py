@@ -1,20 +1,21 @@
-"""The parts of scikit-learn that are private, or that only some versions have, in one place."""
+"""Names that scikit-learn keeps private or has in some versions only, in one place."""
 
-import warnings
 from inspect import signature
+from numbers import Number
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import multiclass
 from sklearn.utils._param_validation import Interval, Options, StrOptions, validate_parameter_constraints
 from sklearn.utils.validation import _check_sample_weight
+
+from sklearn_gln._input import real_numbers
 
 try:
     from sklearn.callback import CallbackSupportMixin
 except ImportError:  # before scikit-learn 1.9
 
     class _NoCallbacks:
-        """A callback context that nobody listens to."""
+        """A callback context without callbacks."""
 
         def subcontext(self, **_):
             return self
@@ -37,7 +38,6 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "check_sample_weight",
-    "unique_labels",
     "validate_parameter_constraints",
 ]
 
@@ -48,12 +48,14 @@ _ALLOW_ZERO = (
 
 
 def check_sample_weight(sample_weight, X):
-    """Weights (n,) float64, all 1 for None; negative, missing or infinite ones raise ValueError."""
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, **_ALLOW_ZERO)
-
-
-def unique_labels(classes):
-    """The classes, sorted; in 1.7 scikit-learn's takes them for labels of rows, and warns that there are many."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        return multiclass.unique_labels(classes)
+    """Weights (n,) float64, one for each row of X; negative, missing or infinite ones raise ValueError."""
+    if not isinstance(sample_weight, Number):
+        sample_weight = real_numbers(
+            sample_weight, "sample_weight", "a weight of 0 leaves a row out", "Weights say how often rows count."
+        )
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True, **_ALLOW_ZERO)
+    if not np.isfinite(weights).all():  # scikit-learn looks neither at a single number nor with assume_finite=True
+        raise ValueError(
+            "sample_weight contains NaN or infinity; a weight says how often a row counts, and 0 leaves it out."
+        )
+    return weights

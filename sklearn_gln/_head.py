@@ -286,8 +286,10 @@ class TargetHead(Head):
         if self.pending:
             residuals, log_variance, weight = _concatenate(self.pending, "residuals", "log_variance", "weight")
             self.pending = []
-            self._fit(residuals, log_variance, np.outer(weight, self.scale.varied))
-        self.scale.update()
+            had_varied = self.scale.varied
+            self._fit(residuals, log_variance, np.outer(weight, had_varied))
+            self.scale.update()
+            self.calibration.follow(weight.sum(), had_varied, self.scale.varied)
 
     def _fit(self, residuals: Array, log_variance: Array, weights: Array) -> None:
         self.stack.fit(residuals, weights)

@@ -1,5 +1,8 @@
 """GLNRegressor: targets in, means and standard deviations out."""
 
+from numbers import Real
+from reprlib import repr as brief
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -8,22 +11,23 @@ from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._head import TargetHead
+from sklearn_gln._input import real_numbers
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._target_scale import MAX_TARGET
 
-MAX_SQUARES = 64  # features; of more, squares cost more than they tell
-HELD_OUT = 6  # of so many rows one is, from a fit of several passes
+MAX_SQUARES = 64  # features; with more, squares cost more than they gain
+HELD_OUT = 6  # one row of this many is, from a fit of several passes
 
 
 class GLNRegressor(RegressorMixin, BaseGLN):
-    """Gated Linear Network regressor: learns online, one row at a time, and says how far its predictions may be off.
+    """Gated Linear Network regressor: learns online, one row at a time, and reports how far its predictions may be off.
 
     Every neuron predicts the target itself: it mixes what the layer below predicts and, with skip connections, the
-    scaled features with a weight vector that halfspaces of the features select, and learns by an online step of its
-    own. Several targets are learned independently of each other. See the README for the method.
+    scaled features with a weight vector that halfspaces of the features select, and learns by its own online step.
+    Several targets are learned independently of each other. See the README for the method.
 
-    What is learned is a function of the rows in their order alone: any split of a stream into `partial_fit` calls
-    gives the same model.
+    The model depends on the rows and their order alone: any split of a stream into `partial_fit` calls gives the same
+    one.
 
     Parameters
     ----------
@@ -32,11 +36,11 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         that ``()`` is online linear regression.
 
     context_dim : int, default=8
-        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Memory is taken for those that rows visit.
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory.
         0: no gating.
 
     likelihood : {"squared", "gaussian"}, default="squared"
-        What neurons learn. "squared": the mean of the target, by squared error; the variance is estimated from past
+        The neurons' loss. "squared": the mean of the target, by squared error; the variance is estimated from past
         errors. "gaussian": mean and variance, as weighted products of Gaussians [2]_.
 
     halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
@@ -48,7 +52,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         See `halfspaces`. None: 1.5 for "pairs", 0 for Gaussian halfspaces.
 
     share_halfspaces : bool, default=True
-        Whether all outputs gate by the same halfspaces: as accurate, and gating does not grow with the classes.
+        Whether all outputs gate by the same halfspaces: as accurate, and gating takes no longer for more targets.
 
     base_predictor : {"standard", "global", "identity"} or callable, default="standard"
         How features become the first layer's inputs. "standard": scaled by running mean and deviation, clipped to +-10
@@ -99,10 +103,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         only.
 
     half_life : float, "auto" or None, default=None
-        For streams that change: the number of rows after which what was learned of earlier rows counts half, in step
-        sizes, scaling, preconditioners and variances. None: all rows count alike, so that steps shrink and a late
-        change is learned slowly. "auto": the rows so far count hardly any more once predictions have become worse, by a
-        test every 64 rows; it costs next to nothing where nothing changes, and overlooks slow change.
+        For streams that change: the number of rows after which earlier rows count half, in step sizes, scaling,
+        preconditioners and variances. None: all rows count alike, so that steps shrink and a late change is learned
+        slowly. "auto": the rows so far count for almost nothing once predictions have become worse, by a test every 64
+        rows; it costs next to nothing where nothing changes, and misses slow change.
 
     max_iter : int, default=10
         Passes over the rows in `fit`; `partial_fit` makes one. With more than one, every sixth row is held out from
@@ -112,19 +116,18 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Whether `fit` visits rows in a new random order in each pass.
 
     warm_start : bool, default=False
-        Whether `fit` goes on with what was learned before instead of starting from nothing; features and the number of
+        Whether `fit` goes on from the last model instead of starting from nothing; features and the number of
         targets must stay.
 
     early_stopping : bool, default=False
-        Whether `fit` stops once the log-loss on rows that it does not learn from no longer falls, and keeps the network
-        with the lowest.
+        Whether `fit` stops once the log-loss on held-out rows no longer falls, and keeps the network with the lowest.
 
     validation_fraction : float, default=0.1
         The share of rows that `early_stopping` holds out, unless `X_val` and `y_val` are given to `fit`.
 
     n_iter_no_change : int, default=3
-        Passes in succession that end `fit` if none of them brought the loss, with `early_stopping` that on held-out
-        rows, `tol` below the lowest before.
+        `fit` ends after this number of passes in succession, none of which brought the loss (with `early_stopping`, the
+        loss on held-out rows) `tol` below the lowest before.
 
     tol : float, default=1e-4
         See `n_iter_no_change`.
@@ -133,18 +136,18 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Precision of weights and kernels. Statistics and predictions are always float64.
 
     backend : {"auto", "numba", "numpy", "torch", "tensorflow", "jax"}, default="auto"
-        What the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on each, but for
-        rounding. See the README on speed.
+        The library that the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on
+        each, except for rounding. See the README on speed.
 
     device : str, device of the framework, or None, default=None
         Where "torch", "tensorflow" and "jax" learn and predict: "cpu", "cuda" or "gpu", "cuda:1", "tpu". None: the
-        framework's own default. Features that are there already, as an array of this framework, stay there.
+        framework's own default. Features that are already there, as an array of this framework, stay there.
 
     n_jobs : int or None, default=None
-        Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have threads of their own. Where
-        the caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", so many
-        of its workers learn, each a part of the outputs, unless there is one output only or ``half_life="auto"``. The
-        result does not depend on it.
+        Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have their own threads. Where the
+        caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", this is the
+        number of its workers that learn, each a part of the outputs, unless there is only one output or
+        ``half_life="auto"``. The result does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
@@ -158,7 +161,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Number of features seen.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where X had names that are all strings.
+        Their names, if all columns of X had strings as names.
 
     n_outputs_ : int
         Number of targets.
@@ -189,12 +192,17 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     Notes
     -----
-    The network is built anew from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
+    The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
     1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life`. A row of
-    weight q is learned q times in succession, also in part, and at most 1,000 times. A missing value (NaN) is no
+    weight q is learned q times in succession, also in part, and at most 1,000 times. A missing value (NaN) is not
     evidence: its input is 0. Parameters are read when learning begins; only `backend`, `device` and `n_jobs` may change
     later.
+
+    A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
+    value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of
+    variances: by Laplace's rule of succession the next row is another value with a chance of about 1 / n, and may then
+    be off by the target's own size.
 
     References
     ----------
@@ -308,15 +316,16 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
-        """Learn from nothing, in up to `max_iter` passes over the rows.
+        """Learn from scratch, in up to `max_iter` passes over the rows.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN is a missing value.
+            Features, numbers or bool. Missing are NaN, None, pandas' NA and NaT, nulls and masked elements. Dates and
+            durations raise ValueError: turn them into numbers, such as days since a date.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Real targets, without NaN.
+            Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
@@ -345,10 +354,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN is a missing value. No rows, or none of positive weight: nothing is learned.
+            Features; NaN is a missing value, as in `fit`. No rows, or none of positive weight: nothing is learned.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Real targets, without NaN.
+            Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
@@ -391,12 +400,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Returns
         -------
         mean, deviation : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
-            What `predict` would have given for each row just before it was learned.
+            The output of `predict` for each row just before it was learned.
         """
-        return self._moments(self._learn_targets(X, y, sample_weight, check_input, np.asarray), return_std)
+        return self._learn_targets(X, y, sample_weight, check_input, lambda outputs: self._moments(outputs, return_std))
 
     def predict(self, X, return_std=False, check_input=True):
-        """The mean of the target for each row, and its standard deviation.
+        """Return the mean of the target for each row, and its standard deviation.
 
         Parameters
         ----------
@@ -416,11 +425,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         deviation : ndarray shaped as mean
             Only if `return_std`.
         """
-        check_is_fitted(self)
-        return self._moments(self._predictions(self._check_X(X, check_input)), return_std)
+        return self._answer(X, check_input, lambda outputs: self._moments(outputs, return_std))
 
     def staged_predict(self, X, check_input=True):
-        """The mean of the target by each layer alone, from the first, which is a linear model, to the last.
+        """Yield the mean of the target by each layer alone, from the first, which is a linear model, to the last.
 
         Parameters
         ----------
@@ -434,16 +442,13 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         ------
         mean : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
         """
-        check_is_fitted(self)
-        for means in np.moveaxis(self._layer_means(X, check_input), 2, 0):
-            targets = self._online.head.restore(means)
-            yield targets if self._is_matrix else targets[:, 0]
+        yield from self._answers_by_layer(X, check_input, self._restored)
 
     def predict_interval(self, X, coverage=0.9, check_input=True):
-        """Intervals about the mean that hold a given share of targets.
+        """Return intervals about the mean that hold a given share of targets.
 
-        So many standard deviations wide that this share of the latest rows (up to 1,024) fell within such an interval
-        before they were learned; while these are few, nearly as many as for a Gaussian.
+        Their width, in standard deviations, is the one that held this share of the latest rows (up to 1,024) before
+        they were learned; while these are few, nearly that of a Gaussian.
 
         Parameters
         ----------
@@ -451,7 +456,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Features; NaN is a missing value.
 
         coverage : float, default=0.9
-            The share of targets, in (0, 1).
+            The share of targets, one number in (0, 1). For several, call once for each.
 
         check_input : bool, default=True
             False skips the checks of X, which must be a float32 or float64 array without infinities.
@@ -462,18 +467,18 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Lower and upper ends.
         """
         check_is_fitted(self)
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage={coverage!r} must lie between 0 and 1, such as 0.9 for 90 % of the targets.")
-        mean, deviation = self._moments(self._predictions(self._check_X(X, check_input)), return_std=True)
-        quantile = self._online.head.scores.quantile(coverage)
-        reach = deviation * (quantile if self._is_matrix else quantile[0])
-        return np.stack([mean - reach, mean + reach], axis=-1)
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            raise ValueError(
+                f"coverage={brief(coverage)} must be one number between 0 and 1, such as 0.9 for 90 % of the targets; "
+                "for several, call predict_interval once for each."
+            )
+        return self._answer(X, check_input, lambda outputs: self._intervals(outputs, float(coverage)))
 
     def estimate_memory(self, n_features, n_targets=1, *, n_samples=None):
-        """How much memory the network may take, before it is fitted.
+        """Return how much memory the network may take, before it is fitted.
 
-        Learning takes some hundred MB beside it, and as many bytes again for each network that is kept apart while
-        another learns: with `early_stopping`, `warm_start`, and in a second `fit`.
+        Learning takes some hundred MB on top of it, and as many bytes again for each network that is kept while another
+        learns: with `early_stopping`, `warm_start`, and in a second `fit`.
 
         Parameters
         ----------
@@ -484,7 +489,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Columns of y.
 
         n_samples : int or None, default=None
-            Rows to be learned, which visit no more contexts than they are. None: as many as visit every context;
+            Rows to be learned, each of which visits one context of a neuron. None: enough to visit every context;
             "torch", "tensorflow" and "jax" take memory for all contexts at once.
 
         Returns
@@ -518,6 +523,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         return self._learn_stream(X, y, sample_weight, check_input, encode, read)
 
+    def _read_targets(self, y):
+        return real_numbers(y, "y", "leave such rows out", "For labels use GLNClassifier.")
+
     def _encode_all(self, y, sample_weight, begun):
         if not begun:
             self._set_targets(y)
@@ -535,14 +543,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             raise ValueError(
                 f"y has shape {y.shape}, and the first call's y was "
                 + (f"a matrix of {self.n_outputs_} targets." if self._is_matrix else "one target for each row.")
-                + " Pass y of that form, or start anew with a clone."
+                + " Pass y of that form, or start again with a clone."
             )
-        try:
-            y = y.astype(float)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"y holds values that are no real numbers ({error!s:.100}); for labels use GLNClassifier."
-            ) from error
+        y = y.astype(np.float64, copy=False)
         if not np.all(np.abs(y) <= MAX_TARGET):
             raise ValueError(
                 f"y contains NaN, infinity or a value beyond {MAX_TARGET:g}; leave such rows out, or scale y."
@@ -572,6 +575,16 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         outputs = outputs if self._is_matrix else outputs[:, 0]
         mean = outputs[..., 0]
         return (mean, np.sqrt(outputs[..., 1])) if return_std else mean
+
+    def _intervals(self, outputs, coverage):
+        mean, deviation = self._moments(outputs, return_std=True)
+        quantile = self._online.head.scores.quantile(coverage)
+        reach = deviation * (quantile if self._is_matrix else quantile[0])
+        return np.stack([mean - reach, mean + reach], axis=-1)
+
+    def _restored(self, means):
+        targets = self._online.head.restore(means)
+        return targets if self._is_matrix else targets[:, 0]
 
     def _scores(self, outputs, targets, sample_weight):
         return np.array([sample_weight.sum(), sample_weight @ gaussian_losses(outputs, targets)])

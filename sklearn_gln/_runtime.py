@@ -1,4 +1,4 @@
-"""The surroundings of learning in a process: BLAS threads, Ctrl-C, workers, memory."""
+"""The surroundings of learning in a process: NumPy's error state, BLAS threads, Ctrl-C, workers, memory."""
 
 import os
 import signal
@@ -8,8 +8,29 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import numpy as np
 from joblib.parallel import get_active_backend
 from threadpoolctl import ThreadpoolController
+
+
+@contextmanager
+def entered() -> Iterator[None]:
+    """Surround all that the package does in one call of the user's; to be used as a decorator: ``@entered()``.
+
+    Inside, floating-point errors have NumPy's default effects, whatever the caller's ``np.seterr`` says: underflow,
+    which is common, has none. A StopIteration does not leave: it would end the caller's loop without a word.
+    """
+    try:
+        with np.errstate(divide="warn", over="warn", invalid="warn", under="ignore"):
+            yield
+    except (StopIteration, RuntimeError) as error:  # one that leaves a generator is the cause of a RuntimeError
+        stopped = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(stopped, StopIteration):
+            raise
+        raise ValueError(
+            "A callable (base_predictor, learning_rate or a callback) raised StopIteration, which has no meaning here. "
+            "Have it return a value, or raise another error."
+        ) from stopped
 
 
 @cache

@@ -184,9 +184,15 @@ class NaiveRegressor(NaiveGLN):
         """From the rows since the last fit that had not been learned before they were predicted."""
         rows, self.fitted = [row for row in self.rows[self.fitted :] if row.epoch == 1], self.t
         for output in range(self.n_outputs):
-            if rows and self.varied[output]:
+            had_varied = self.varied[output]
+            if rows and had_varied:
                 self.fit_stack(output, rows)
             self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
+            if rows and not self.varied[output]:  # another value is expected with a chance of 1 / (1 + n)
+                n_alike = sum(row.weight for row in self.rows if row.epoch == 1)
+                self.calibration[output] = np.array([-math.log(1.0 + n_alike), 0.0])
+            elif self.varied[output] and not had_varied:
+                self.calibration[output] = np.array([0.0, 1.0])
 
     def fit_stack(self, output, rows):
         """What earlier rows said counts half as much."""

@@ -153,6 +153,8 @@ def check_loop(model, X, y):
         online, network = new_network(typed, X, y, DIGITS)
         inputs = online.predictor.transform(X_check, HOST)
         with timed_kernels(typed, len(X_check), {}) as kernels:
-            found = learn_in_network(online, network, kernels, inputs, y_check[:, np.newaxis] == online.output_numbers, 0)
+            found = learn_in_network(
+                online, network, kernels, inputs, y_check[:, np.newaxis] == online.output_numbers, 0
+            )
         for layer_found, layer_expected in zip(found.layers, expected, strict=True):
             np.testing.assert_allclose(layer_found, layer_expected, rtol=0, atol=tolerance)

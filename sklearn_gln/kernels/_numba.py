@@ -5,12 +5,15 @@ its weights stay in the L1 cache. Threads are the caller's (``TASK_SIZE``): ``pa
 Python threads or after a fork.
 """
 
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from math import exp, sqrt
 from typing import Any
 
 import numba
 import numpy as np
+from numba.core.caching import FunctionCache
 
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
     CHUNK_SIZES,
@@ -57,18 +60,48 @@ options: dict[str, Any] = {
 }
 
 
-def _finds_a_cache() -> bool:
-    """Return whether Numba finds a writable folder for compiled code; without one each process compiles."""
-    try:
-        numba.njit(_finds_a_cache, cache=True)  # not compiled yet
-    except RuntimeError:
-        return False
-    return True
+class _Cache(FunctionCache):
+    """Numba's cache on disk, but that a damaged file or a full disk turns it off, where Numba's ends the call."""
+
+    warned = False  # by any function's
+
+    def load_overload(self, *args):
+        try:
+            return super().load_overload(*args)
+        except Exception as error:  # unpickling garbage may raise anything
+            return self._turn_off(error)
+
+    def save_overload(self, *args):
+        try:
+            super().save_overload(*args)
+        except Exception as error:
+            self._turn_off(error)
+
+    def _turn_off(self, error):
+        self.disable()
+        if not _Cache.warned:
+            _Cache.warned = True
+            warnings.warn(
+                f"Numba's cache of compiled kernels cannot be used ({type(error).__name__}: {error!s:.200}); they are "
+                f"compiled again in each process, which takes up to a minute. Delete the folder {self.cache_path}, "
+                "which Numba makes again, or free space on its disk.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
-options["cache"] = _finds_a_cache()
-jit = numba.njit(**options)
-inline = numba.njit(inline="always", **options)
+def _jit(**more):
+    def decorate(function):
+        compiled = numba.njit(**options, **more)(function)
+        with suppress(RuntimeError, OSError):  # without a folder that can be written each process compiles
+            compiled._cache = _Cache(function)
+        return compiled
+
+    return decorate
+
+
+jit = _jit()
+inline = _jit(inline="always")
 
 
 def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:

@@ -1,0 +1,320 @@
+"""Input in the forms in which users have it, made into arrays that scikit-learn's checks take for what it says.
+
+NumPy reads a date as a count of nanoseconds, NaT as a large negative number, and the values under a mask as if there
+were no mask. Here dates are refused, and missing values are NaN in X and refused elsewhere. Missing are NaN, None, NaT,
+pandas' NA, null in tables of other libraries, and masked elements.
+"""
+
+from collections.abc import Iterable
+from datetime import date, time, timedelta
+from itertools import islice
+from numbers import Integral, Number, Real
+from reprlib import repr as brief
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+from sklearn_gln._arrays import Array
+
+DATES = (date, time, timedelta, np.datetime64, np.timedelta64)  # pandas' Timestamp and Timedelta are among them
+SOMETIMES_MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant", "datetime64", "timedelta64", "Decimal")
+ENCODE_DATES = (
+    "Turn dates and durations into numbers first, such as days since a date: "
+    "(dates - pd.Timestamp('2020-01-01')) / pd.Timedelta(days=1)."
+)
+ENCODE_TEXT = "Turn text into numbers first, with scikit-learn's OneHotEncoder or TargetEncoder."
+COMPLEX = "Complex data not supported. Pass real and imaginary parts, or magnitudes and angles, as columns."
+
+
+# Features
+
+
+def features(X: Any) -> Any:
+    """X, with missing values as NaN; a table stays a table, and keeps its columns' names. Dates raise ValueError."""
+    if X is None:
+        raise ValueError("X is None; pass the features, an array or a table of shape (n_samples, n_features).")
+    columns = _columns(X)
+    if columns is not None:
+        return _checked_table(X, *columns)
+    if issparse(X) or isinstance(X, np.matrix):
+        return X  # refused by scikit-learn
+    if getattr(X, "ndim", 2) != 2 and hasattr(X, "iloc"):
+        return X  # a Series, refused too
+    if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
+        X = np.ma.array(X)
+    if isinstance(X, np.ma.MaskedArray):
+        X = _unmasked(X)
+    if not isinstance(X, np.ndarray):
+        X = _from_sequence(X)
+    if X.dtype.names is not None:
+        raise ValueError(
+            f"X is a structured array with the fields {brief(list(X.dtype.names))}; pass "
+            "numpy.lib.recfunctions.structured_to_unstructured(X), or pandas.DataFrame(X) to keep the names."
+        )
+    if X.dtype.kind == "c":
+        raise ValueError(f"X holds complex numbers: {COMPLEX}")
+    if X.ndim != 2 or X.dtype.kind in "biuf":
+        return _float64(X) if X.dtype == np.longdouble else X
+    return _numbers(X, "X")
+
+
+def _columns(X: Any) -> tuple[list[Any], Iterable[Any]] | None:
+    """The names of a table's columns and the columns; None if X is not a table."""
+    if getattr(X, "ndim", 2) != 2:
+        return None
+    if hasattr(X, "iloc") and hasattr(X, "dtypes"):  # pandas and its likes
+        return list(X.columns), (X.iloc[:, place] for place in range(X.shape[1]))
+    if hasattr(X, "get_columns"):  # Polars
+        return list(X.columns), X.get_columns()
+    if hasattr(X, "itercolumns") and hasattr(X, "column_names"):  # PyArrow
+        return list(X.column_names), X.itercolumns()
+    return None
+
+
+def _checked_table(X: Any, names: list[Any], columns: Iterable[Any]) -> Any:
+    repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if any(isinstance(name, str) for name in repeated):
+        raise ValueError(
+            f"X has several columns of the same name: {brief(sorted(map(str, repeated)))}. Rename them, so that "
+            "columns can be told apart by name."
+        )
+    dates, objects = [], {}
+    for place, column in enumerate(columns):
+        kind = getattr(getattr(column, "dtype", None), "kind", None)
+        if kind == "c":
+            raise ValueError(f"X holds complex numbers in {_named(names[place : place + 1])}: {COMPLEX}")
+        if kind in ("b", "i", "u", "f"):
+            continue
+        values = np.asarray(column)
+        if _are_dates(values):
+            dates.append(names[place])
+        elif values.dtype.kind in "OUS":
+            objects[place] = values
+    if dates:
+        raise ValueError(f"X holds dates or durations in {_named(dates)}. {ENCODE_DATES}")
+    numbers = {place: _numbers(values, "X", names[place : place + 1]) for place, values in objects.items()}
+    if numbers and hasattr(X, "isetitem"):  # of pandas: what other tables hold scikit-learn reads as we do
+        X = X.copy(deep=False)
+        for place, values in numbers.items():
+            X.isetitem(place, values)
+    return X
+
+
+def _unmasked(X: np.ma.MaskedArray) -> Array:
+    """NaN in place of what is masked."""
+    if X.dtype.kind in "mM" or X.dtype.names is not None:
+        return np.asarray(X)  # refused, masked or not
+    mask, values = np.ma.getmaskarray(X), np.asarray(X)
+    if not mask.any():
+        return values
+    if values.dtype.kind in "biu":
+        values = values.astype(float)
+    return np.where(mask, values.dtype.type(np.nan) if values.dtype.kind in "fc" else np.nan, values)
+
+
+def _from_sequence(X: Any) -> Array:
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        lengths = {len(row) for row in X if hasattr(row, "__len__")} if isinstance(X, list | tuple) else set()
+        if len(lengths) > 1:
+            raise ValueError(
+                f"X has rows of different lengths: {brief(sorted(lengths))}; each row needs one value for each feature."
+            ) from error
+        raise
+
+
+# Real numbers: targets and weights
+
+
+def real_numbers(values: Any, name: str, advice: str, otherwise: str) -> Array:
+    """Values of any shape as float64; missing ones, dates and what is not a number raise, saying where they are.
+
+    The advice is for those who have missing values, the other one for those who have text.
+    """
+    array = _complete(values, name, advice)
+    if array.dtype.kind in "cV":
+        what = "complex numbers" if array.dtype.kind == "c" else f"values of dtype {array.dtype}"
+        raise ValueError(f"{name} holds {what}; it must hold real numbers.")
+    return _float64(array) if array.dtype.kind in "biuf" else _numbers(array, name, otherwise=otherwise)
+
+
+def _complete(values: Any, name: str, advice: str) -> Array:
+    """Values as an array; missing ones and a sparse matrix raise ValueError."""
+    if issparse(values):
+        raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray().")
+    if isinstance(values, np.ma.MaskedArray):
+        gone, array = np.ma.getmaskarray(values), np.asarray(values)
+    else:
+        _check_mixture(values, name)
+        array = np.asarray(values)
+        gone = np.zeros(array.shape, bool)
+    gone = gone | missing(array)
+    if gone.any():
+        rows = np.flatnonzero(gone.reshape(len(gone), -1).any(axis=1)) if gone.ndim else np.arange(1)
+        raise ValueError(
+            f"{name} contains NaN or another missing value (None, NaT, NA, null, masked) in {_counted(rows)}; {advice}."
+        )
+    return array
+
+
+def _check_mixture(values: Any, name: str) -> None:
+    """Refuse a table with dates among other columns, which Polars would make days of."""
+    columns = None if hasattr(values, "iloc") else _columns(values)
+    kinds = set() if columns is None else {np.asarray(column).dtype.kind for column in columns[1]}
+    if len(kinds) > 1 and kinds & {"m", "M"}:
+        raise ValueError(f"{name} holds dates or durations among other columns. {ENCODE_DATES}")
+
+
+def missing(values: Array) -> Array:
+    """Which elements are missing: bool, shaped as values."""
+    if values.dtype.kind in "fc":
+        return np.isnan(values)
+    if values.dtype.kind in "mM":
+        return np.isnat(values)
+    if values.dtype.kind != "O":
+        return np.zeros(values.shape, bool)
+    flat = values.ravel().tolist()
+    types = set(map(type, flat))
+    if not any(issubclass(kind, float | np.floating) or kind.__name__ in SOMETIMES_MISSING for kind in types):
+        return np.zeros(values.shape, bool)
+    return np.fromiter(map(_is_missing, flat), bool, len(flat)).reshape(values.shape)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, Number | np.datetime64 | np.timedelta64) and bool(value != value)  # NaN, NaT
+
+
+def _float64(array: Array) -> Array:
+    with np.errstate(over="ignore"):  # of longdouble: infinite numbers are found later
+        return array.astype(np.float64, copy=False)
+
+
+def _numbers(values: Array, name: str, columns: list[Any] | None = None, otherwise: str = ENCODE_TEXT) -> Array:
+    """Objects, or text that stands for numbers, as float64; missing ones are NaN."""
+    if values.dtype.kind in "mM":
+        raise ValueError(f"{name} holds dates or durations. {ENCODE_DATES}")
+    gone = missing(values)
+    if values.dtype.kind == "O" and _are_dates(values):
+        dated = np.fromiter((isinstance(value, DATES) for value in values.ravel().tolist()), bool, values.size)
+        where = np.argwhere(dated.reshape(values.shape) & ~gone)
+        place = f" in {_named(np.unique(where[:, 1]).tolist())}" if values.ndim == 2 else ""
+        raise ValueError(f"{name} holds dates or durations{place}. {ENCODE_DATES}")
+    if gone.any():
+        values = np.where(gone, np.nan, values)
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        for index in np.ndindex(values.shape):
+            _refuse(values[index], name, index, columns, otherwise)
+        raise
+
+
+def _refuse(value: Any, name: str, index: tuple[int, ...], columns: list[Any] | None, otherwise: str) -> None:
+    """Raise an error that says where the value is, unless it is a number."""
+    value = value.item() if isinstance(value, np.generic) else value
+    place = f" in row {index[0]}" if index else ""
+    if columns is not None or len(index) == 2:
+        place += f" of column {columns[0]!r}" if columns is not None else f" of column {index[1]}"
+    try:
+        float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} holds a number that is too large, {value!s:.20}...{place}.") from error
+    except ValueError as error:
+        raise ValueError(f"{name} holds text, {brief(value)}{place} ({error}). {otherwise}") from error
+    except TypeError as error:
+        raise TypeError(
+            f"{name} holds {brief(value)}{place}, of type {type(value).__name__}, which is not a real number: {error}."
+        ) from error
+
+
+def _are_dates(values: Array) -> bool:
+    """Whether there are dates or durations among the values, NaT apart if it stands among numbers."""
+    if values.dtype.kind != "O":
+        return values.dtype.kind in "mM"
+    flat = values.ravel().tolist()
+    kinds = {kind for kind in set(map(type, flat)) if issubclass(kind, DATES) or kind.__name__ == "Period"}
+    certain = {kind for kind in kinds if kind.__name__ not in SOMETIMES_MISSING}
+    return bool(certain) or any(type(value) in kinds and not _is_missing(value) for value in (flat if kinds else ()))
+
+
+# Labels
+
+
+def labels(y: Any, name: str = "y") -> Array:
+    """Labels (n,) or a matrix of them, all of one type that has an order: numbers, bool, text, dates, other objects.
+
+    Objects that are all bool or all numbers become an array of these, so that they meet their equals of any dtype;
+    other objects stay as they are. Missing labels raise ValueError.
+    """
+    if issparse(y):
+        y = y.toarray()
+    if isinstance(y, list | tuple) and np.asarray(y).dtype.kind in "US":  # NumPy makes text of numbers among text
+        y = np.array(y, dtype=object)
+    y = _complete(y, name, "leave such rows out, or give what is missing a label, such as 'unknown'")
+    if y.dtype.kind == "O":
+        y = _of_one_type(y, name)
+    if y.dtype.kind == "S":
+        raise TypeError(f"{name} holds labels of type bytes; turn them into text: numpy.char.decode({name}).")
+    if y.dtype.kind not in "biufUOmM":
+        raise ValueError(f"{name} has dtype {y.dtype}; labels may be numbers, bool, text or dates.")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"{name} contains infinity, which is not a label; leave such rows out.")
+    return y
+
+
+def _of_one_type(y: Array, name: str) -> Array:
+    flat = y.ravel().tolist()
+    types = set(map(type, flat))
+    groups = {_group(kind) for kind in types}
+    if len(groups) > 1 and not (y.ndim == 2 and groups <= {bool, Real}):  # a matrix of 0 and 1 may have both
+        names = " and ".join(sorted({kind.__name__ for kind in types}))
+        raise ValueError(f"{name} mixes labels of the types {names}; give all labels one type, such as text.")
+    if bytes in groups:
+        return y.astype("S")
+    if groups & {bool, Real}:
+        array = np.array(flat) if groups == {Real} else y.astype(bool if groups == {bool} else float).ravel()
+        if array.dtype.kind == "f" and all(issubclass(kind, Integral) for kind in types):  # beyond 64 bits
+            return y
+        return y if array.dtype.kind == "O" else array.reshape(y.shape)
+    if any(issubclass(kind, list | tuple | set | dict | np.ndarray) for kind in types):
+        raise ValueError(
+            f"{name} holds a {types.pop().__name__} for each row, {brief(flat[0])} for the first; pass one label for "
+            "each row, or for several labels a row a matrix of 0 and 1, as sklearn.preprocessing.MultiLabelBinarizer "
+            "makes it."
+        )
+    try:
+        sorted(islice(dict.fromkeys(flat), 1000))
+    except TypeError as error:
+        raise ValueError(
+            f"{name} holds labels that cannot be sorted ({error}), such as {brief(flat[0])}; give all labels one type, "
+            "such as text."
+        ) from error
+    return y
+
+
+def _group(kind: type) -> type:
+    """The type that stands for all whose labels may be mixed."""
+    for group in (str, bytes, DATES):
+        if issubclass(kind, group):
+            return group if isinstance(group, type) else date
+    if issubclass(kind, bool | np.bool_):
+        return bool
+    return Real if issubclass(kind, int | float | np.integer | np.floating) else kind
+
+
+# Words
+
+
+def _named(columns: list[Any]) -> str:
+    return f"column{'s' * (len(columns) > 1)} {', '.join(map(repr, columns[:6]))}{', ...' * (len(columns) > 6)}"
+
+
+def _counted(rows: Array) -> str:
+    if len(rows) == 1:
+        return f"row {rows[0]}"
+    first = ", ".join(map(str, rows[:5].tolist()))
+    return f"{len(rows)} rows ({first}{', ...' * (len(rows) > 5)})"
