@@ -445,7 +445,7 @@ def _digest_if_fitted(estimator):
 
 
 def _digest(value):
-    """Text that is the same for equal values of numbers, text, arrays and whatever holds these."""
+    """Digest numbers, text, arrays and whatever holds these, so that equal values give equal digests."""
     digest = sha256()
 
     def add(value):
@@ -465,6 +465,10 @@ def _digest(value):
             digest.update(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}".encode())
         else:
             array = np.asarray(as_numpy(value))
+            if array.dtype.hasobject and array.ndim == 0:  # some other object
+                digest.update(f"{type(value).__module__}.{type(value).__qualname__}".encode())
+                add(getattr(value, "__dict__", None))
+                return
             array = array.astype(str) if array.dtype.hasobject else array
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).view(np.uint8) if array.size else b"")
