@@ -1,7 +1,7 @@
 """Fitted estimators as ONNX graphs, which run without Python and scikit-learn: converters for skl2onnx.
 
-`to_onnx` converts an estimator, or whatever of scikit-learn holds one: a Pipeline, CalibratedClassifierCV, a stacking
-ensemble. After `register()` skl2onnx's own functions do so too.
+`to_onnx` converts an estimator, or an estimator of scikit-learn that holds one: a Pipeline, CalibratedClassifierCV, a
+stacking ensemble. After `register()` skl2onnx's own functions do so too, but without the checks of `to_onnx`.
 
 A graph has the steps of `OnlineNetwork.infer`, one function a step, with the names that they have there::
 
@@ -15,8 +15,8 @@ A graph has the steps of `OnlineNetwork.infer`, one function a step, with the na
     deviation           of the targets in regression                      Spread, Calibration
 
 In shapes n are samples, k outputs, j neurons, c contexts, r slots, i inputs; ``k|1`` is an axis that has length 1
-where all outputs share the array. Unlike in the package outputs come before rows, (k, n, j): what a layer is given,
-times its weights, is then one matrix product for each output.
+where all outputs share the array. Unlike in the package, outputs come before samples, (k, n, j): the inputs of a layer
+times its weights are then one matrix product for each output.
 """
 
 import operator
@@ -89,7 +89,8 @@ def register():
     """Have skl2onnx convert GLNClassifier and GLNRegressor, alone and within other estimators.
 
     Then ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` take them, with the options of `to_onnx` and, for each of
-    the two classes, ``optimize_for``. `to_onnx` registers them itself.
+    the two classes, ``optimize_for``. `to_onnx` registers them itself. Around ours, skl2onnx converts some estimators
+    to graphs that predict something else, without a word: `to_onnx` of this module refuses these.
 
     Examples
     --------
@@ -634,7 +635,7 @@ def online_network(estimator):
 
 
 class Inferred(NamedTuple):
-    """What `infer` adds to a graph."""
+    """The results of `infer`."""
 
     means: list  # of each layer (k, n, j): means, or logits
     variances: list  # of each layer (k, n, j), where neurons mix densities only
@@ -765,7 +766,7 @@ def select_slots(graph, tables, contexts):
 def linear_infer(graph, online, tables, slots, base_inputs):
     """The logits, or means, (k, n, j) of the layers; no variances."""
     settings, limits = online.settings, online.network.limits
-    inputs, beside = base_blocks(graph, online, base_inputs)
+    inputs, more = base_blocks(graph, online, base_inputs)
     layers = []
     for table, layer_slots in zip(tables, slots, strict=True):
         outputs = weighted_sums(graph, table, layer_slots, inputs)
@@ -775,14 +776,14 @@ def linear_infer(graph, online, tables, slots, base_inputs):
             bounds = limits.astype(graph.dtype)[:, np.newaxis, np.newaxis]
             outputs = graph.Min(graph.Max(outputs, -bounds), bounds)
         layers.append(outputs)
-        inputs = graph.Concat(outputs, *beside, axis=2)
+        inputs = graph.Concat(outputs, *more, axis=2)
     return layers, []
 
 
 def gaussian_infer(graph, online, tables, slots, base_inputs):
     """The means and the variances (k, n, j) of the layers."""
     blocks = gaussian_base_blocks(graph, online, base_inputs)
-    (precisions, precisions_beside), (shifts, shifts_beside) = blocks
+    (precisions, more_precisions), (shifts, more_shifts) = blocks
     means, variances = [], []
     for table, layer_slots in zip(tables, slots, strict=True):
         precision = weighted_sums(graph, table, layer_slots, precisions)
@@ -791,13 +792,13 @@ def gaussian_infer(graph, online, tables, slots, base_inputs):
         variance = graph.Clip(graph.Reciprocal(precision), graph.dtype(MIN_VARIANCE), graph.dtype(MAX_VARIANCE))
         means.append(mean)
         variances.append(variance)
-        precisions = graph.Concat(graph.Reciprocal(variance), *precisions_beside, axis=2)
-        shifts = graph.Concat(graph.Div(mean, variance), *shifts_beside, axis=2)
+        precisions = graph.Concat(graph.Reciprocal(variance), *more_precisions, axis=2)
+        shifts = graph.Concat(graph.Div(mean, variance), *more_shifts, axis=2)
     return means, variances
 
 
 def base_blocks(graph, online, base_inputs):
-    """What the first layer takes, (1, n, n_base), and what those above take beside the layer below, [(k, n, size)]."""
+    """Inputs of the first layer, (1, n, n_base), and of those above, next to the layer below, [(k, n, size)]."""
     settings, inputs = online.settings, graph.cast(base_inputs, graph.dtype)
     parts = [inputs]
     if settings.squares:
@@ -827,8 +828,8 @@ def _blocks(graph, online, parts, constants):
     base = graph.Unsqueeze(graph.Concat(*parts, axis=1), np.array([0]))
     if not (online.settings.skip or constants.size):
         return base, []
-    beside = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
-    return base, [graph.Expand(beside, np.array([online.n_outputs, 1, 1]))]
+    more = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
+    return base, [graph.Expand(more, np.array([online.n_outputs, 1, 1]))]
 
 
 def weighted_sums(graph, table, slots, inputs):
