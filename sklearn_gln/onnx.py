@@ -500,9 +500,12 @@ def _share_off(results, model, X, options):
         if len(got) != len(X) or got.size != expected.size:
             return 1.0
         got = got.reshape(expected.shape)
-        differs = (
-            got.astype(str) != expected.astype(str) if scale is None else ~(np.abs(got - expected) <= 1e-3 * scale)
-        )
+        if scale is not None:
+            differs = ~(np.abs(got - expected) <= 1e-3 * scale)
+        elif {got.dtype.kind, expected.dtype.kind} <= set("biuf"):  # labels False and True are 0 and 1 in graphs
+            differs = got != expected
+        else:
+            differs = got.astype(str) != expected.astype(str)
         off |= differs.reshape(len(X), -1).any(axis=1)
     return off.mean()
 

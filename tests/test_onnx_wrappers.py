@@ -87,7 +87,7 @@ def assert_predicts_alike(model, X, *given, inputs=None, atol=1e-9, **options):
         )
         return
     labels = results[0].reshape(predicted.shape)  # (n, 1) of OneVsOneClassifier
-    np.testing.assert_array_equal(labels.astype(str), predicted.astype(str))
+    np.testing.assert_array_equal(labels, predicted)
     if hasattr(model, "predict_proba"):
         np.testing.assert_allclose(results[1], model.predict_proba(X), rtol=0, atol=atol)
 
@@ -155,6 +155,12 @@ def test_several_outputs():
     np.testing.assert_array_equal(labels, model.predict(X))
     for got, expected in zip(probabilities, model.predict_proba(X), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("labels", [CODES == 0, CODES + 0.0])
+def test_labels_that_graphs_have_as_integers(labels):
+    assert_predicts_alike(make_pipeline(StandardScaler(), gln()).fit(X, labels), X)
+    assert_predicts_alike(CalibratedClassifierCV(gln(), cv=2).fit(X, labels), X)
 
 
 # Refused
