@@ -5,9 +5,12 @@ makes of it what it knows and nothing else.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from io import BytesIO
+from numbers import Real
 from pathlib import Path
 from reprlib import repr as brief
 from time import monotonic
@@ -17,7 +20,14 @@ from zipfile import ZIP_STORED, ZipFile
 import joblib
 import numpy as np
 from numpy.random import RandomState
-from sklearn.base import BaseEstimator
+from scipy.interpolate import BSpline
+from sklearn import feature_selection, gaussian_process, metrics, model_selection
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_gln.kernels import as_numpy
 
 try:
     import skops.io
@@ -33,6 +43,78 @@ OUR_TYPES = ("sklearn_gln.GLNClassifier", "sklearn_gln.GLNRegressor")
 MAY_CHANGE = ("backend", "device", "n_jobs", "verbose")  # parameters of which what is learned does not depend
 
 
+def _full_names(module, names):
+    """The names under which skops files know what this module offers; a version may lack some."""
+    items = [getattr(module, name) for name in names.split() if hasattr(module, name)]
+    return tuple(f"{item.__module__}.{item.__qualname__}" for item in items)
+
+
+# Beyond what skops trusts. Found by saving each of scikit-learn's estimators, then ours inside each meta-estimator,
+# behind each transformer, and in searches with every scorer and splitter, and collecting what files asked for. Of that
+# these are data with methods, which loading does not call, or functions of arrays that touch nothing else, even if a
+# file had them called. Left out for good: trees, KDTree and BallTree, sparse matrices (compiled code follows indices in
+# them unchecked), distributions of scipy.stats (which run text on loading), and whatever else takes text as code,
+# reads or writes files, or calls what it is given.
+HARMLESS = (
+    *_full_names(
+        metrics,
+        "accuracy_score adjusted_mutual_info_score adjusted_rand_score average_precision_score "
+        "balanced_accuracy_score brier_score_loss cohen_kappa_score completeness_score d2_absolute_error_score "
+        "d2_brier_score d2_log_loss_score d2_pinball_score d2_tweedie_score explained_variance_score f1_score "
+        "fbeta_score fowlkes_mallows_score hamming_loss hinge_loss homogeneity_score jaccard_score log_loss "
+        "matthews_corrcoef max_error mean_absolute_error mean_absolute_percentage_error mean_gamma_deviance "
+        "mean_pinball_loss mean_poisson_deviance mean_squared_error mean_squared_log_error mean_tweedie_deviance "
+        "median_absolute_error mutual_info_score ndcg_score normalized_mutual_info_score precision_score r2_score "
+        "rand_score recall_score roc_auc_score root_mean_squared_error root_mean_squared_log_error "
+        "top_k_accuracy_score v_measure_score zero_one_loss",
+    ),
+    *_full_names(
+        model_selection,
+        "GroupKFold GroupShuffleSplit KFold LeaveOneGroupOut LeaveOneOut LeavePGroupsOut LeavePOut PredefinedSplit "
+        "RepeatedKFold RepeatedStratifiedKFold ShuffleSplit StratifiedGroupKFold StratifiedKFold "
+        "StratifiedShuffleSplit TimeSeriesSplit",
+    ),
+    *_full_names(
+        feature_selection, "chi2 f_classif f_regression mutual_info_classif mutual_info_regression r_regression"
+    ),
+    *_full_names(
+        gaussian_process.kernels,
+        "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Matern PairwiseKernel Product RBF "
+        "RationalQuadratic Sum WhiteKernel",
+    ),
+    "numpy.dtype",
+    "numpy.mean",
+    "scipy._lib.array_api_compat.numpy._aliases.asarray",
+    "scipy.interpolate._bsplines.BSpline",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.cluster._bisect_k_means._BisectingTree",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.impute._iterative.IterativeImputer",
+    "sklearn.impute._iterative._ImputerTriplet",
+    "sklearn.metrics._scorer._CurveScorer",
+    "sklearn.metrics._scorer._MultimetricScorer",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.metrics._scorer._Scorer",
+    "sklearn.metrics._scorer.negative_likelihood_ratio",
+    "sklearn.metrics._scorer.positive_likelihood_ratio",
+    "sklearn.model_selection._search_successive_halving.HalvingGridSearchCV",
+    "sklearn.model_selection._search_successive_halving.HalvingRandomSearchCV",
+    "sklearn.model_selection._split._CVIterableWrapper",
+    "sklearn.multiclass._ConstantPredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
+)
+KNOWN = (*OUR_TYPES, *HARMLESS)
+
+
 def save(estimator, path, *, trusted=()):
     """Write an estimator to a file that `load` reads, whole or not at all.
 
@@ -45,8 +127,9 @@ def save(estimator, path, *, trusted=()):
         A `GLNClassifier` or `GLNRegressor`, fitted or not, or an estimator of scikit-learn with them inside, such as a
         `Pipeline`.
 
-    path : str or path-like
-        The file; by convention its name ends in ``.skops``.
+    path : str, path-like or binary file
+        The file; by convention its name ends in ``.skops``, and ``~`` is the home directory. Or an object with a method
+        `write`, such as a file opened with mode "wb" or a `BytesIO`.
 
     trusted : sequence of str, default=()
         Names of further types and functions that the estimator may hold, such as ``"mypackage.MyTransformer"``. The
@@ -55,7 +138,11 @@ def save(estimator, path, *, trusted=()):
     Raises
     ------
     ValueError
-        If the estimator is none, or holds what `load` with the same `trusted` would refuse, such as functions.
+        If it is not an estimator, or holds what `load` with the same `trusted` would refuse, such as functions, trees,
+        or in a search distributions of `scipy.stats`: of a search, `best_estimator_` may be all that is needed.
+
+    OSError
+        If the file cannot be written.
 
     Examples
     --------
@@ -73,17 +160,20 @@ def save(estimator, path, *, trusted=()):
     True
     """
     if not isinstance(estimator, BaseEstimator):
-        raise ValueError(f"estimator={estimator!r:.100} is no estimator of scikit-learn's kind; pass one.")
+        raise ValueError(
+            f"estimator={brief(estimator)} is not a scikit-learn estimator; pass an instance of one, such as a "
+            "GLNClassifier or a Pipeline."
+        )
     _write(estimator, estimator, path, trusted)
 
 
 def load(path, *, trusted=()):
-    """The estimator in a file of `save`, or in a checkpoint of `fit_stream`; nothing in the file is executed.
+    """Read the estimator in a file of `save`, or in a checkpoint of `fit_stream`; nothing in the file is executed.
 
     Parameters
     ----------
-    path : str or path-like
-        The file.
+    path : str, path-like or binary file
+        The file, as in `save`. An object with a method `read` is read from where it stands to its end.
 
     trusted : sequence of str, default=()
         Names of further types and functions that may be made, see `save`. What they do is not checked: give names that
@@ -96,9 +186,10 @@ def load(path, *, trusted=()):
     Raises
     ------
     ValueError
-        If the file is of another kind, damaged, or tampered with, names a type that is neither one of this package nor
-        one that skops trusts (scikit-learn's estimators without trees, NumPy's and Python's plain types) nor `trusted`,
-        or was saved by a later major version of this package.
+        If the file is of another kind, damaged, or tampered with, names a type that is neither known nor `trusted`, or
+        was saved by a later major version of this package. Known are this package's estimators, scikit-learn's with
+        what searches, scorers, splitters and calibrations of its own hold, and plain types of NumPy and Python; not
+        trees and nearest neighbours, whose compiled code follows what is in the file unchecked.
 
     OSError
         If the file cannot be read.
@@ -122,20 +213,23 @@ def fit_stream(estimator, chunks, *, classes=None, checkpoint=None, every=60.0, 
     ----------
     estimator : estimator with partial_fit
         Learns in place. Where a checkpoint exists it becomes the one in there, but for `backend`, `device`, `n_jobs`
-        and `verbose`.
+        and `verbose`. A fitted estimator goes on learning. Where a checkpoint exists too, it must be the one in there,
+        or the one that the checkpoint's stream began with: any other raises ValueError, and neither is lost.
 
     chunks : iterable, or callable
         Of tuples ``(X, y)`` or ``(X, y, sample_weight)``, as `partial_fit` takes them. An iterable is read from its
-        start, and what was learned before skipped. A callable ``chunks(start)`` gives those from number `start` on,
-        so that they need not be read again.
+        start, and what was learned before skipped; if it is another stream, with other data in the last chunk that was
+        learned, ValueError is raised. A callable ``chunks(start)`` gives those from number `start` on, so that they
+        need not be read again; it must be the same stream, which is not checked.
 
     classes : array-like of shape (n_classes,), default=None
         Of a classifier: all labels that may ever come.
 
     checkpoint : str or path-like, default=None
-        The file in which the estimator and the number of chunks that it has learned are kept; None: nowhere. It is
-        replaced as a whole. Delete it to start anew. A process killed while it wrote one leaves a file beside it whose
-        name ends in ``.part``, which may be deleted.
+        The file in which the estimator and the number of chunks that it has learned are kept; None: nowhere. ``~`` is
+        the home directory. It is replaced as a whole. It belongs to one stream: give each new stream, such as that of
+        the next day, a new file, see Notes. Delete it to start from scratch. A process killed while it wrote one leaves
+        a file next to it whose name ends in ``.part``, which may be deleted.
 
     every : float, default=60.0
         Seconds from one checkpoint to the next, which comes when the chunk is done; 0: one after each chunk. The end of
@@ -152,11 +246,28 @@ def fit_stream(estimator, chunks, *, classes=None, checkpoint=None, every=60.0, 
     Raises
     ------
     ValueError
-        If the checkpoint is that of another estimator or of other parameters, or as in `load`; if a chunk is no such
-        tuple, or `partial_fit` refuses it. The checkpoint stays as it is.
+        If the checkpoint is that of another estimator, of other parameters or of another stream, or as in `load` and
+        `save`; if a chunk is not such a tuple, or `partial_fit` refuses it. The checkpoint stays as it is.
+
+    TypeError
+        If the estimator cannot learn in chunks, or chunks are neither an iterable nor a callable.
+
+    OSError
+        If the checkpoint cannot be written. This, and whether the estimator can be saved, is checked before anything is
+        learned.
+
+    Warns
+    -----
+    UserWarning
+        If the checkpoint says that all chunks were learned before, so that nothing is learned.
 
     Notes
     -----
+    A new stream goes on from the model of another with a checkpoint of its own; killed and started again, the same line
+    finds that checkpoint::
+
+        fit_stream(load("monday.skops"), tuesday(), checkpoint="tuesday.skops")
+
     Rows in Parquet files, with `pyarrow`, 65,536 at a time::
 
         from pathlib import Path
@@ -189,7 +300,7 @@ def fit_stream(estimator, chunks, *, classes=None, checkpoint=None, every=60.0, 
     >>> import tempfile
     >>> from pathlib import Path
     >>> from sklearn_gln import GLNClassifier
-    >>> from sklearn_gln.io import fit_stream
+    >>> from sklearn_gln.io import fit_stream, load
     >>> def chunks(start):
     ...     for number in range(start, 5):
     ...         X = np.random.default_rng(number).normal(size=(200, 3))
@@ -197,58 +308,173 @@ def fit_stream(estimator, chunks, *, classes=None, checkpoint=None, every=60.0, 
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "model.skops")
     ...     model = fit_stream(GLNClassifier(random_state=0), chunks, classes=[False, True], checkpoint=file)
-    ...     again = fit_stream(GLNClassifier(random_state=0), chunks, classes=[False, True], checkpoint=file)
-    >>> model.n_samples_seen_, again.n_samples_seen_
+    ...     same = load(file)
+    >>> model.n_samples_seen_, same.n_samples_seen_
     (1000, 1000)
     """
-    n_done = 0
-    if checkpoint is not None and os.path.exists(checkpoint):
-        n_done = _go_on(estimator, checkpoint, trusted)
-    n_saved, last_saved = n_done, monotonic()
+    _check_stream(estimator, chunks, every)
+    n_done, begun = 0, _digest_if_fitted(estimator)
+    if checkpoint is None:
+        chunks = iter(chunks(0) if callable(chunks) else chunks)
+    else:
+        checkpoint = _writable(checkpoint, "checkpoint")
+        _check_parameters(estimator)
+        _check_known(clone(estimator), trusted)
+        if checkpoint.exists():
+            saved = _read_checkpoint(estimator, begun, checkpoint, trusted)
+            n_done, begun = saved["n_chunks"], saved["begun"]
+            chunks = _after(chunks, saved, checkpoint)
+            vars(estimator).update(vars(saved["estimator"]))
+        else:
+            chunks = iter(chunks(0) if callable(chunks) else chunks)
+    n_saved, n_given, last_saved = n_done, n_done, monotonic()
     announced = {} if classes is None else {"classes": classes}
-    for chunk in chunks(n_done) if callable(chunks) else islice(chunks, n_done, None):
+    for chunk in chunks:
         if not isinstance(chunk, tuple | list) or len(chunk) not in (2, 3):
             raise ValueError(
-                f"Chunk {n_done} is no tuple (X, y) or (X, y, sample_weight), but of type {type(chunk).__name__}; give "
-                "a tuple for each call of partial_fit."
+                f"Chunk {n_done} is not a tuple (X, y) or (X, y, sample_weight), but of type {type(chunk).__name__}; "
+                "give a tuple for each call of partial_fit."
             )
         X, y, *weights = chunk
         estimator.partial_fit(X, y, **announced, **({"sample_weight": weights[0]} if weights else {}))
         n_done += 1
         if checkpoint is not None and monotonic() - last_saved >= every:
-            _write_checkpoint(estimator, n_done, checkpoint, trusted)
+            _write_checkpoint(estimator, n_done, begun, chunk, checkpoint, trusted)
             n_saved, last_saved = n_done, monotonic()
     if checkpoint is not None and n_done > n_saved:
-        _write_checkpoint(estimator, n_done, checkpoint, trusted)
+        _write_checkpoint(estimator, n_done, begun, chunk, checkpoint, trusted)
+    if n_given and n_done == n_given:
+        warnings.warn(
+            f"Nothing was learned: checkpoint={str(checkpoint)!r} says that all {n_done} chunks were learned before. "
+            f"{NEW_STREAM}",
+            stacklevel=2,
+        )
     return estimator
 
 
-def _write_checkpoint(estimator, n_chunks, path, trusted):
-    _write({"estimator": estimator, "n_chunks": n_chunks}, estimator, path, trusted)
+NEW_STREAM = (
+    "If this is a new stream, such as that of the next day, go on from the model with a checkpoint of its own: "
+    "fit_stream(load(old_checkpoint), chunks, checkpoint=new_checkpoint)."
+)
 
 
-def _go_on(estimator, path, trusted):
-    """Have the estimator be the one in a checkpoint; returns how many chunks that has learned."""
-    content = _read(path, trusted)
+def _check_stream(estimator, chunks, every):
+    """Raise TypeError or ValueError unless these are what `fit_stream` takes."""
+    if isinstance(estimator, type) or not isinstance(estimator, BaseEstimator) or not hasattr(estimator, "partial_fit"):
+        if isinstance(estimator, type):
+            kind, advice = f"the class {estimator.__name__}", f"pass an instance, {estimator.__name__}(...)"
+        elif isinstance(estimator, Pipeline):
+            kind, advice = "a Pipeline", "pass its last step, pipeline[-1], and chunks with X already transformed"
+        elif isinstance(estimator, model_selection._search.BaseSearchCV):
+            kind, advice = f"a {type(estimator).__name__}", "pass an estimator with the parameters that it has found"
+        else:
+            kind, advice = f"of type {type(estimator).__name__}", "pass a GLNClassifier or GLNRegressor"
+        raise TypeError(f"estimator is {kind}, which cannot learn chunk by chunk with partial_fit; {advice}.")
+    if not (callable(chunks) or isinstance(chunks, Iterable)):
+        raise TypeError(
+            f"chunks must be an iterable of (X, y), or a callable chunks(start) that gives one; got {brief(chunks)}."
+        )
+    if not isinstance(every, Real) or not every >= 0:
+        raise ValueError(f"every={every!r} must be a number of seconds, 0 or more.")
+
+
+def _write_checkpoint(estimator, n_chunks, begun, last, path, trusted):
+    """Keep the estimator, how many chunks it has learned, and the digests of where it began and of the last chunk."""
+    content = {"estimator": estimator, "n_chunks": n_chunks, "begun": begun, "last": _digest(last)}
+    _write(content, estimator, path, trusted)
+
+
+def _read_checkpoint(estimator, digest, path, trusted):
+    """The content of a checkpoint, if it is one from which this estimator, with this digest, can go on."""
+    content, name = _read(path, trusted), f"checkpoint={str(path)!r}"
     if not isinstance(content, dict):
-        raise ValueError(f"checkpoint={str(path)!r} is a model that was saved, and no checkpoint; choose another file.")
+        raise ValueError(f"{name} is a model that was saved, and not a checkpoint; choose another file.")
     saved = content["estimator"]
     if type(saved) is not type(estimator):
         raise ValueError(
-            f"checkpoint={str(path)!r} is of a {type(saved).__name__}, and this is a {type(estimator).__name__}; "
-            "delete the file to start anew, or choose another."
+            f"{name} is of a {type(saved).__name__}, and this is a {type(estimator).__name__}; delete the file to "
+            "start from scratch, or choose another."
         )
     here, there = estimator.get_params(), saved.get_params()
-    other = [name for name in here if not (name in MAY_CHANGE or _same(here[name], there.get(name)))]
+    other = [each for each in here if not (each in MAY_CHANGE or _same(here[each], there.get(each)))]
     if other:
-        differences = ", ".join(f"{name}={brief(here[name])} (there {brief(there.get(name))})" for name in other)
+        differences = ", ".join(f"{each}={brief(here[each])} (there {brief(there.get(each))})" for each in other)
         raise ValueError(
-            f"checkpoint={str(path)!r} is of other parameters: {differences}. Set them as they are there, delete the "
-            "file to start anew, or choose another."
+            f"{name} is of other parameters: {differences}. Set them as they are there, delete the file to start from "
+            "scratch, or choose another."
         )
-    saved.set_params(**{name: here[name] for name in MAY_CHANGE if name in here})
-    vars(estimator).update(vars(saved))
-    return content["n_chunks"]
+    if digest not in ("", content["begun"], _digest_if_fitted(saved)):
+        raise ValueError(
+            f"The estimator is fitted, and is neither the one in {name} nor the one that its stream began with: one of "
+            "them would be lost. Pass sklearn.base.clone(estimator) to go on from the checkpoint, or another "
+            "checkpoint to go on from the estimator."
+        )
+    saved.set_params(**{each: here[each] for each in MAY_CHANGE if each in here})
+    return content
+
+
+def _after(chunks, saved, path):
+    """An iterator of the chunks that come after those learned, once the last of these is found to be the same."""
+    n_done = saved["n_chunks"]
+    if callable(chunks):
+        return iter(chunks(n_done))
+    chunks, chunk = iter(chunks), None
+    for number in range(n_done):
+        try:
+            chunk = next(chunks)
+        except StopIteration:
+            raise ValueError(
+                f"checkpoint={str(path)!r} is of another stream: {n_done} chunks were learned, and this one has "
+                f"{number}. {NEW_STREAM}"
+            ) from None
+    if n_done and _digest(chunk) != saved["last"]:
+        raise ValueError(
+            f"checkpoint={str(path)!r} is of another stream: {n_done} chunks were learned, and chunk {n_done - 1} was "
+            f"other data than it is now. {NEW_STREAM}"
+        )
+    return chunks
+
+
+def _digest_if_fitted(estimator):
+    """A digest of what was learned; empty if that is nothing."""
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return ""
+    return _digest({name: value for name, value in estimator.__getstate__().items() if name not in MAY_CHANGE})
+
+
+def _digest(value):
+    """Digest numbers, text, arrays and whatever holds these, so that equal values give equal digests."""
+    digest = sha256()
+
+    def add(value):
+        if isinstance(value, BaseEstimator):
+            value = value.__getstate__()
+        if isinstance(value, RandomState):
+            return  # it moves on by itself
+        if isinstance(value, dict):
+            value = [item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair]
+        if isinstance(value, list | tuple):
+            digest.update(f"[{len(value)}".encode())
+            for item in value:
+                add(item)
+        elif value is None or isinstance(value, str | bytes):
+            digest.update(repr(value).encode())
+        elif callable(value):
+            digest.update(f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}".encode())
+        else:
+            array = np.asarray(as_numpy(value))
+            if array.dtype.hasobject and array.ndim == 0:  # some other object
+                digest.update(f"{type(value).__module__}.{type(value).__qualname__}".encode())
+                add(getattr(value, "__dict__", None))
+                return
+            array = array.astype(str) if array.dtype.hasobject else array
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).view(np.uint8) if array.size else b"")
+
+    add(value)
+    return digest.hexdigest()
 
 
 def _same(parameter, other):
@@ -257,30 +483,78 @@ def _same(parameter, other):
     return parameter is other or (type(parameter) is type(other) and joblib.hash(parameter) == joblib.hash(other))
 
 
-def _write(content, estimator, path, trusted):
+def _write(content, estimator, target, trusted):
+    _check_parameters(estimator)
+    with _without_callbacks(estimator):
+        if hasattr(target, "write"):
+            buffer = BytesIO()
+            skops.io.dump(content, buffer)
+            _check_known(estimator, trusted, data=buffer.getvalue())
+            try:
+                target.write(buffer.getbuffer())
+            except TypeError as error:
+                raise TypeError(f"{target!r} does not take bytes; open the file with mode='wb'.") from error
+            return
+        with _replacement(_writable(target, "path")) as file:
+            skops.io.dump(content, file)
+            file.flush()
+            _check_known(estimator, trusted, file=file.name)
+
+
+def _check_parameters(estimator):
     for name, value in estimator.get_params().items():
         if isinstance(value, dict) and any(isinstance(key, bool | np.bool_) for key in value):
             raise ValueError(
                 f"{name}={brief(value)} has the keys True or False, which skops does not keep apart; write them as 1 "
                 "and 0, which stand for the same labels."
             )
-    with _replacement(path) as file, _without_callbacks(estimator):
-        skops.io.dump(content, file)
-        file.flush()
-        refused = set(skops.io.get_untrusted_types(file=file.name)) - {*OUR_TYPES, *trusted}
-        if refused:
-            raise ValueError(
-                f"The {type(estimator).__name__} holds {', '.join(sorted(refused))}, of which a file keeps the name "
-                "only, and which `load` would refuse. Replace them; or, if whoever loads the file has them, name them "
-                "in `trusted`, here and there."
-            )
+
+
+def _check_known(estimator, trusted, **written):
+    """Raise ValueError if the estimator, or what was written of it, holds what `load` would refuse."""
+    if not written:
+        with _without_callbacks(estimator):
+            written = {"data": skops.io.dumps(estimator)}
+    refused = set(skops.io.get_untrusted_types(**written)) - {*KNOWN, *trusted}
+    if refused:
+        raise ValueError(
+            f"The {type(estimator).__name__} holds {', '.join(sorted(refused))}, of which a file keeps the name "
+            "only, and which `load` would refuse. Replace them; or, if whoever loads the file has them, name them "
+            "in `trusted`, here and there. Of a search, `best_estimator_` may be all that is needed."
+        )
+
+
+def _writable(path, name):
+    """The path of a file that can be written; else an OSError says why not, before there is anything to lose."""
+    path = _path(path, name)
+    if path.is_dir():
+        raise IsADirectoryError(f"{name}={str(path)!r} is a directory; give the name of a file in it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The directory of {name}={str(path)!r} does not exist; create it first.")
+    part = _part(path)
+    try:
+        part.open("xb").close()
+    except OSError as error:
+        raise type(error)(error.errno, f"{name} cannot be written ({error.strerror})", str(path)) from error
+    part.unlink()
+    return path
+
+
+def _path(path, name):
+    try:
+        return Path(os.path.realpath(Path(path).expanduser()))
+    except TypeError:
+        raise TypeError(f"{name}={brief(path)} must be a str or path-like, such as pathlib.Path.") from None
+
+
+def _part(path):
+    return path.with_name(f"{path.name}.{uuid4().hex}.part")
 
 
 @contextmanager
 def _replacement(path) -> Iterator:
     """A new file that takes the place of `path` at the end, once it is on the disk; if anything raises, it is gone."""
-    path = Path(os.path.realpath(path))
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    part = _part(path)
     try:
         with part.open("xb") as file:
             yield file
@@ -310,25 +584,37 @@ def _without_callbacks(estimator) -> Iterator[None]:
             part._skl_callbacks = callbacks
 
 
-def _read(path, trusted):
-    """An estimator; or the content of a checkpoint, a dict with `estimator` and `n_chunks`."""
+def _read(source, trusted):
+    """An estimator; or the content of a checkpoint, a dict as `_write_checkpoint` makes it."""
+    if hasattr(source, "read"):
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise TypeError(f"{source!r} does not give bytes; open the file with mode='rb'.")
+        if not data:
+            raise ValueError(f"{source!r} has nothing left to read; call seek(0) on what has just been written.")
+        return _read_open(BytesIO(data), source, trusted)
+    path = _path(source, "path")
     with open(path, "rb") as file:
-        try:
-            _check_archive(file)
-            content = skops.io.load(file, trusted=[*OUR_TYPES, *trusted])
-            _check_content(content)
-        except UntrustedTypesFoundException as error:
-            raise ValueError(
-                f"{path} names types that are not trusted, so nothing of it was made. {error!s:.500} If you know what "
-                "they do and whom the file is from, name them in `trusted`."
-            ) from error
-        except Warning:  # under a filter that makes them errors
-            raise
-        except Exception as error:  # what is not as `save` made it may fail in any way
-            raise ValueError(
-                f"{path} cannot be loaded: it is no file of sklearn_gln.io.save, or it is damaged, or tampered with "
-                f"({type(error).__name__}: {error!s:.500}). Nothing in it was executed."
-            ) from error
+        return _read_open(file, path, trusted)
+
+
+def _read_open(file, name, trusted):
+    try:
+        _check_archive(file)
+        content = skops.io.load(file, trusted=[*KNOWN, *trusted])
+        _check_content(content)
+    except UntrustedTypesFoundException as error:
+        raise ValueError(
+            f"{name} names types that are not trusted, so nothing of it was made. {error!s:.500} If you know what "
+            "they do and whom the file is from, name them in `trusted`."
+        ) from error
+    except Warning:  # under a filter that makes them errors
+        raise
+    except Exception as error:  # what is not as `save` made it may fail in any way
+        raise ValueError(
+            f"{name} cannot be loaded: it is not a file of sklearn_gln.io.save, or it is damaged, or tampered with "
+            f"({type(error).__name__}: {error!s:.500}). Nothing in it was executed."
+        ) from error
     return content
 
 
@@ -345,9 +631,37 @@ def _check_archive(file):
 
 
 def _check_content(content):
-    if type(content) is dict and content.keys() == {"estimator", "n_chunks"}:
+    _check_splines(content)
+    if type(content) is dict and {"estimator", "n_chunks"} <= content.keys():
         if type(content["n_chunks"]) is not int or content["n_chunks"] < 0:
             raise ValueError(f"n_chunks is {content['n_chunks']!r:.100}")
+        if content.keys() != {"estimator", "n_chunks", "begun", "last"}:
+            raise ValueError(f"it has the entries {brief(sorted(content))}")
+        if not isinstance(content["begun"], str) or not isinstance(content["last"], str):
+            raise ValueError("begun and last are not digests")
         content = content["estimator"]
     if not isinstance(content, BaseEstimator):
-        raise ValueError(f"it holds no estimator, but a {type(content).__name__}")
+        raise ValueError(f"it does not hold an estimator, but a {type(content).__name__}")
+
+
+def _check_splines(content, seen=None):
+    """Raise ValueError for splines whose knots and coefficients do not fit: compiled code reads them unchecked."""
+    seen = set() if seen is None else seen
+    if id(content) in seen:
+        return
+    seen.add(id(content))
+    if isinstance(content, BSpline):
+        for name in ("t", "c"):
+            if not isinstance(getattr(content, name), np.ndarray):
+                raise ValueError(f"a spline's {name} is not an array")
+        BSpline(content.t, content.c, content.k, content.extrapolate, content.axis)  # which checks them
+    items = []
+    if isinstance(content, dict):
+        items = content.values()
+    elif isinstance(content, list | tuple | set) or (isinstance(content, np.ndarray) and content.dtype == object):
+        items = list(content)
+    elif not isinstance(content, type):
+        with suppress(TypeError):
+            items = vars(content).values()
+    for item in items:
+        _check_splines(item, seen)

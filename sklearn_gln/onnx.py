@@ -1,7 +1,7 @@
 """Fitted estimators as ONNX graphs, which run without Python and scikit-learn: converters for skl2onnx.
 
-`to_onnx` converts an estimator, or whatever of scikit-learn holds one: a Pipeline, CalibratedClassifierCV, a stacking
-ensemble. After `register()` skl2onnx's own functions do so too.
+`to_onnx` converts an estimator, or an estimator of scikit-learn that holds one: a Pipeline, CalibratedClassifierCV, a
+stacking ensemble. After `register()` skl2onnx's own functions do so too, but without the checks of `to_onnx`.
 
 A graph has the steps of `OnlineNetwork.infer`, one function a step, with the names that they have there::
 
@@ -15,18 +15,28 @@ A graph has the steps of `OnlineNetwork.infer`, one function a step, with the na
     deviation           of the targets in regression                      Spread, Calibration
 
 In shapes n are samples, k outputs, j neurons, c contexts, r slots, i inputs; ``k|1`` is an axis that has length 1
-where all outputs share the array. Unlike in the package outputs come before rows, (k, n, j): what a layer is given,
-times its weights, is then one matrix product for each output.
+where all outputs share the array. Unlike in the package, outputs come before samples, (k, n, j): the inputs of a layer
+times its weights are then one matrix product for each output.
 """
 
+import operator
+import warnings
+from copy import copy
 from functools import partial
+from reprlib import repr as brief
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
+from sklearn.feature_selection import RFE, RFECV
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln import GLNClassifier, GLNRegressor
@@ -48,9 +58,17 @@ from sklearn_gln.kernels import get_kernels
 try:
     import skl2onnx
     from onnx import TensorProto, helper, numpy_helper
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, guess_tensor_type
+    from skl2onnx.common.data_types import (
+        BooleanTensorType,
+        DoubleTensorType,
+        FloatTensorType,
+        Int64TensorType,
+        StringTensorType,
+        guess_tensor_type,
+    )
     from skl2onnx.common.shape_calculator import calculate_linear_classifier_output_shapes
     from skl2onnx.common.utils_classifier import get_label_classes
+    from skl2onnx.sklapi import CastTransformer
 except ImportError as error:
     raise ImportError(
         f'sklearn_gln.onnx needs a package that is not installed ({error}); `pip install "sklearn_gln[onnx]"` installs '
@@ -71,7 +89,8 @@ def register():
     """Have skl2onnx convert GLNClassifier and GLNRegressor, alone and within other estimators.
 
     Then ``skl2onnx.to_onnx`` and ``skl2onnx.convert_sklearn`` take them, with the options of `to_onnx` and, for each of
-    the two classes, ``optimize_for``. `to_onnx` registers them itself.
+    the two classes, ``optimize_for``. `to_onnx` registers them itself. Around ours, skl2onnx converts some estimators
+    to graphs that predict something else, without a word: `to_onnx` of this module refuses these.
 
     Examples
     --------
@@ -112,6 +131,7 @@ def register():
 
 def to_onnx(
     model,
+    X=None,
     *,
     dtype="float64",
     optimize_for="latency",
@@ -119,25 +139,34 @@ def to_onnx(
     initial_types=None,
     target_opset=OPSET,
 ):
-    """A fitted estimator as an ONNX graph.
+    """Convert a fitted estimator to an ONNX graph.
 
-    Of a classifier the graph gives labels and probabilities, of a regressor the mean.
+    The graph of a classifier gives labels and probabilities, that of a regressor the mean.
 
     Parameters
     ----------
     model : estimator
         A fitted GLNClassifier or GLNRegressor, or an estimator that skl2onnx converts and that holds some: Pipeline,
-        CalibratedClassifierCV with method="sigmoid", StackingClassifier, StackingRegressor and others.
+        CalibratedClassifierCV with method="sigmoid", StackingClassifier, VotingClassifier, searches and others. Such a
+        graph is run and compared with the model before it is returned, see Raises.
+
+    X : array-like or pandas.DataFrame of shape (n_samples, n_features), default=None
+        Samples from which the graph's inputs are guessed. A data frame in front of a ColumnTransformer gives one input
+        for each column, of shape (n_samples, 1) and with the column's name ("_" in place of what is not a letter or
+        digit), in their order; all else gives one matrix "X". Pass more than one sample: the graph is compared with the
+        model on up to 1,000 of them.
 
     dtype : {"float64", "float32"}, default="float64"
-        Of the graph's input, its network and its output. Scaling, halfspaces, the stack and probabilities are always
-        computed in double precision, so that a row of "float32" is on the same side of each halfspace in all graphs;
-        one that had to be rounded to "float32" may be on the other, and its prediction then differs.
+        Of the graph's input, its network and its output, where `X` or `initial_types` do not say otherwise: their
+        floating-point type comes first. Scaling, halfspaces, the stack and probabilities are always computed in double
+        precision, so that a sample of "float32" is on the same side of each halfspace in all graphs; one that had to be
+        rounded to "float32" may be on the other, and its prediction then differs.
 
     optimize_for : {"latency", "throughput"}, default="latency"
-        "latency": the weight rows that a row's contexts select are gathered and multiplied with its inputs; for single
-        rows. "throughput": inputs are multiplied with all weight rows, and the selected sums are gathered, in layers
-        whose neurons have at most 32 weight rows each; for many rows a call. The other layers are as for "latency".
+        "latency": the weight vectors that a sample's contexts select are gathered and multiplied with its inputs; for
+        single samples. "throughput": inputs are multiplied with all weight vectors, and the selected sums are gathered,
+        in layers whose neurons have at most 32 weight vectors each; for many samples a call. The other layers are as
+        for "latency".
 
     options : dict or None, default=None
         Options of skl2onnx for the model, or for the last step of a Pipeline. Of classifiers "zipmap": False (here the
@@ -147,8 +176,8 @@ def to_onnx(
         that is a class or the id of an estimator holds a dict of options for these.
 
     initial_types : list of (str, skl2onnx data type) or None, default=None
-        The graph's inputs, where they are not one matrix of numbers, and then in place of `dtype`. None: "X", of shape
-        (n_samples, n_features_in_).
+        The graph's inputs, as skl2onnx takes them, in place of `X`. None, and no `X`: "X", of shape (n_samples,
+        n_features_in_).
 
     target_opset : int, default=18
         The version of ONNX's operators, at least 18.
@@ -164,23 +193,26 @@ def to_onnx(
         If the model is not fitted.
 
     NotImplementedError
-        If a base_predictor is a Python callable, which no graph can hold, or the model is a CalibratedClassifierCV with
-        a method that skl2onnx does not compute as scikit-learn does.
+        If a base_predictor is a Python callable, which no graph can hold; if the model holds, at any depth, what
+        skl2onnx does not convert or converts to something else: a tuned or fixed decision threshold, a calibration
+        other than "sigmoid", encoders of fractions; or if the graph of an estimator around ours, run by onnxruntime,
+        fails or gives other predictions than the model. Without onnxruntime, and for inputs of which `X` gives no
+        sample and that are not all numbers, this last check cannot be made.
 
     ValueError
         If a parameter is invalid, labels are neither numbers nor strings, or the graph would exceed 2 GiB.
 
     Notes
     -----
-    Against `predict_proba` of the same rows probabilities differ by rounding: less than 1e-12 of a model with
+    Compared with `predict_proba` of the same samples, probabilities differ by rounding: less than 1e-12 of a model with
     dtype="float64" in a "float64" graph, below 1e-6 in our tests if either is "float32". Weights are kept in the lower
     of the two precisions: a "float64" graph of a model with dtype="float32" is no larger, and no nearer to the model.
 
     Missing values (NaN) are taken as in the package. Other input is not checked: values must be finite, and with
     base_predictor="identity" of a classifier probabilities.
 
-    Weight rows that are gathered take n_samples x n_outputs x n_neurons x n_inputs numbers for the largest layer:
-    pass large data in batches. Calls of 16 rows or so take little memory, and were no slower than larger ones.
+    Weight vectors that are gathered take n_samples x n_outputs x n_neurons x n_inputs numbers for the largest layer:
+    pass large data in batches. Calls of 16 samples or so take little memory, and were no slower than larger ones.
 
     Examples
     --------
@@ -201,45 +233,281 @@ def to_onnx(
         raise ValueError(f"dtype={dtype!r} is unknown; choose 'float64' or 'float32'.")
     if optimize_for not in OPTIMIZED_FOR:
         raise ValueError(f"optimize_for={optimize_for!r} is unknown; choose 'latency' or 'throughput'.")
+    if X is not None and initial_types is not None:
+        raise ValueError("X and initial_types both say what the graph's inputs are; pass one of them.")
     check_is_fitted(model)
     register()
+    if X is not None:
+        X, initial_types = _guess_types(X, model)
+    kinds = {INPUT_TYPES[dtype]} if initial_types is None else {type(kind) for _, kind in initial_types}
+    if kinds & {DoubleTensorType, FloatTensorType}:
+        dtype = "float64" if DoubleTensorType in kinds else "float32"
+    given, model = model, simplified(model, dtype)
     if initial_types is None:
+        if not hasattr(model, "n_features_in_"):
+            raise ValueError(
+                f"How many features this {type(given).__name__} takes is not known; pass samples X, or initial_types."
+            )
         initial_types = [("X", INPUT_TYPES[dtype]([None, model.n_features_in_]))]
-    is_double = any(isinstance(kind, DoubleTensorType) for _, kind in initial_types)
-    return skl2onnx.to_onnx(
-        model,
-        initial_types=initial_types,
-        options=_by_estimator(model, options or {}, optimize_for, is_double),
-        target_opset=target_opset,
-    )
+    if not (kinds & {DoubleTensorType, FloatTensorType} or isinstance(model, Pipeline)):
+        model = Pipeline([("cast", CastTransformer(dtype=np.dtype(dtype))), ("model", model)])
+    options = _by_estimator(given, model, options or {}, optimize_for, dtype)
+    try:
+        graph = skl2onnx.to_onnx(model, initial_types=initial_types, options=options, target_opset=target_opset)
+    except (ValueError, MemoryError, NotImplementedError):
+        raise
+    except Exception as error:
+        raise NotImplementedError(
+            f"skl2onnx cannot convert this {type(given).__name__} ({type(error).__name__}: {error!s:.300}). Convert "
+            "the GLN alone, or replace the step that skl2onnx does not know; if columns are named or hold text, pass X."
+        ) from error
+    if not isinstance(given, GLNClassifier | GLNRegressor):
+        check_predictions(graph, given, X, initial_types, options[id(last_step(model))])
+    return graph
 
 
-def _by_estimator(model, options, optimize_for, is_double):
+def _guess_types(X, model):
+    """X as an array or a data frame, and the inputs of a graph that takes it."""
+    if hasattr(X, "columns") and not hasattr(X, "iloc"):
+        X = X.to_pandas()
+    if hasattr(X, "columns"):
+        types = [_tensor_type(X[name].dtype, name) for name in X.columns]
+        if any(isinstance(part, ColumnTransformer) for part in _parts(model)) or len(set(_is_text(types))) > 1:
+            return X, [(str(name), kind([None, 1])) for name, kind in zip(X.columns, types, strict=True)]
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise ValueError(f"X has shape {X.shape}; pass samples as rows: an array of shape (n_samples, n_features).")
+    return X, [("X", _tensor_type(X.dtype, "X")([None, X.shape[1]]))]
+
+
+def _is_text(types):
+    return [kind is StringTensorType for kind in types]
+
+
+def _tensor_type(dtype, name):
+    kinds = {"f": DoubleTensorType, "i": Int64TensorType, "u": Int64TensorType, "b": BooleanTensorType}
+    kinds |= dict.fromkeys("OUT", StringTensorType)
+    if dtype.kind not in kinds:
+        raise ValueError(f"{name} has dtype {dtype}, of which ONNX has no input; pass numbers or strings.")
+    return FloatTensorType if dtype == np.float32 else kinds[dtype.kind]
+
+
+def last_step(model):
+    while isinstance(model, Pipeline):
+        model = model[-1]
+    return model
+
+
+def _by_estimator(given, model, options, optimize_for, dtype):
     """Options as skl2onnx takes them: dicts, by the class or the id of an estimator."""
-    last = model
-    while isinstance(last, Pipeline):
-        last = last[-1]
+    last = last_step(model)
     own = {"zipmap": False} if is_classifier(last) else {}
     own |= {name: value for name, value in options.items() if isinstance(name, str)}
     others = {key: value for key, value in options.items() if not isinstance(key, str)}
-    own |= others.get(id(last), {})
-    _check_supported(last, own, is_double)
-    of_classes = {kind: {"optimize_for": optimize_for} | others.get(kind, {}) for kind in (GLNClassifier, GLNRegressor)}
-    return others | of_classes | {id(last): own}
-
-
-def _check_supported(last, options, is_double):
-    """Refuse what skl2onnx would convert to a graph that cannot be run, or predicts something else."""
-    if options.get("zipmap") is True and (is_double or getattr(last, "_multilabel", False)):
+    for estimator in (given, last_step(given), last):
+        own |= others.get(id(estimator), {})
+    if own.get("zipmap") is True and (dtype == "float64" or getattr(last, "_multilabel", False)):
         raise ValueError(
-            "options={'zipmap': True} makes a dict of each row's probabilities, for which ONNX has an operator of "
+            "options={'zipmap': True} makes a dict of each sample's probabilities, for which ONNX has an operator of "
             "dtype='float32' and of classes, not of labels. Use False, 'columns', or dtype='float32'."
         )
-    if isinstance(last, CalibratedClassifierCV) and last.method != "sigmoid":
+    of_classes = {kind: {"optimize_for": optimize_for} | others.get(kind, {}) for kind in (GLNClassifier, GLNRegressor)}
+    selectors = {RFE: {}, RFECV: {}}  # which skl2onnx takes for classifiers, and has no options for
+    pipelines = [
+        part.estimator
+        for part in _parts(model)
+        if hasattr(part, "calibrators") and isinstance(part.estimator, Pipeline)
+    ]
+    scored = [last_step(pipeline) for pipeline in pipelines if hasattr(pipeline, "decision_function")]
+    calibrated = {id(step): {"raw_scores": True, "zipmap": False} for step in scored}
+    return calibrated | selectors | others | of_classes | {id(last): own}
+
+
+# Other estimators, as skl2onnx has to find them
+
+
+def simplified(estimator, dtype):
+    """The estimator as skl2onnx converts it: a copy where anything is to be changed, at any depth.
+
+    What skl2onnx would convert to something else raises NotImplementedError.
+    """
+    if isinstance(estimator, list | tuple):
+        items = [simplified(item, dtype) for item in estimator]
+        unchanged = all(map(operator.is_, items, estimator))
+        return estimator if unchanged else items if isinstance(estimator, list) else tuple(items)
+    if isinstance(estimator, BaseSearchCV | FrozenEstimator):
+        held = _held(estimator)
+        return estimator if held is None else simplified(held, dtype)
+    if not _is_part(estimator) or isinstance(estimator, GLNClassifier | GLNRegressor):
+        return estimator
+    check_supported(estimator)
+    changed = {name: simplified(value, dtype) for name, value in vars(estimator).items()}
+    if isinstance(estimator, Pipeline):
+        steps = [(name, step) for name, step in changed["steps"] if step not in (None, "passthrough")]
+        if len(steps) > 1 and (is_classifier(steps[-1][1]) or is_regressor(steps[-1][1])):
+            # Encoders give float32 whatever the input is, and skl2onnx then declares results of another type.
+            steps.insert(-1, ("cast", CastTransformer(dtype=np.dtype(dtype))))
+        changed["steps"] = steps
+    elif isinstance(estimator, FeatureUnion):
+        changed["transformer_list"] = [pair for pair in changed["transformer_list"] if pair[1] != "drop"]
+    elif isinstance(estimator, VotingClassifier | VotingRegressor):
+        changed["flatten_transform"] = False  # of `transform` only, but skl2onnx insists
+        weights = estimator._weights_not_none
+        changed["weights"] = None if weights is None else np.array(weights)
+    if all(value is vars(estimator).get(name) for name, value in changed.items()):
+        return estimator
+    duplicate = copy(estimator)
+    vars(duplicate).update(changed)
+    return duplicate
+
+
+def _held(estimator):
+    """The estimator that predicts for a search or a frozen estimator; None if it is not fitted."""
+    return getattr(estimator, "best_estimator_" if isinstance(estimator, BaseSearchCV) else "estimator", None)
+
+
+def _parts(estimator):
+    """The estimator, and all that it holds at any depth."""
+    if isinstance(estimator, list | tuple):
+        for item in estimator:
+            yield from _parts(item)
+    elif _is_part(estimator):
+        yield estimator
+        yield from _parts(list(vars(estimator).values()))
+
+
+def _is_part(value):
+    """Whether this is an estimator, or holds some as one of CalibratedClassifierCV does."""
+    return isinstance(value, BaseEstimator) or type(value).__name__ == "_CalibratedClassifier"
+
+
+def check_supported(estimator):
+    """Raise NotImplementedError for an estimator that skl2onnx converts to something else."""
+    name = type(estimator).__name__
+    if isinstance(estimator, TunedThresholdClassifierCV | FixedThresholdClassifier):
         raise NotImplementedError(
-            f"method={last.method!r} of CalibratedClassifierCV is not converted as scikit-learn computes it. Use "
-            "'sigmoid', or convert the network without calibration."
+            f"skl2onnx leaves out the decision threshold of {name}, so that the graph would give other labels. Convert "
+            "its `estimator_`, and compare the probabilities with the threshold where the graph is used."
         )
+    if isinstance(estimator, CalibratedClassifierCV) and estimator.method != "sigmoid":
+        raise NotImplementedError(
+            f"method={estimator.method!r} of {name} is not converted as scikit-learn computes it. Use 'sigmoid', or "
+            "convert the network without calibration."
+        )
+    for categories in getattr(estimator, "categories_", ()) if name.endswith("Encoder") else ():
+        if categories.dtype.kind == "f" and not np.array_equal(categories, np.trunc(categories)):
+            raise NotImplementedError(
+                f"{name} has the categories {brief(categories.tolist())}, of which skl2onnx keeps the integer part. "
+                "Encode strings or integers, or leave these columns as numbers."
+            )
+
+
+# The graph against the model
+
+MAX_CHECKED, MADE_UP = 1000, 200  # samples
+SHARE_OFF = 0.05  # of samples: rounding may move some across a threshold or halfspace
+
+
+def check_predictions(graph, model, X, initial_types, options):
+    """Raise NotImplementedError if the graph predicts something else than the model, for X or made-up numbers."""
+    try:
+        from onnxruntime import InferenceSession, SessionOptions
+    except ImportError:
+        return
+    quiet = SessionOptions()
+    quiet.log_severity_level = 4  # what fails is raised too
+    name, error = type(model).__name__, None
+    try:
+        session = InferenceSession(graph.SerializeToString(), quiet, providers=["CPUExecutionProvider"])
+        given, fed = _samples(X, model, initial_types)
+        if given is None:
+            return
+        # In their order: skl2onnx changes names that are not those of variables.
+        inputs = {node.name: array for node, array in zip(session.get_inputs(), fed, strict=True)}
+        results = session.run(None, inputs)
+    except Exception as failure:  # onnxruntime has classes of its own for each way to fail
+        error = failure
+    if error is not None:
+        raise NotImplementedError(
+            f"onnxruntime cannot run the graph that skl2onnx makes of this {name} ({error!s:.300}). Try "
+            "dtype='float32', of which ONNX has more operators; else convert the GLN alone, or change the other steps."
+        ) from error
+    off = _share_off(results, model, given, options)
+    if off > SHARE_OFF:
+        raise NotImplementedError(
+            f"skl2onnx converts this {name} to a graph that predicts something else: for {off:.0%} of {len(given)} "
+            "samples labels or values differ, or their shape does. Convert the GLN alone, or change the other steps."
+        )
+
+
+def _samples(X, model, initial_types):
+    """Samples that the model takes, and as a graph takes them; None if there are none."""
+    if X is None:
+        if len(initial_types) > 1 or type(initial_types[0][1]) not in (DoubleTensorType, FloatTensorType):
+            return None, None
+        dtype = np.float64 if isinstance(initial_types[0][1], DoubleTensorType) else np.float32
+        X = 2 * np.random.default_rng(0).normal(size=(MADE_UP, initial_types[0][1].shape[1])).astype(dtype)
+        with_missing = X.copy()
+        with_missing[::5, ::2] = np.nan
+        X = with_missing if _predicts(model, with_missing) else X
+        return (X, [X]) if _predicts(model, X) else (None, None)
+    X, kinds = X[:MAX_CHECKED], [kind for _, kind in initial_types]
+    if isinstance(X, np.ndarray):
+        return X, [_as_input(X, kinds[0])]
+    texts = [name for name, is_text in zip(X.columns, _is_text(map(type, kinds)), strict=True) if is_text]
+    X = X[X[texts].notna().all(axis=1)]  # ONNX has no missing strings
+    columns = [_as_input(X[name].to_numpy()[:, np.newaxis], kind) for name, kind in zip(X.columns, kinds, strict=True)]
+    return (X, columns) if len(X) else (None, None)
+
+
+def _as_input(array, kind):
+    if isinstance(kind, StringTensorType):
+        return array.astype(str).astype(object)
+    return array.astype(
+        {Int64TensorType: np.int64, BooleanTensorType: bool, FloatTensorType: np.float32}.get(type(kind), np.float64)
+    )
+
+
+def _predicts(model, X):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model.predict(X)
+        except Exception:  # made-up numbers may be anything that some step refuses
+            return False
+    return True
+
+
+def _share_off(results, model, X, options):
+    """The share of samples for which results of a graph and of the model differ."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about names of features, of which made-up numbers have none
+        predicted = np.asarray(model.predict(X))
+        pairs = [] if options.get("nocl") else [(results[0], predicted, None)]
+        is_plain = not (options.get("zipmap") or options.get("raw_scores"))
+        if is_classifier(model) and is_plain and hasattr(model, "predict_proba"):
+            probabilities = model.predict_proba(X)
+            several = isinstance(probabilities, list)
+            of_graph = results[1] if several else [results[1]]
+            pairs += [
+                (*pair, 1.0) for pair in zip(of_graph, probabilities if several else [probabilities], strict=False)
+            ]
+        elif not is_classifier(model):
+            pairs = [(results[0], predicted, np.abs(predicted).mean() + np.ptp(predicted))]
+    off = np.zeros(len(X), bool)
+    for got, expected, scale in pairs:
+        got = np.asarray(got)
+        if len(got) != len(X) or got.size != expected.size:
+            return 1.0
+        got = got.reshape(expected.shape)
+        if scale is not None:
+            differs = ~(np.abs(got - expected) <= 1e-3 * scale)
+        elif {got.dtype.kind, expected.dtype.kind} <= set("biuf"):  # labels False and True are 0 and 1 in graphs
+            differs = got != expected
+        else:
+            differs = got.astype(str) != expected.astype(str)
+        off |= differs.reshape(len(X), -1).any(axis=1)
+    return off.mean()
 
 
 # What skl2onnx calls
@@ -370,7 +638,7 @@ def online_network(estimator):
 
 
 class Inferred(NamedTuple):
-    """What `infer` adds to a graph."""
+    """The results of `infer`."""
 
     means: list  # of each layer (k, n, j): means, or logits
     variances: list  # of each layer (k, n, j), where neurons mix densities only
@@ -501,7 +769,7 @@ def select_slots(graph, tables, contexts):
 def linear_infer(graph, online, tables, slots, base_inputs):
     """The logits, or means, (k, n, j) of the layers; no variances."""
     settings, limits = online.settings, online.network.limits
-    inputs, beside = base_blocks(graph, online, base_inputs)
+    inputs, more = base_blocks(graph, online, base_inputs)
     layers = []
     for table, layer_slots in zip(tables, slots, strict=True):
         outputs = weighted_sums(graph, table, layer_slots, inputs)
@@ -511,14 +779,14 @@ def linear_infer(graph, online, tables, slots, base_inputs):
             bounds = limits.astype(graph.dtype)[:, np.newaxis, np.newaxis]
             outputs = graph.Min(graph.Max(outputs, -bounds), bounds)
         layers.append(outputs)
-        inputs = graph.Concat(outputs, *beside, axis=2)
+        inputs = graph.Concat(outputs, *more, axis=2)
     return layers, []
 
 
 def gaussian_infer(graph, online, tables, slots, base_inputs):
     """The means and the variances (k, n, j) of the layers."""
     blocks = gaussian_base_blocks(graph, online, base_inputs)
-    (precisions, precisions_beside), (shifts, shifts_beside) = blocks
+    (precisions, more_precisions), (shifts, more_shifts) = blocks
     means, variances = [], []
     for table, layer_slots in zip(tables, slots, strict=True):
         precision = weighted_sums(graph, table, layer_slots, precisions)
@@ -527,13 +795,13 @@ def gaussian_infer(graph, online, tables, slots, base_inputs):
         variance = graph.Clip(graph.Reciprocal(precision), graph.dtype(MIN_VARIANCE), graph.dtype(MAX_VARIANCE))
         means.append(mean)
         variances.append(variance)
-        precisions = graph.Concat(graph.Reciprocal(variance), *precisions_beside, axis=2)
-        shifts = graph.Concat(graph.Div(mean, variance), *shifts_beside, axis=2)
+        precisions = graph.Concat(graph.Reciprocal(variance), *more_precisions, axis=2)
+        shifts = graph.Concat(graph.Div(mean, variance), *more_shifts, axis=2)
     return means, variances
 
 
 def base_blocks(graph, online, base_inputs):
-    """What the first layer takes, (1, n, n_base), and what those above take beside the layer below, [(k, n, size)]."""
+    """Inputs of the first layer, (1, n, n_base), and of those above, next to the layer below, [(k, n, size)]."""
     settings, inputs = online.settings, graph.cast(base_inputs, graph.dtype)
     parts = [inputs]
     if settings.squares:
@@ -563,8 +831,8 @@ def _blocks(graph, online, parts, constants):
     base = graph.Unsqueeze(graph.Concat(*parts, axis=1), np.array([0]))
     if not (online.settings.skip or constants.size):
         return base, []
-    beside = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
-    return base, [graph.Expand(beside, np.array([online.n_outputs, 1, 1]))]
+    more = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
+    return base, [graph.Expand(more, np.array([online.n_outputs, 1, 1]))]
 
 
 def weighted_sums(graph, table, slots, inputs):

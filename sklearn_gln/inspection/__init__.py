@@ -1,8 +1,8 @@
-"""What a fitted network does, and why: exact explanations, layer-wise predictions, pictures.
+"""Exact explanations, layer-wise predictions and pictures of a fitted network.
 
 ==========================  ============================================================================
 `local_coefficients`        the linear model that the network is at each row, and its contributions
-`neuron_predictions`        what every neuron predicts
+`neuron_predictions`        the predictions of every neuron
 `summary`                   which contexts rows visit, what weights are like, what is dead or saturated
 `SaliencyDisplay`           contributions to the output, as bars or images
 `HalfspaceDisplay`          halfspaces and regions of neurons, for two features
@@ -10,8 +10,9 @@
 `LayerDisplay`              accuracy and calibration of each layer
 ==========================  ============================================================================
 
-What each layer predicts give the estimators themselves: `GLNClassifier.staged_predict_proba` and
-`GLNRegressor.staged_predict`. Displays need matplotlib.
+The predictions of each layer come from the estimators themselves: `GLNClassifier.staged_predict_proba` and
+`GLNRegressor.staged_predict`. Displays need matplotlib. All take a GLNClassifier or GLNRegressor; of a Pipeline, pass
+its last step and transformed samples: ``local_coefficients(pipeline[-1], pipeline[:-1].transform(X))``.
 """
 
 from sklearn_gln.inspection._halfspaces import HalfspaceDisplay

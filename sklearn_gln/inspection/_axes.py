@@ -4,6 +4,11 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C
 LINES = ("-", "--", "-.", ":")
 
 
+def literal(name):
+    """A name of a feature or class, so that matplotlib shows it as it is: "$" would begin a formula."""
+    return str(name).replace("$", r"\$")
+
+
 def import_pyplot():
     try:
         from matplotlib import pyplot

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier, is_regressor
 from sklearn.inspection import DecisionBoundaryDisplay
 
-from sklearn_gln.inspection._axes import get_axes, import_pyplot, line_style
+from sklearn_gln.inspection._axes import get_axes, import_pyplot, line_style, literal
 from sklearn_gln.inspection._local import learned
 from sklearn_gln.inspection._neurons import neuron_predictions
 from sklearn_gln.kernels import as_numpy, get_kernels
@@ -111,7 +111,10 @@ class HalfspaceDisplay:
         Raises
         ------
         ValueError
-            If there are not two features, or `neurons`, `output` or `response` name what there is not.
+            If there are not two features, or `neurons`, `output` or `response` name something that does not exist.
+
+        TypeError
+            If the estimator is not a GLN, but a Pipeline or a search, say.
         """
         import_pyplot()
         from matplotlib.figure import Figure
@@ -172,12 +175,16 @@ class HalfspaceDisplay:
         """
         ax = get_axes(ax)
         options = {"alpha": 0.6, "plot_method": "pcolormesh"} | options
+        for axis in ("xlabel", "ylabel"):
+            label = getattr(self.boundary, axis)
+            if label is not None and not getattr(ax, f"get_{axis}")():
+                options = {axis: literal(label)} | options
         has_one_response = self.boundary.response.ndim == 2
         if has_one_response:
             options = {"cmap": "RdBu_r"} | options
         self.boundary.plot(ax=ax, **options)
         if has_one_response:
-            ax.figure.colorbar(self.boundary.surface_, ax=ax, label=self.response_name)
+            ax.figure.colorbar(self.boundary.surface_, ax=ax, label=literal(self.response_name))
         for number, ((layer, neuron), projections) in enumerate(zip(self.neurons, self.projections, strict=True)):
             style = line_style(number)
             for projection in projections:
@@ -197,7 +204,7 @@ class HalfspaceDisplay:
 
 
 class _Neuron(RegressorMixin, BaseEstimator):
-    """What one neuron of a fitted estimator predicts."""
+    """Predicts as one neuron of a fitted estimator does."""
 
     def __init__(self, estimator, layer, neuron, output):
         self.estimator = estimator
@@ -227,7 +234,9 @@ def _check(estimator, neurons, output, response):
                 f"{brief(sizes)} neurons."
             )
     if not 0 <= output < online.n_outputs:
-        raise ValueError(f"output={output!r} is none of the estimator's, which are 0 to {online.n_outputs - 1}.")
+        raise ValueError(
+            f"output={output!r} is not an output of the estimator; they are numbered 0 to {online.n_outputs - 1}."
+        )
     if response not in ("model", "neuron") or (response == "neuron" and len(neurons) != 1):
         raise ValueError(
             f"response={response!r} with {len(neurons)} neurons; it is 'model', or 'neuron' with one neuron, whose "

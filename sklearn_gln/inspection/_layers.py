@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibrationDisplay, calibration_curve
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln.inspection._axes import get_axes, line_style
+from sklearn_gln.inspection._local import check_ours
 
 
 @dataclass
@@ -106,14 +106,17 @@ class LayerDisplay:
         Raises
         ------
         ValueError
-            If the estimator is no classifier of one label a row, or X or y is invalid.
+            If the estimator is not a classifier of one label a row, or X or y is invalid.
+
+        TypeError
+            If it is not a GLN, but a Pipeline or a search, say.
         """
-        check_is_fitted(estimator)
+        check_ours(estimator)
         y = np.asarray(y)
         if not is_classifier(estimator) or y.ndim != 1:
             raise ValueError(
                 f"{type(estimator).__name__} with y of shape {y.shape}: layers are scored of classifiers with one "
-                "label a row; what those of regressors predict gives `staged_predict`."
+                "label a row. `staged_predict` of a regressor gives the predictions of its layers."
             )
         stages = [*estimator.staged_predict_proba(X), estimator.predict_proba(X)]
         names = [*(f"layer {number}" for number in range(len(stages) - 1)), "output"]

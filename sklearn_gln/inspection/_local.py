@@ -1,12 +1,15 @@
-"""The linear model that a network is at each row: its halfspaces have chosen the weights, so what remains is linear."""
+"""The linear model that a network is at each row, once its halfspaces have chosen the weights."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gln._base import BaseGLN
 from sklearn_gln._likelihood import SQUARE_LIMIT, SQUARE_SCALE
 from sklearn_gln._network import base_signals
 from sklearn_gln.kernels import as_numpy
@@ -48,12 +51,12 @@ class LocalCoefficients:
 
     @property
     def contributions(self):
-        """What each base logit adds to the output, (n_samples, n_outputs, n_base): coefficient times base logit."""
+        """The share of each base logit in the output, (n_samples, n_outputs, n_base): coefficient times base logit."""
         return self.coefficients * self.base_logits[:, np.newaxis]
 
     @property
     def feature_contributions(self):
-        """What each feature adds to the output, (n_samples, n_outputs, n_features): the sum of its base logits'.
+        """The share of each feature in the output, (n_samples, n_outputs, n_features): the sum of its base logits'.
 
         Compared to a feature whose base logit is 0: one at its mean, or a probability of 1/2.
         """
@@ -81,7 +84,7 @@ class LocalCoefficients:
 
 
 def local_coefficients(estimator, X):
-    """The linear model that a fitted network is at each row.
+    """Explain a fitted network by the linear model that it is at each row.
 
     Halfspaces of the features select a weight vector in every neuron. With these, every neuron is a linear function of
     its inputs, and so is the output of the base logits. The sum of contributions is exact, to rounding.
@@ -107,6 +110,9 @@ def local_coefficients(estimator, X):
     NotFittedError
         If the estimator is not fitted.
 
+    TypeError
+        If it is not a GLNClassifier or GLNRegressor, but a Pipeline or a search, say.
+
     ValueError
         If X is invalid, or the estimator has learned no row yet.
 
@@ -129,7 +135,8 @@ def local_coefficients(estimator, X):
     >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
     True
     """
-    online, X = learned(estimator), estimator._check_X(X)
+    online = learned(estimator)
+    X = estimator._check_X(X)
     with estimator._kernels(len(X)) as kernels, kernels.scope(estimator.device):
         explain = _Explainer(online, kernels)
         parts = [explain(X, *chunk) for chunk in online.forward(X, kernels)]
@@ -137,9 +144,26 @@ def local_coefficients(estimator, X):
     return LocalCoefficients(*joined, _n_features=len(online.predictor.moments.mean))
 
 
+def check_ours(estimator, *, fitted=True):
+    """Raise TypeError unless this is a GLNClassifier or GLNRegressor, NotFittedError unless it is fitted."""
+    if not isinstance(estimator, BaseGLN):
+        name = f"a {type(estimator).__name__}"
+        if isinstance(estimator, type):
+            name, advice = f"the class {estimator.__name__}", "Pass an instance that was fitted."
+        elif isinstance(estimator, Pipeline):
+            advice = "Pass its last step, pipeline[-1], and transformed samples, pipeline[:-1].transform(X)."
+        elif isinstance(estimator, BaseSearchCV):
+            advice = "Pass its best_estimator_; if that is a Pipeline, the last step and transformed samples."
+        else:
+            advice = "Of an estimator around one, pass the fitted GLN that it holds, and samples as that one sees them."
+        raise TypeError(f"estimator is {name}; a GLNClassifier or GLNRegressor can be inspected. {advice}")
+    if fitted:
+        check_is_fitted(estimator)
+
+
 def learned(estimator):
     """The network of a fitted estimator, with its statistics, once there is one."""
-    check_is_fitted(estimator)
+    check_ours(estimator)
     if not estimator._online.n_samples_seen:
         raise ValueError("The estimator has learned no row yet, so there is no network to look into; learn some first.")
     return estimator._online
@@ -158,7 +182,7 @@ def is_at(limits, outputs):
 
 
 class _Layer(NamedTuple):
-    """What a layer did with some samples; all of NumPy."""
+    """The outputs of a layer for some samples, and how they came about; all of NumPy."""
 
     weights: np.ndarray  # (n_outputs, n_neurons, n_slots, n_inputs)
     slots: np.ndarray  # (n, n_outputs | 1, n_neurons)
@@ -226,7 +250,7 @@ class _Explainer:
 
 
 def _pass_back(layers, base, output_weights, constant):
-    """How much outputs change with base (n, n_base), which of them are clipped, and what is no part of base.
+    """How much outputs change with base (n, n_base), which of them are clipped, and what is not part of base.
 
     From the last layer to the first, each neuron's share in the output is passed on to its inputs.
     """

@@ -1,12 +1,11 @@
-"""Neuron by neuron: what each predicts, which of its contexts rows visit, and what its weights are like."""
+"""Predictions, contexts visited and weights, neuron by neuron."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import entropy
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_gln.inspection._local import is_at, learned, output_limits
+from sklearn_gln.inspection._local import check_ours, is_at, learned, output_limits
 
 # How the columns of a summary become those of a layer, and how these are printed.
 PRINTED = {
@@ -23,7 +22,7 @@ PRINTED = {
 
 
 def neuron_predictions(estimator, X):
-    """What every neuron predicts for each row.
+    """Predict each row with every neuron.
 
     Parameters
     ----------
@@ -45,6 +44,9 @@ def neuron_predictions(estimator, X):
     NotFittedError
         If the estimator is not fitted.
 
+    TypeError
+        If it is not a GLNClassifier or GLNRegressor, but a Pipeline or a search, say.
+
     ValueError
         If X is invalid.
 
@@ -58,7 +60,7 @@ def neuron_predictions(estimator, X):
     >>> [probabilities.shape for probabilities in neuron_predictions(model, X)]
     [(150, 3, 10), (150, 3, 5)]
     """
-    check_is_fitted(estimator)
+    check_ours(estimator)
     online = estimator._online
     layers = [[] for _ in online.settings.layer_sizes]
     for n_samples, outputs, kernels in _forward(estimator, X):
@@ -73,7 +75,7 @@ def neuron_predictions(estimator, X):
 
 @dataclass
 class Summary:
-    """What `summary` returns; printed, it is a table of layers.
+    """The result of `summary`; printed, it is a table of layers.
 
     Attributes
     ----------
@@ -132,7 +134,7 @@ class Summary:
 
 
 def summary(estimator, X=None):
-    """Which contexts of each neuron rows visit, what its weights are like, what is dead or saturated.
+    """Count, for each neuron, the contexts that rows visit, and describe its weights: dead, saturated or in use.
 
     Parameters
     ----------
@@ -152,6 +154,9 @@ def summary(estimator, X=None):
     ------
     NotFittedError
         If the estimator is not fitted.
+
+    TypeError
+        If it is not a GLNClassifier or GLNRegressor, but a Pipeline or a search, say.
 
     ValueError
         If X is invalid, or the estimator has learned no row yet.

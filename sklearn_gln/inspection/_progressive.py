@@ -5,7 +5,9 @@ from reprlib import repr as brief
 import numpy as np
 from sklearn.base import clone
 
-from sklearn_gln.inspection._axes import get_axes, line_style
+from sklearn_gln import GLNClassifier
+from sklearn_gln.inspection._axes import get_axes, line_style, literal
+from sklearn_gln.inspection._local import check_ours
 
 METRICS = {"log_loss": "log-loss", "accuracy": "accuracy"}
 SMALLEST = np.finfo(float).tiny  # probability
@@ -28,7 +30,7 @@ class ProgressiveLossDisplay:
         The rows' classes.
 
     classes : ndarray of shape (n_classes,)
-        The classes that have curves of their own.
+        The classes that have their own curves.
 
     Attributes
     ----------
@@ -85,7 +87,16 @@ class ProgressiveLossDisplay:
         ------
         ValueError
             If X or y is invalid.
+
+        TypeError
+            If the estimator is not a GLNClassifier, but a Pipeline or a search, say.
         """
+        check_ours(estimator, fitted=False)
+        if not isinstance(estimator, GLNClassifier):
+            raise TypeError(
+                f"estimator is a {type(estimator).__name__}; curves are drawn of a GLNClassifier. The attribute "
+                "progressive_loss_ of a regressor tells how it did."
+            )
         classes = np.unique(y)
         probabilities = clone(estimator).progressive_predict_proba(X, y, classes=classes)
         return cls.from_predictions(y, probabilities, classes=classes, ax=ax, **options)
@@ -144,7 +155,7 @@ class ProgressiveLossDisplay:
         Parameters
         ----------
         metric : {"log_loss", "accuracy"}, default="log_loss"
-            What is averaged.
+            The values averaged.
 
         window : int or None, default=None
             Rows of the stream that a mean is over, up to and including its own. None: a tenth of them.
@@ -158,7 +169,7 @@ class ProgressiveLossDisplay:
             NaN where the window has no such row.
         """
         if metric not in METRICS:
-            raise ValueError(f"metric={metric!r} is none of {list(METRICS)}.")
+            raise ValueError(f"metric={metric!r} is unknown; choose from {list(METRICS)}.")
         n_rows = len(self.y)
         window = max(1, n_rows // 10) if window is None else window
         counted = np.ones(n_rows, bool) if label is None else self.y == label
@@ -177,7 +188,7 @@ class ProgressiveLossDisplay:
             Where to draw. None: a new figure.
 
         metric : {"log_loss", "accuracy"}, default="log_loss"
-            What to draw.
+            The values drawn.
 
         window : int or None, default=None
             Rows of the stream that a point is the mean over. None: a tenth of them.
@@ -197,6 +208,10 @@ class ProgressiveLossDisplay:
         ax.set_xlabel("rows seen")
         ax.set_ylabel(f"progressive {METRICS[metric]}")
         ax.margins(x=0)
-        ax.legend(title="class" if by_class else None, ncols=2, fontsize="small")
+        # Numbers first: matplotlib leaves out labels that begin with "_".
+        numbers = list(map(str, range(len(curves))))
+        legend = ax.legend(self.lines_, numbers, title="class" if by_class else None, ncols=2, fontsize="small")
+        for text, (name, *_) in zip(legend.get_texts(), curves, strict=True):
+            text.set_text(literal(name))
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -1,11 +1,11 @@
-"""Which features made the network say what it said: contributions as bars, or as images."""
+"""Contributions of features to outputs, as bars or as images."""
 
 from reprlib import repr as brief
 
 import numpy as np
 from sklearn.base import is_classifier
 
-from sklearn_gln.inspection._axes import COLORS, get_axes
+from sklearn_gln.inspection._axes import COLORS, get_axes, literal
 from sklearn_gln.inspection._local import local_coefficients
 from sklearn_gln.kernels import as_numpy
 
@@ -14,23 +14,23 @@ LIMIT = 99.5  # percentile of contributions' magnitudes at which the colours of 
 
 
 class SaliencyDisplay:
-    """What each feature adds to outputs, for single rows: as bars, or as images where features are pixels.
+    """Contributions of features to outputs, for single rows: as bars, or as images where features are pixels.
 
     Make one by `from_estimator`.
 
     Parameters
     ----------
     contributions : ndarray of shape (n_samples, n_outputs, n_features)
-        What each feature adds to each output.
+        The contribution of each feature to each output.
 
     intercept : ndarray of shape (n_samples, n_outputs)
-        What else does; with the contributions it sums to the output.
+        What remains: with the contributions it sums to the output.
 
     X : ndarray of shape (n_samples, n_features)
         The features themselves.
 
     output_names : list of str, of length n_outputs
-        What each output is for, such as the classes.
+        Names of the outputs, such as the classes.
 
     feature_names : list of str, of length n_features
         Names of the features, for bars.
@@ -39,7 +39,7 @@ class SaliencyDisplay:
         Height and width of images of n_features pixels. None: bars, of a single row.
 
     row_names : list of str or None, default=None
-        A name for each row, beside its images.
+        A name for each row, next to its images.
 
     Attributes
     ----------
@@ -74,12 +74,12 @@ class SaliencyDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, X, *, outputs=None, image_shape=None, row_names=None, ax=None, **options):
-        """Explain what a fitted estimator makes of rows, and draw it.
+        """Explain the outputs of a fitted estimator for rows, and draw the contributions.
 
         Parameters
         ----------
         estimator : GLNClassifier or GLNRegressor
-            A fitted estimator, with a base predictor that is no callable.
+            A fitted estimator, with a base predictor that is not a callable.
 
         X : array-like of shape (n_samples, n_features)
             One row for bars, one or more for images.
@@ -92,7 +92,7 @@ class SaliencyDisplay:
             Height and width, where features are pixels. None: bars.
 
         row_names : list of str or None, default=None
-            A name for each row, beside its images. None: for a classifier what it predicts.
+            A name for each row, next to its images. None: for a classifier what it predicts.
 
         ax : matplotlib Axes or None, default=None
             Where to draw. None: a new figure.
@@ -108,6 +108,9 @@ class SaliencyDisplay:
         ------
         ValueError
             If X or `outputs` do not fit the estimator, `image_shape` does not fit X, or several rows come without it.
+
+        TypeError
+            If the estimator is not a GLN, but a Pipeline or a search, say.
         """
         local = local_coefficients(estimator, X)
         contributions, intercept, X_seen = local.feature_contributions, local.intercept, as_numpy(X)
@@ -131,7 +134,7 @@ class SaliencyDisplay:
         unknown = [output for output in outputs if output not in names]
         if unknown:
             raise ValueError(
-                f"outputs={brief(unknown)} are none of the estimator's, which are {brief(names.tolist())}."
+                f"outputs={brief(unknown)} are not outputs of the estimator, which has {brief(names.tolist())}."
             )
         chosen = [int(np.flatnonzero(names == output)[0]) for output in outputs]
         if row_names is None and classifies and predicted.ndim == 1:
@@ -192,9 +195,9 @@ class SaliencyDisplay:
         totals = heights.sum(axis=1)
         for number, (name, total) in enumerate(zip(self.output_names, totals, strict=True)):
             offset = (number - (len(heights) - 1) / 2) * thickness
-            label = f"output {name}: sum {total:.2f}"
+            label = f"output {literal(name)}: sum {total:.2f}"
             ax.barh(places + offset, heights[number], thickness, color=COLORS[number % len(COLORS)], label=label)
-        ax.set_yticks(places, names)
+        ax.set_yticks(places, list(map(literal, names)))
         ax.invert_yaxis()
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_xlabel("contribution to the output")
@@ -216,8 +219,8 @@ class SaliencyDisplay:
             extent=_extent(1, n_outputs, n_rows, height, width),
         )
         ax.set_xlim(0, (n_outputs + 1) * (width + GAP) - GAP)
-        ax.set_xticks((np.arange(n_outputs + 1) + 0.5) * (width + GAP), ["image", *self.output_names])
-        ax.set_yticks((np.arange(n_rows) + 0.5) * (height + GAP), self.row_names or [""] * n_rows)
+        ax.set_xticks((np.arange(n_outputs + 1) + 0.5) * (width + GAP), ["image", *map(literal, self.output_names)])
+        ax.set_yticks((np.arange(n_rows) + 0.5) * (height + GAP), list(map(literal, self.row_names or [""] * n_rows)))
         ax.xaxis.tick_top()
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
