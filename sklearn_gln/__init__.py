@@ -4,7 +4,7 @@ How data flow, one file a step::
 
     GLNClassifier        labels in, probabilities out                             _classifier.py
     GLNRegressor         targets in, means and standard deviations out            _regressor.py
-      BaseGLN            parameters and input checked; fit and partial_fit meet   _base.py
+      BaseGLN            parameters and input checked; fit and partial_fit meet   _base.py, _input.py
         OnlineNetwork    samples in, in order                                     _online.py
           Schedule       the clock: what happens after which sample               _schedule.py
           BasePredictor  features -> base logits and side information             _base_predictor.py
