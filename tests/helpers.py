@@ -24,7 +24,7 @@ NAMES = [name for name in os.environ.get("SKLEARN_GLN_BACKENDS", "").split(",") 
 INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")  # some backends are then as slow as the oracle
 BACKEND = "numpy" if INTERPRETED else "auto"
 IS_THOROUGH = False  # conftest.py says when
-BRIEF, FULL = 8, 40  # hypothesis' examples in the default profile and in the thorough one
+BRIEF, FULL = 5, 40  # hypothesis' examples in the default profile and in the thorough one
 
 
 def thorough_but(parameters, *brief):
