@@ -709,7 +709,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             codes = np.searchsorted(classes, y)
         except TypeError as error:
             raise ValueError(
-                f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error}."
+                f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error!s:.100}."
             ) from error
         known = classes[np.minimum(codes, len(classes) - 1)] == y
         if not np.all(known):

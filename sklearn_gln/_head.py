@@ -283,13 +283,13 @@ class TargetHead(Head):
         ]
 
     def update(self) -> None:
+        had_varied, total_weight = self.scale.varied, 0.0
         if self.pending:
             residuals, log_variance, weight = _concatenate(self.pending, "residuals", "log_variance", "weight")
-            self.pending = []
-            had_varied = self.scale.varied
+            self.pending, total_weight = [], float(weight.sum())
             self._fit(residuals, log_variance, np.outer(weight, had_varied))
-            self.scale.update()
-            self.calibration.follow(weight.sum(), had_varied, self.scale.varied)
+        self.scale.update()
+        self.calibration.follow(total_weight, had_varied, self.scale.varied)
 
     def _fit(self, residuals: Array, log_variance: Array, weights: Array) -> None:
         self.stack.fit(residuals, weights)

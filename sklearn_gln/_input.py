@@ -224,10 +224,10 @@ def _refuse(value: Any, name: str, index: tuple[int, ...], columns: list[Any] | 
     except OverflowError as error:
         raise ValueError(f"{name} holds a number that is too large, {value!s:.20}...{place}.") from error
     except ValueError as error:
-        raise ValueError(f"{name} holds text, {brief(value)}{place} ({error}). {otherwise}") from error
+        raise ValueError(f"{name} holds text, {brief(value)}{place} ({error!s:.100}). {otherwise}") from error
     except TypeError as error:
         raise TypeError(
-            f"{name} holds {brief(value)}{place}, of type {type(value).__name__}, which is not a real number: {error}."
+            f"{name} holds {brief(value)}{place}, of type {type(value).__name__}, which is not a real number: {error!s:.100}."
         ) from error
 
 
@@ -290,7 +290,7 @@ def _of_one_type(y: Array, name: str) -> Array:
         sorted(islice(dict.fromkeys(flat), 1000))
     except TypeError as error:
         raise ValueError(
-            f"{name} holds labels that cannot be sorted ({error}), such as {brief(flat[0])}; give all labels one type, "
+            f"{name} holds labels that cannot be sorted ({error!s:.100}), such as {brief(flat[0])}; give all labels one type, "
             "such as text."
         ) from error
     return y
