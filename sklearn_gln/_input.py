@@ -227,7 +227,8 @@ def _refuse(value: Any, name: str, index: tuple[int, ...], columns: list[Any] | 
         raise ValueError(f"{name} holds text, {brief(value)}{place} ({error!s:.100}). {otherwise}") from error
     except TypeError as error:
         raise TypeError(
-            f"{name} holds {brief(value)}{place}, of type {type(value).__name__}, which is not a real number: {error!s:.100}."
+            f"{name} holds {brief(value)}{place}, of type {type(value).__name__}, which is not a real number: "
+            f"{error!s:.100}."
         ) from error
 
 
@@ -290,8 +291,8 @@ def _of_one_type(y: Array, name: str) -> Array:
         sorted(islice(dict.fromkeys(flat), 1000))
     except TypeError as error:
         raise ValueError(
-            f"{name} holds labels that cannot be sorted ({error!s:.100}), such as {brief(flat[0])}; give all labels one type, "
-            "such as text."
+            f"{name} holds labels that cannot be sorted ({error!s:.100}), such as {brief(flat[0])}; give all labels one "
+            "type, such as text."
         ) from error
     return y
 
