@@ -291,8 +291,8 @@ def _of_one_type(y: Array, name: str) -> Array:
         sorted(islice(dict.fromkeys(flat), 1000))
     except TypeError as error:
         raise ValueError(
-            f"{name} holds labels that cannot be sorted ({error!s:.100}), such as {brief(flat[0])}; give all labels one "
-            "type, such as text."
+            f"{name} holds labels that cannot be sorted ({error!s:.100}), such as {brief(flat[0])}; give all labels "
+            "one type, such as text."
         ) from error
     return y
 
