@@ -64,7 +64,7 @@ RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # so that freed arrays go back t
 ENDINGS = ("done", "no memory", "in part", "broken", "crashed")
 BLAS_THREADS = 2  # so that one shows if it stays
 LATE = 1.1  # how much longer than a call takes the moments reach
-PATIENCE = 2.0  # seconds
+PATIENCE = 10.0  # seconds
 POINTS = 20  # at which a leak is looked for
 MEGABYTE = 2**20
 
@@ -258,13 +258,13 @@ def interrupt(call, backend, n_jobs, trials, seed):
     with threadpool_limits(BLAS_THREADS, user_api="blas"), TemporaryDirectory() as folder:
         promise = PROMISES[call](GLNClassifier(**SMALL, backend=backend, n_jobs=n_jobs), *make_data(seed), folder)
         promise.call()  # compiles
-        surroundings = look_around(folder)
+        surroundings, threads = look_around(folder), set(threading.enumerate())
         seconds = min(seconds_to_call(promise) for _ in range(3))
         for moment in LATE * seconds * rng.random(trials):
             promise.prepare()
             with suppress(KeyboardInterrupt), pressed_after(moment):
                 promise.call()
-            kept = settled(surroundings, folder)
+            kept = settled(surroundings, threads, folder)
             counts[promise.outcome() if kept else "broken"] += 1
     counts["broken"] += counts.pop(None, 0)
     return {"call": call, "backend": backend, "n_jobs": n_jobs, "milliseconds": 1e3 * seconds, **counts}
@@ -282,15 +282,19 @@ def pressed_after(seconds):
 
 
 def look_around(folder):
-    """The things that a call leaves as it found them: threads, those of BLAS, Ctrl-C's handler, files half written."""
-    blas = [library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers]
-    return threading.active_count(), blas, signal.getsignal(signal.SIGINT), list(Path(folder).glob("*.part"))
+    """The things that a call leaves as it found them: BLAS libraries' threads, Ctrl-C's handler, files half written."""
+    libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+    blas = {library.filepath: library.num_threads for library in libraries}
+    return blas, signal.getsignal(signal.SIGINT), list(Path(folder).glob("*.part"))
 
 
-def settled(surroundings, folder):
-    """Whether all is as it was, once threads that were about to end have done so."""
+def settled(surroundings, threads, folder):
+    """Whether all is as it was, and threads started since have ended; some may be about to.
+
+    Threads that were there before are others': they may end at any time.
+    """
     deadline = perf_counter() + PATIENCE
-    while look_around(folder) != surroundings:
+    while look_around(folder) != surroundings or set(threading.enumerate()) - threads:
         if perf_counter() > deadline:
             return False
         sleep(0.001)
