@@ -23,6 +23,8 @@ collect_ignore = ["_keras_checks.py"]  # test_backprop.py runs it in a process f
 THOROUGH = ("tests/test_backprop", "tests/backprop", "tests/test_benchmarks", "tests/benchmarks")  # files and folders
 
 MAPS, MANY_MAPS = Path("/proc/self/maps"), 25_000
+LAWS = "tests/test_online"  # by default on the last backend alone, but for what is held against the oracle
+
 ROOT = Path(__file__).parent.parent
 KERAS, KERAS_BACKEND = "sklearn_gln/backprop", "tensorflow"  # a module that imports Keras, and what Keras then imports
 
@@ -59,8 +61,11 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.thorough)
         if item.nodeid.startswith(KERAS):
             item.add_marker(pytest.mark.backend(KERAS_BACKEND))
-        for name in sorted(backends_among(item)):
+        backends = backends_among(item)
+        for name in sorted(backends):
             item.add_marker(pytest.mark.backend(name))
+        if item.nodeid.startswith(LAWS) and "oracle" not in item.name and backends and NAMES[-1] not in backends:
+            item.add_marker(pytest.mark.thorough)
         is_too_long = item.get_closest_marker("thorough") is not None and not config.getoption("--thorough")
         (kept if is_chosen(item) and not is_too_long else left_out).append(item)
     if left_out:
