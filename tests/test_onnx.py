@@ -85,7 +85,7 @@ def test_classifier(params, labels):
 
 @pytest.mark.parametrize("n_targets", thorough_but([1, 3], 3))
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
-@pytest.mark.parametrize("params", REGRESSORS, ids=str)
+@pytest.mark.parametrize("params", thorough_but(REGRESSORS, {}, {"skip": False}, {"half_life": "auto"}), ids=str)
 def test_regressor(params, likelihood, n_targets):
     targets = TARGETS[:, 0] if n_targets == 1 else TARGETS
     model = GLNRegressor(likelihood=likelihood, max_iter=2, **SMALL | params).fit(X, targets, WEIGHTS)

@@ -44,6 +44,7 @@ from sklearn.preprocessing import (
 )
 
 from sklearn_gln import GLNClassifier, GLNRegressor
+from tests.helpers import thorough_but
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the graphs")
 pytest.importorskip("skl2onnx", reason="it makes the graphs")
@@ -119,7 +120,7 @@ CONVERTED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("name", thorough_but(CONVERTED, *list(CONVERTED)[:6]))
 def test_classifiers_around_ours(name):
     model = CONVERTED[name]().fit(X, CODES)
     before = repr(model)

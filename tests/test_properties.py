@@ -542,6 +542,7 @@ def test_fit(case, seed, n, weights, layout):
     assert_array_equal(read(pickle.loads(pickle.dumps(model)), X), read(model, X))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", FAST)
 def test_a_thousand_classes(backend):
     estimator = GLNClassifier((2,), 1, dtype="float64", backend=backend, random_state=0)

@@ -20,6 +20,7 @@ TEXT = README.read_text(encoding="utf-8")
 BLOCKS = [dedent(code) for code in re.findall(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", TEXT, re.MULTILINE)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("framework", [None, "torch"])
 def test_code_runs(framework, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where it writes files

@@ -52,7 +52,7 @@ def new(likelihood="squared", **params):
     return GLNRegressor(**{**SMALL, "likelihood": likelihood, **params})
 
 
-@pytest.fixture(params=LIKELIHOODS)
+@pytest.fixture(params=thorough_but(LIKELIHOODS, "squared"))
 def likelihood(request):
     return request.param
 
@@ -583,6 +583,7 @@ def test_inputs_too_large_are_refused(likelihood, base_predictor):
 # Backends
 
 
+@pytest.mark.thorough
 def test_backends_agree_and_go_on_for_each_other(likelihood, backend_name):
     params = {**EXACT, "max_iter": 1}
     expected = new(likelihood, **params, backend="numpy")
