@@ -1,19 +1,24 @@
 """Features -> base logits (in regression: base means) and side information, with the statistics that this takes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
 from sklearn_gln._arrays import Array
-from sklearn_gln.kernels import Kernels
+from sklearn_gln._window import Window
+from sklearn_gln.kernels import Kernels, get_kernels
 
 SCALINGS = ("standard", "global", "minmax", "identity")
 MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
+FARTHEST_COUNTED = 5.0  # usual distances: in the moments a value further off counts as if it were this far
+SAMPLED = 8  # of so many samples one is in the window, which so covers the last 2,048
+ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
+JUMP = 8.0  # by which a feature's deviation, or in deviations its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 
 BaseKind = str | Callable[[Array], Array]
@@ -45,6 +50,14 @@ class RunningMoments:
         self.squares = self.squares + squares + np.square(shift) * self.weight * share
         self.weight = total
 
+    def replaced(self, where: Array, others: "RunningMoments") -> "RunningMoments":
+        """These moments, with others where (n_features,) a condition holds."""
+        return RunningMoments(
+            np.where(where, others.weight, self.weight),
+            np.where(where, others.mean, self.mean),
+            np.where(where, others.squares, self.squares),
+        )
+
     def forget(self, factor: float) -> None:
         self.weight = self.weight * factor
         self.squares = self.squares * factor
@@ -57,17 +70,57 @@ class BasePredictor:
     kind: BaseKind
     max_logit: float | None  # None: x are means, not the logits of probabilities
     moments: RunningMoments
-    mean: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), those of the last refresh
-    inverse_deviation: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), 0 for constant features
+    window: Window  # of features, every eighth sample
+    bounds: Array  # (2, n_features): the lowest and highest values that count in full in the moments
+    mean: Array  # (n_features,), those of the last refresh
+    inverse_deviation: Array  # (n_features,), 0 for constant features
+
+    @classmethod
+    def empty(cls, kind: BaseKind, max_logit: float | None, n_features: int) -> "BasePredictor":
+        bounds = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
+        scaling = np.zeros((2, n_features))
+        return cls(kind, max_logit, RunningMoments.empty(n_features), Window.empty(n_features), bounds, *scaling)
 
     @property
     def has_statistics(self) -> bool:
         return self.kind not in ("minmax", "identity")
 
-    def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
-        """Take samples into the statistics; `refresh` brings them to bear."""
+    def restart(self, rows: Array, sample_weight: Array) -> None:
+        """Scale by these samples alone, of NumPy and few enough for the window."""
+        n_features = len(self.moments.mean)
+        self.moments = RunningMoments.empty(n_features)
         if self.has_statistics:
-            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels)
+            self.window = Window(rows[:, :n_features].astype(float), sample_weight)
+            self.follow()
+        self.refresh()
+
+    def update(self, rows: Array, sample_weight: Array, number: Array, kernels: Kernels) -> None:
+        """Take samples into the statistics; `refresh` brings them to bear.
+
+        rows (n, n_columns) and sample_weight (n,) are arrays of the kernels, number (<= n,) is NumPy's.
+        """
+        if not self.has_statistics:
+            return
+        X = rows[:, : len(self.moments.mean)]
+        lower, upper = map(kernels.asarray, self.bounds)
+        self.moments.update(kernels.clip(X, lower, upper), sample_weight, kernels)
+        sampled = np.flatnonzero(number % SAMPLED == 0)
+        if len(sampled):
+            weight = kernels.to_numpy(sample_weight)[sampled]
+            self.window.add(kernels.to_numpy(X)[sampled[weight > 0]], weight[weight > 0])
+
+    def follow(self) -> None:
+        """Have the bounds follow the last samples; where a feature's unit has changed, start again from them."""
+        median, distance, n_others = self.window.usual()
+        bounds = median + np.array([[-1], [1]]) * FARTHEST_COUNTED * distance
+        self.bounds = np.where(n_others > 0, bounds, self.bounds)
+        recent = RunningMoments.empty(len(median))
+        recent.update(np.clip(self.window.values, *self.bounds), self.window.weight, get_kernels("numpy"))
+        smaller, larger = np.sort(np.sqrt([self.moments.variance, recent.variance]), axis=0)
+        jumped = (larger > JUMP * smaller) | (np.abs(recent.mean - self.moments.mean) > JUMP * larger)
+        is_new = np.where(self.moments.weight > 0, jumped & (n_others >= ENOUGH), True)
+        self.moments = self.moments.replaced(is_new, recent)
+        self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
 
     def refresh(self, new_only: bool = False) -> None:
         """Scale by the statistics so far; with `new_only` only features that were constant until now."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
-from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
+from sklearn_gln._base_predictor import BaseKind, BasePredictor
 from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._head import Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
@@ -52,7 +52,7 @@ class OnlineNetwork:
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for samples of n_features features and n_given base predictions."""
         limit = settings.limit if settings.likelihood.reads_probabilities else None
-        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_features))
+        predictor = BasePredictor.empty(base_predictor, limit, n_features)
         drift = DriftTest() if settings.half_life == "auto" else None
         return cls(settings, predictor, n_features + n_given, output_numbers, seed, head, drift)
 
@@ -164,7 +164,7 @@ class OnlineNetwork:
         else:
             weight = np.zeros(samples.X.shape[0])
             weight[: len(samples)] = samples.weight
-            self.predictor.update(samples.X, kernels.asarray(weight), kernels)
+            self.predictor.update(samples.X, kernels.asarray(weight), samples.number, kernels)
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
@@ -204,9 +204,7 @@ class OnlineNetwork:
     def _rebuild(self, kernels: Kernels) -> None:
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
-        self.predictor.moments = RunningMoments.empty(len(self.predictor.moments.mean))
-        self.predictor.update(samples.X, samples.weight, host)
-        self.predictor.refresh()
+        self.predictor.restart(samples.X, samples.weight)
         self.head.rebuild(samples.y, samples.weight, host)
         base_inputs, side_info = self.predictor.transform(samples.X, host)
         n_base = self.settings.n_base(base_inputs.shape[1])
@@ -232,6 +230,8 @@ class OnlineNetwork:
             self.buffer.clear()
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
+        if event.recondition:
+            self.predictor.follow()
         if event.rescale:
             self.predictor.refresh(new_only=self.schedule.keeps_scaling)
         if self.network is None:

@@ -25,14 +25,15 @@ from sklearn_gln._settings import Settings
 from sklearn_gln._spread import Spread
 from sklearn_gln._stack import LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
+from sklearn_gln._window import SIZE, Window
 from sklearn_gln.kernels import as_numpy
 
 Shape = tuple[int, ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
-    OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Spread, DriftTest,
-    LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Window, Network, Layer, Preconditioner, Spread,
+    DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending")  # fields whose size follows the stream
@@ -101,7 +102,9 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
     )
     _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
     _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
+    _check_shapes(predictor, bounds=(2, n_features), mean=(n_features,), inverse_deviation=(n_features,))
     _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))
+    _check_window(predictor.window, n_features)
     _check_alike("drift", online.drift, DriftTest() if settings.half_life == "auto" else None)
     _check_alike("head", online.head, head)
     _require(online.head.has_sound_pending(n_outputs), "the head's pending samples are of other shapes")
@@ -114,8 +117,12 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
         _require(all(array.ndim == 1 for array in by_sample[1:]), "the buffer's weights are not one for each sample")
         _require(samples.epoch > 0, f"epoch is {samples.epoch}")
     if network is not None:
-        _check_shapes(predictor, mean=(n_features,), inverse_deviation=(n_features,))
         _check_network(network, settings.n_base(n_given or n_features), n_features, n_outputs, settings)
+
+
+def _check_window(window: Window, n_columns: int) -> None:
+    n = min(len(window.weight), SIZE)
+    _check_shapes(window, values=(n, n_columns), weight=(n,))
 
 
 def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, settings: Settings) -> None:
