@@ -1,12 +1,14 @@
 """Features -> base logits (in regression: base means) and side information, with the statistics that this takes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from sklearn_gln._arrays import Array
+from sklearn_gln._samples import Samples
 from sklearn_gln._window import Window
 from sklearn_gln.kernels import Kernels, get_kernels
 
@@ -15,7 +17,7 @@ MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
-FARTHEST_COUNTED = 5.0  # usual distances: in the moments a value further off counts as if it were this far
+MARGIN = 2.0  # over the clip: values that are as many usual distances off, or more, do not count in the moments
 SAMPLED = 8  # of so many samples one is in the window, which so covers the last 2,048
 ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
 JUMP = 8.0  # by which a feature's deviation, or in deviations its mean, has changed then
@@ -40,9 +42,11 @@ class RunningMoments:
     def variance(self) -> Array:
         return self.squares / np.maximum(self.weight, np.finfo(float).tiny)
 
-    def update(self, X: Array, sample_weight: Array, kernels: Kernels) -> None:
-        """Take in rows X (n, n_features) of weight sample_weight (n,), arrays of the kernels."""
-        weight, mean, squares = map(kernels.to_numpy, kernels.column_moments(X, sample_weight))
+    def update(
+        self, X: Array, sample_weight: Array, kernels: Kernels, bounds: tuple[Any, Any] = (-np.inf, np.inf)
+    ) -> None:
+        """Take in rows X (n, n_features) of weight sample_weight (n,), arrays of the kernels, as the bounds are."""
+        weight, mean, squares = map(kernels.to_numpy, kernels.column_moments(X, sample_weight, *bounds))
         total = self.weight + weight
         share = weight / np.where(total > 0, total, 1)
         shift = mean - self.mean
@@ -70,16 +74,10 @@ class BasePredictor:
     kind: BaseKind
     max_logit: float | None  # None: x are means, not the logits of probabilities
     moments: RunningMoments
-    window: Window  # of features, every eighth sample
-    bounds: Array  # (2, n_features): the lowest and highest values that count in full in the moments
-    mean: Array  # (n_features,), those of the last refresh
-    inverse_deviation: Array  # (n_features,), 0 for constant features
-
-    @classmethod
-    def empty(cls, kind: BaseKind, max_logit: float | None, n_features: int) -> "BasePredictor":
-        bounds = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
-        scaling = np.zeros((2, n_features))
-        return cls(kind, max_logit, RunningMoments.empty(n_features), Window.empty(n_features), bounds, *scaling)
+    mean: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), those of the last refresh
+    inverse_deviation: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), 0 for constant features
+    window: Window = field(default_factory=lambda: Window.empty(0))  # of features, every eighth sample
+    bounds: Array = field(default_factory=lambda: np.array([[-np.inf], [np.inf]]))  # (2, n_features | 1) of what counts
 
     @property
     def has_statistics(self) -> bool:
@@ -89,35 +87,39 @@ class BasePredictor:
         """Scale by these samples alone, of NumPy and few enough for the window."""
         n_features = len(self.moments.mean)
         self.moments = RunningMoments.empty(n_features)
+        self.mean, self.inverse_deviation = np.zeros((2, n_features))
+        self.bounds = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
         if self.has_statistics:
             self.window = Window(rows[:, :n_features].astype(float), sample_weight)
             self.follow()
         self.refresh()
 
-    def update(self, rows: Array, sample_weight: Array, number: Array, kernels: Kernels) -> None:
-        """Take samples into the statistics; `refresh` brings them to bear.
+    def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
+        """Take samples into the statistics; `refresh` brings them to bear."""
+        if self.has_statistics:
+            lower, upper = map(kernels.asarray, self.bounds)
+            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels, (lower, upper))
 
-        rows (n, n_columns) and sample_weight (n,) are arrays of the kernels, number (<= n,) is NumPy's.
-        """
-        if not self.has_statistics:
-            return
-        X = rows[:, : len(self.moments.mean)]
-        lower, upper = map(kernels.asarray, self.bounds)
-        self.moments.update(kernels.clip(X, lower, upper), sample_weight, kernels)
-        sampled = np.flatnonzero(number % SAMPLED == 0)
-        if len(sampled):
-            weight = kernels.to_numpy(sample_weight)[sampled]
-            self.window.add(kernels.to_numpy(X)[sampled[weight > 0]], weight[weight > 0])
+    def observe(self, samples: Samples, kernels: Kernels) -> None:
+        """Have some of the samples in the window, from which `follow` knows what is usual."""
+        sampled = np.flatnonzero((samples.number % SAMPLED == 0) & (samples.weight > 0))
+        if self.has_statistics and len(sampled):
+            rows = kernels.to_numpy(samples.X)[sampled, : len(self.moments.mean)]
+            self.window.add(rows, samples.weight[sampled])
 
     def follow(self) -> None:
         """Have the bounds follow the last samples; where a feature's unit has changed, start again from them."""
         median, distance, n_others = self.window.usual()
-        bounds = median + np.array([[-1], [1]]) * FARTHEST_COUNTED * distance
+        farthest = MARGIN * (CLIP if self.max_logit is not None else WIDE_CLIP)
+        bounds = median + np.array([[-farthest], [farthest]]) * distance
         self.bounds = np.where(n_others > 0, bounds, self.bounds)
         recent = RunningMoments.empty(len(median))
-        recent.update(np.clip(self.window.values, *self.bounds), self.window.weight, get_kernels("numpy"))
-        smaller, larger = np.sort(np.sqrt([self.moments.variance, recent.variance]), axis=0)
-        jumped = (larger > JUMP * smaller) | (np.abs(recent.mean - self.moments.mean) > JUMP * larger)
+        recent.update(self.window.values, self.window.weight, get_kernels("numpy"), tuple(self.bounds))
+        jumped = _differ(recent, self.moments.mean, np.sqrt(self.moments.variance))
+        if self.kind != "global":  # nor may the scaling be another one, where it is kept
+            varied = self.inverse_deviation > 0
+            deviation = np.divide(1, self.inverse_deviation, out=np.zeros(len(median)), where=varied)
+            jumped |= varied & _differ(recent, self.mean, deviation)
         is_new = np.where(self.moments.weight > 0, jumped & (n_others >= ENOUGH), True)
         self.moments = self.moments.replaced(is_new, recent)
         self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
@@ -171,6 +173,13 @@ class BasePredictor:
         else:
             bound, slopes = np.inf, np.ones(x.shape)
         return np.where((np.abs(x) < bound) & ~np.isnan(rows), slopes, 0)
+
+
+def _differ(moments: RunningMoments, mean: Array, deviation: Array) -> Array:
+    """Whether (n_features,) moments are so far from a mean and deviation that the unit must have changed."""
+    smaller, larger = np.sort([np.sqrt(moments.variance), deviation], axis=0)
+    differ: Array = (larger > JUMP * smaller) | (np.abs(moments.mean - mean) > JUMP * larger)
+    return differ
 
 
 def add_base_predictions(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
-from sklearn_gln._base_predictor import BaseKind, BasePredictor
+from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._head import Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
@@ -52,7 +52,7 @@ class OnlineNetwork:
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for samples of n_features features and n_given base predictions."""
         limit = settings.limit if settings.likelihood.reads_probabilities else None
-        predictor = BasePredictor.empty(base_predictor, limit, n_features)
+        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_features))
         drift = DriftTest() if settings.half_life == "auto" else None
         return cls(settings, predictor, n_features + n_given, output_numbers, seed, head, drift)
 
@@ -164,7 +164,8 @@ class OnlineNetwork:
         else:
             weight = np.zeros(samples.X.shape[0])
             weight[: len(samples)] = samples.weight
-            self.predictor.update(samples.X, kernels.asarray(weight), samples.number, kernels)
+            self.predictor.update(samples.X, kernels.asarray(weight), kernels)
+            self.predictor.observe(samples, kernels)
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
@@ -230,7 +231,7 @@ class OnlineNetwork:
             self.buffer.clear()
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
-        if event.recondition:
+        if event.number % SHORT_PERIOD == 0:  # after fewer samples too little is new
             self.predictor.follow()
         if event.rescale:
             self.predictor.refresh(new_only=self.schedule.keeps_scaling)

@@ -102,9 +102,7 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
     )
     _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
     _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
-    _check_shapes(predictor, bounds=(2, n_features), mean=(n_features,), inverse_deviation=(n_features,))
     _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))
-    _check_window(predictor.window, n_features)
     _check_alike("drift", online.drift, DriftTest() if settings.half_life == "auto" else None)
     _check_alike("head", online.head, head)
     _require(online.head.has_sound_pending(n_outputs), "the head's pending samples are of other shapes")
@@ -117,6 +115,10 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
         _require(all(array.ndim == 1 for array in by_sample[1:]), "the buffer's weights are not one for each sample")
         _require(samples.epoch > 0, f"epoch is {samples.epoch}")
     if network is not None:
+        of_feature = (n_features,)
+        _check_shapes(predictor, bounds=(2, n_features), mean=of_feature, inverse_deviation=of_feature)
+        if predictor.has_statistics:
+            _check_window(predictor.window, n_features)
         _check_network(network, settings.n_base(n_given or n_features), n_features, n_outputs, settings)
 
 

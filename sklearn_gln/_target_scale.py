@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, BY_SAMPLE_AND_OUTPUT, Array
-from sklearn_gln._base_predictor import FARTHEST_COUNTED, RunningMoments
+from sklearn_gln._base_predictor import RunningMoments
 from sklearn_gln._window import Window
 from sklearn_gln.kernels import Kernels
 
@@ -19,6 +19,7 @@ MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in fl
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
 REACH = 20.0  # deviations, and usual distances in the window
+LARGEST_FACTOR = 8.0  # of earlier errors: a wild target had blown up their unit
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
 
@@ -55,10 +56,10 @@ class TargetScale:
         return HEADROOM * np.maximum(SMALLEST_LIMIT, self.largest)
 
     def standardize(self, y: Array) -> Array:
-        """Targets (n, n_outputs) in their units."""
+        """Targets (n, n_outputs) in their units; from the reach on they count the less the further off they are."""
         standardized = np.clip((y - self.moments.mean) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
         is_far = np.abs(standardized) > self.reach
-        return np.divide(self.reach**2, standardized, out=standardized, where=is_far)
+        return np.where(is_far, self.reach**3 / np.square(standardized) * np.sign(standardized), standardized)
 
     def restore(self, means: Array) -> Array:
         """The inverse of `standardize`, of means (..., n_outputs)."""
@@ -73,11 +74,11 @@ class TargetScale:
         self.moments = RunningMoments.empty(len(before))
         self.window = Window(y, sample_weight)
         median, distance, n_others = self.window.usual()
-        bound = np.where(n_others > 0, FARTHEST_COUNTED * distance, np.inf)
-        self.moments.update(np.clip(y, median - bound, median + bound), sample_weight, kernels)
+        bound = np.where(n_others > 0, REACH * distance, np.inf)
+        self.moments.update(y, sample_weight, kernels, (median - bound, median + bound))
         self._follow()
         self.largest = np.abs(self.standardize(y)).max(axis=0)
-        return np.where(self.varied, before / self.unit, 1)
+        return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
     def take_in(self, y: Array, sample_weight: Array) -> None:
         """Have the largest target, and at the next event the reach, follow targets (n, n_outputs)."""
