@@ -109,18 +109,18 @@ class BasePredictor:
 
     def follow(self) -> None:
         """Have the bounds follow the last samples; where a feature's unit has changed, start again from them."""
-        median, distance, n_others = self.window.usual()
+        usual = self.window.usual()
         farthest = MARGIN * (CLIP if self.max_logit is not None else WIDE_CLIP)
-        bounds = median + np.array([[-farthest], [farthest]]) * distance
-        self.bounds = np.where(n_others > 0, bounds, self.bounds)
-        recent = RunningMoments.empty(len(median))
+        bounds = usual.median + np.array([[-farthest], [farthest]]) * usual.distance
+        self.bounds = np.where(usual.n_others > 0, bounds, self.bounds)
+        recent = RunningMoments.empty(len(self.mean))
         recent.update(self.window.values, self.window.weight, get_kernels("numpy"), tuple(self.bounds))
         jumped = _differ(recent, self.moments.mean, np.sqrt(self.moments.variance))
         if self.kind != "global":  # nor may the scaling be another one, where it is kept
             varied = self.inverse_deviation > 0
-            deviation = np.divide(1, self.inverse_deviation, out=np.zeros(len(median)), where=varied)
+            deviation = np.divide(1, self.inverse_deviation, out=np.zeros(len(self.mean)), where=varied)
             jumped |= varied & _differ(recent, self.mean, deviation)
-        is_new = np.where(self.moments.weight > 0, jumped & (n_others >= ENOUGH), True)
+        is_new = np.where(self.moments.weight > 0, jumped & (usual.n_others >= ENOUGH), True)
         self.moments = self.moments.replaced(is_new, recent)
         self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
 

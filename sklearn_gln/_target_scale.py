@@ -18,7 +18,8 @@ MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
 MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
-REACH = 20.0  # deviations, and usual distances in the window
+SMALLEST_REACH = 20.0  # deviations
+MARGIN = 8.0  # of the reach over the window's targets, without the wild ones
 LARGEST_FACTOR = 8.0  # of earlier errors: a wild target had blown up their unit
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
@@ -73,9 +74,9 @@ class TargetScale:
         before = self.unit
         self.moments = RunningMoments.empty(len(before))
         self.window = Window(y, sample_weight)
-        median, distance, n_others = self.window.usual()
-        bound = np.where(n_others > 0, REACH * distance, np.inf)
-        self.moments.update(y, sample_weight, kernels, (median - bound, median + bound))
+        usual = self.window.usual()
+        bound = np.where(usual.n_others > 0, MARGIN * usual.largest, np.inf)
+        self.moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
         self._follow()
         self.largest = np.abs(self.standardize(y)).max(axis=0)
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
@@ -86,9 +87,9 @@ class TargetScale:
         self.window.add(y, sample_weight)
 
     def _follow(self) -> None:
-        median, distance, n_others = self.window.usual()
-        of_window = (np.abs(median - self.moments.mean) + REACH * distance) / self.unit
-        self.reach = np.where(n_others > 0, np.clip(of_window, REACH, MAX_DEVIATIONS), self.reach)
+        usual = self.window.usual()
+        of_window = (np.abs(usual.median - self.moments.mean) + MARGIN * usual.largest) / self.unit
+        self.reach = np.where(usual.n_others > 0, np.clip(of_window, SMALLEST_REACH, MAX_DEVIATIONS), self.reach)
 
     def update(self) -> None:
         self._follow()
