@@ -17,7 +17,7 @@ MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
-MARGIN = 2.0  # over the clip: values that are as many usual distances off, or more, do not count in the moments
+MARGIN = 2.0  # of the bounds within which values count in the moments
 SAMPLED = 8  # of so many samples one is in the window, which so covers the last 2,048
 ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
 JUMP = 8.0  # by which a feature's deviation, or in deviations its mean, has changed then
@@ -107,11 +107,14 @@ class BasePredictor:
             rows = kernels.to_numpy(samples.X)[sampled, : len(self.moments.mean)]
             self.window.add(rows, samples.weight[sampled])
 
-    def follow(self) -> None:
-        """Have the bounds follow the last samples; where a feature's unit has changed, start again from them."""
+    def follow(self) -> bool:
+        """Have the bounds follow the last samples; where a feature's unit has changed, start again from them.
+
+        Returns whether one has.
+        """
         usual = self.window.usual()
-        farthest = MARGIN * (CLIP if self.max_logit is not None else WIDE_CLIP)
-        bounds = usual.median + np.array([[-farthest], [farthest]]) * usual.distance
+        farthest = usual.largest if self.max_logit is None else CLIP * usual.distance  # means follow features far out
+        bounds = usual.median + MARGIN * np.stack([-farthest, farthest])
         self.bounds = np.where(usual.n_others > 0, bounds, self.bounds)
         recent = RunningMoments.empty(len(self.mean))
         recent.update(self.window.values, self.window.weight, get_kernels("numpy"), tuple(self.bounds))
@@ -122,7 +125,9 @@ class BasePredictor:
             jumped |= varied & _differ(recent, self.mean, deviation)
         is_new = np.where(self.moments.weight > 0, jumped & (usual.n_others >= ENOUGH), True)
         self.moments = self.moments.replaced(is_new, recent)
+        scaled = self.inverse_deviation > 0
         self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
+        return bool(np.any(is_new & scaled))
 
     def refresh(self, new_only: bool = False) -> None:
         """Scale by the statistics so far; with `new_only` only features that were constant until now."""

@@ -88,6 +88,9 @@ class Head(ABC):
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Have units follow y of all samples so far."""
 
+    def follow(self) -> None:
+        """Have what counts of targets follow the last ones."""
+
     def update(self) -> None:
         """Fit to the samples since the last event."""
 
@@ -282,6 +285,9 @@ class TargetHead(Head):
             for part in self.pending
         ]
 
+    def follow(self) -> None:
+        self.scale.follow()
+
     def update(self) -> None:
         if self.pending:
             residuals, log_variance, weight = _concatenate(self.pending, "residuals", "log_variance", "weight")
@@ -323,7 +329,7 @@ class TargetHead(Head):
         return y.shape[1:] == (n_outputs,)
 
     def has_sound_pending(self, n_outputs: int) -> bool:
-        return all(
+        return self.scale.window.is_sound(n_outputs) and all(
             part.residuals.shape == (len(part.weight), *self.stack.weights.shape)
             and part.log_variance.shape == (len(part.weight), n_outputs)
             and part.weight.ndim == 1

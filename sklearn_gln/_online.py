@@ -231,12 +231,14 @@ class OnlineNetwork:
             self.buffer.clear()
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
-        if event.number % SHORT_PERIOD == 0:  # after fewer samples too little is new
-            self.predictor.follow()
+        unit_changed = event.number % SHORT_PERIOD == 0 and self.predictor.follow()
         if event.rescale:
             self.predictor.refresh(new_only=self.schedule.keeps_scaling)
         if self.network is None:
             return
+        if unit_changed:
+            self.network.forget_base(AFTER_CHANGE)
+        self.head.follow()
         self._set_limits(self.network)
         self.network.move_to(kernels)
         self.network.refresh_spread(kernels)

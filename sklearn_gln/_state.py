@@ -25,7 +25,7 @@ from sklearn_gln._settings import Settings
 from sklearn_gln._spread import Spread
 from sklearn_gln._stack import LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
-from sklearn_gln._window import SIZE, Window
+from sklearn_gln._window import Window
 from sklearn_gln.kernels import as_numpy
 
 Shape = tuple[int, ...]
@@ -36,7 +36,7 @@ TYPES = (
     DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
 )  # fmt: skip
-WAITING = ("expected", "pending")  # fields whose size follows the stream
+WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
 _NDARRAY = get_origin(Array)  # np.ndarray, but an alias from NumPy 2.5 on
 
 
@@ -117,14 +117,9 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
     if network is not None:
         of_feature = (n_features,)
         _check_shapes(predictor, bounds=(2, n_features), mean=of_feature, inverse_deviation=of_feature)
-        if predictor.has_statistics:
-            _check_window(predictor.window, n_features)
+        sound = predictor.window.is_sound(n_features * predictor.has_statistics)
+        _require(sound, "the window of features has another shape")
         _check_network(network, settings.n_base(n_given or n_features), n_features, n_outputs, settings)
-
-
-def _check_window(window: Window, n_columns: int) -> None:
-    n = min(len(window.weight), SIZE)
-    _check_shapes(window, values=(n, n_columns), weight=(n,))
 
 
 def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, settings: Settings) -> None:

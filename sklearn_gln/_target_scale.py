@@ -59,8 +59,8 @@ class TargetScale:
     def standardize(self, y: Array) -> Array:
         """Targets (n, n_outputs) in their units; from the reach on they count the less the further off they are."""
         standardized = np.clip((y - self.moments.mean) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
-        is_far = np.abs(standardized) > self.reach
-        return np.where(is_far, self.reach**3 / np.square(standardized) * np.sign(standardized), standardized)
+        excess = np.maximum(np.abs(standardized) / self.reach, 1)
+        return standardized / excess**3
 
     def restore(self, means: Array) -> Array:
         """The inverse of `standardize`, of means (..., n_outputs)."""
@@ -77,8 +77,8 @@ class TargetScale:
         usual = self.window.usual()
         bound = np.where(usual.n_others > 0, MARGIN * usual.largest, np.inf)
         self.moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
-        self._follow()
-        self.largest = np.abs(self.standardize(y)).max(axis=0)
+        self.largest = np.zeros(len(before))
+        self.follow()
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
     def take_in(self, y: Array, sample_weight: Array) -> None:
@@ -86,11 +86,12 @@ class TargetScale:
         self.largest = np.maximum(self.largest, np.abs(self.standardize(y)).max(axis=0))
         self.window.add(y, sample_weight)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Have the reach follow the last targets."""
         usual = self.window.usual()
         of_window = (np.abs(usual.median - self.moments.mean) + MARGIN * usual.largest) / self.unit
         self.reach = np.where(usual.n_others > 0, np.clip(of_window, SMALLEST_REACH, MAX_DEVIATIONS), self.reach)
+        self.largest = np.maximum(self.largest, np.abs(self.standardize(self.window.values)).max(axis=0, initial=0))
 
     def update(self) -> None:
-        self._follow()
         self.varied = self.largest > FARTHEST * CONSTANT

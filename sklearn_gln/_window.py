@@ -36,6 +36,11 @@ class Window:
         self.values = np.concatenate([self.values, values])[-SIZE:]
         self.weight = np.concatenate([self.weight, weight])[-SIZE:]
 
+    def is_sound(self, n_columns: int) -> bool:
+        """Whether the arrays, which may come from a file, fit together."""
+        n = min(len(self.weight), SIZE)
+        return self.values.shape == (n, n_columns) and self.weight.shape == (n,)
+
     def usual(self) -> Usual:
         if not len(self.weight):
             return Usual(*np.zeros((4, self.values.shape[1])))
