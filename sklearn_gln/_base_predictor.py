@@ -91,7 +91,7 @@ class BasePredictor:
         self.bounds = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
         if self.has_statistics:
             self.window = Window(rows[:, :n_features].astype(float), sample_weight)
-            self.follow()
+        self.follow()
         self.refresh()
 
     def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
@@ -112,6 +112,8 @@ class BasePredictor:
 
         Returns whether one has.
         """
+        if not self.has_statistics:
+            return False
         usual = self.window.usual()
         farthest = usual.largest if self.max_logit is None else CLIP * usual.distance  # means follow features far out
         bounds = usual.median + MARGIN * np.stack([-farthest, farthest])
