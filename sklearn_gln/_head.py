@@ -274,7 +274,7 @@ class TargetHead(Head):
             target = self.scale.standardize(y[exists])
             residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
             self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], sample_weight[exists]))
-            self.scale.take_in(y[exists], sample_weight[exists])
+            self.scale.take_in(y[exists], target, sample_weight[exists])
         return self.predict(gathered)
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:

@@ -14,7 +14,7 @@ from sklearn_gln._head import Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, init_network
 from sklearn_gln._samples import Samples, take_padded
-from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, Chunk, Event, Schedule
+from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
 from sklearn_gln._settings import Settings
 from sklearn_gln.kernels import Kernels, get_kernels
 
@@ -231,7 +231,7 @@ class OnlineNetwork:
             self.buffer.clear()
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
-        unit_changed = event.number % SHORT_PERIOD == 0 and self.predictor.follow()
+        unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()
         if event.rescale:
             self.predictor.refresh(new_only=self.schedule.keeps_scaling)
         if self.network is None:

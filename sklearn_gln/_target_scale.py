@@ -81,9 +81,9 @@ class TargetScale:
         self.follow()
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
-    def take_in(self, y: Array, sample_weight: Array) -> None:
+    def take_in(self, y: Array, standardized: Array, sample_weight: Array) -> None:
         """Have the largest target, and at the next event the reach, follow targets (n, n_outputs)."""
-        self.largest = np.maximum(self.largest, np.abs(self.standardize(y)).max(axis=0))
+        self.largest = np.maximum(self.largest, np.abs(standardized).max(axis=0))
         self.window.add(y, sample_weight)
 
     def follow(self) -> None:
