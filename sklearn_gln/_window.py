@@ -65,10 +65,10 @@ def _usual(values: Array, weight: Array) -> Array:
 
 def _quantile(values: Array, weights: Array, share: float) -> Array:
     """The weighted quantile of each row, one of its values (n_rows, n); NaN must have weight 0."""
-    places = np.argsort(values, axis=1)
+    places = np.argsort(values, axis=1, kind="stable")  # else weights of equal values could change places
     weights = np.take_along_axis(weights, places, axis=1)
-    middles = np.cumsum(weights, axis=1) - weights / 2
-    n_below = np.count_nonzero(middles <= share * weights.sum(axis=1, keepdims=True), axis=1)
+    ends = np.cumsum(weights, axis=1)
+    n_below = np.count_nonzero(ends - weights / 2 <= share * ends[:, -1:], axis=1)
     rows = np.arange(len(values))
     quantile: Array = values[rows, places[rows, np.maximum(n_below - 1, 0)]]
     return quantile
