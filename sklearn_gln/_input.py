@@ -224,7 +224,7 @@ def _refuse(value: Any, name: str, index: tuple[int, ...], columns: list[Any] | 
     except OverflowError as error:
         raise ValueError(f"{name} holds a number that is too large, {value!s:.20}...{place}.") from error
     except ValueError as error:
-        raise ValueError(f"{name} holds text, {brief(value)}{place} ({error}). {otherwise}") from error
+        raise ValueError(f"{name} holds text, {brief(value)}{place} ({error!s:.99}). {otherwise}") from error
     except TypeError as error:
         raise TypeError(
             f"{name} holds {brief(value)}{place}, of type {type(value).__name__}, which is not a real number: {error}."
