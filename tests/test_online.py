@@ -350,6 +350,7 @@ def oracle_run(name, n):
     if name in DIRTY_CASES:
         X[:300, 0] = 0.0
         X[500:, 1] *= 1000.0
+        X[310::90, 3] = 12.0  # far out, and yet it counts
         X[[3, 20, 100, 290, 700, 1100], 2] = [1e9, -1e7, 1e12, -999.0, 1e8, -1e30]
     outputs = (0, 2)
     targets = (y[:, np.newaxis] == outputs).astype(float)
