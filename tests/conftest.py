@@ -6,6 +6,7 @@ variable SKLEARN_GLN_BACKENDS names it (``SKLEARN_GLN_BACKENDS=torch python -m p
 deselected. ``-m backend`` selects the tests that name a backend or have one as a parameter.
 """
 
+import importlib
 import signal
 import sys
 import threading
@@ -134,3 +135,15 @@ def threads_started(monkeypatch):
 
     monkeypatch.setattr(threading.Thread, "start", recording)
     return started
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a module of benchmarks/; these modules are forgotten after the test."""
+    folder = str(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(folder):
+            del sys.modules[name]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from numpy.testing import assert_array_equal
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn.base import is_classifier
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _base, _runtime
@@ -258,6 +258,16 @@ def make_targets(X, seed=0):
     planes = np.stack([np.abs(a) + b, np.where(d > 0, c, -b), np.maximum(a, c - d)], axis=1)
     noise = np.random.default_rng(seed).standard_t(3, size=planes.shape)
     return np.array([5.0, -200.0, 0.1]) + np.array([1.0, 40.0, 0.5]) * (planes + 0.3 * noise)
+
+
+def make_layer_logits(seed, n, *, n_outputs=3, scales=(3.0, 1.0, 0.0, -1.0)):
+    """Logits (n, n_outputs, n_layers) of layers that are overconfident, noisy, useless and misled; class numbers."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=(n, n_outputs))
+    p = softmax(1.5 * truth, axis=1) if n_outputs > 1 else np.hstack([expit(-truth), expit(truth)])
+    codes = (rng.random((n, 1)) > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
+    noise = rng.normal(size=(n, n_outputs, len(scales)))
+    return truth[:, :, np.newaxis] * scales + noise, codes, rng.choice([0.0, 0.5, 1.0, 3.0], size=n)
 
 
 def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):

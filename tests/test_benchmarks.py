@@ -63,17 +63,6 @@ STAND_IN = """
 
 
 @pytest.fixture
-def load(monkeypatch):
-    """Import a module of benchmarks/; these modules are forgotten after the test."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    before = set(sys.modules)
-    yield importlib.import_module
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(BENCHMARKS)):
-            del sys.modules[name]
-
-
-@pytest.fixture
 def checkout(tmp_path):
     """A folder from which a stand-in for PyGLN can be imported."""
     package = tmp_path / "checkout" / "pygln"

@@ -18,8 +18,7 @@ from sklearn_gln._network import LayerOutputs
 from sklearn_gln._stack import FORGETTING, PRECISION, fit_logit_weights, fit_mean_weights
 from sklearn_gln._target_scale import HEADROOM, SMALLEST_LIMIT
 from sklearn_gln.kernels import get_kernels
-from tests.helpers import assert_same_object, make_stream
-from tests.test_stack import make_layer_logits
+from tests.helpers import assert_same_object, make_layer_logits, make_stream
 
 HOST = get_kernels("numpy")
 

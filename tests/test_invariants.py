@@ -6,8 +6,6 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.test_benchmarks import load  # noqa: F401  (the fixture: imports a module of benchmarks/)
-
 pytestmark = pytest.mark.thorough
 
 BACKENDS = [name for name in ("numpy", "numba") if find_spec(name)]
@@ -16,13 +14,13 @@ HAS_TIMERS = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Ctrl-C
 
 
 @pytest.fixture
-def endurance(load):  # noqa: F811
+def endurance(load):
     pytest.importorskip("skops")
     return load("endurance")
 
 
 @pytest.fixture
-def numerics(load):  # noqa: F811
+def numerics(load):
     return load("numerics")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax, softmax
 
 from sklearn_gln._stack import (
     FORGETTING,
@@ -15,18 +15,9 @@ from sklearn_gln._stack import (
     fit_logit_weights,
     fit_mean_weights,
 )
+from tests.helpers import make_layer_logits
 
 # Logits
-
-
-def make_layer_logits(seed, n, *, n_outputs=3, scales=(3.0, 1.0, 0.0, -1.0)):
-    """Logits (n, n_outputs, n_layers) of layers that are overconfident, noisy, useless and misled; class numbers."""
-    rng = np.random.default_rng(seed)
-    truth = rng.normal(size=(n, n_outputs))
-    p = softmax(1.5 * truth, axis=1) if n_outputs > 1 else np.hstack([expit(-truth), expit(truth)])
-    codes = (rng.random((n, 1)) > np.cumsum(p, axis=1)[:, :-1]).sum(axis=1)
-    noise = rng.normal(size=(n, n_outputs, len(scales)))
-    return truth[:, :, np.newaxis] * scales + noise, codes, rng.choice([0.0, 0.5, 1.0, 3.0], size=n)
 
 
 def penalised_loss(weights, inputs, codes, sample_weight, centre, precision):
