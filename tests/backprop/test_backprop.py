@@ -40,7 +40,8 @@ def test_backend(backend):
             pytest.skip(f"{package} is not installed")
     options = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     options |= {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTEST_ADDOPTS": ""}  # do not measure the suite's coverage here
-    checks = run("-m", "pytest", "--thorough", "-q", "-p", "no:cacheprovider", "--color=no", "--tb=short", CHECKS, **options)
+    quiet = "-q", "-p", "no:cacheprovider", "--color=no", "--tb=short"
+    checks = run("-m", "pytest", "--thorough", *quiet, CHECKS, **options)
     assert checks.returncode == 0, checks.stdout
     assert " passed" in checks.stdout
 
