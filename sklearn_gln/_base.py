@@ -1,6 +1,7 @@
 """The base of all GLN estimators: parameters, checked input, and the one way in which rows are learned."""
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -57,7 +58,7 @@ def _major(version: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-class BaseGLN(CallbackSupportMixin, BaseEstimator):
+class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read outputs."""
 
     _likelihood: Likelihood = BERNOULLI
@@ -235,36 +236,37 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 parts.append(predictions)
         return None if read is None else read(np.concatenate(parts))
 
+    @abstractmethod
     def _read_targets(self, y):
         """A target y as the user has it as an array of numbers or labels, without missing values."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encode_all(self, y, sample_weight, begun):
         """Targets of all rows of a fit, as the network takes them, and the weights to learn them with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _encode(self, y):
         """Targets of a target y like those of the first call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _begin(self, X, random_state):
         """A network that has seen nothing, and the attributes that go with it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _output_numbers(self):
         """The numbers (n_outputs,) of the outputs that the network has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _new_head(self, settings):
         """A head that has seen nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _scores(self, outputs, targets, sample_weight):
         """Sums over rows: weight, weighted log-loss, and what else progress is measured by."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _set_progress(self, sums):
-        raise NotImplementedError
+        """Set the attributes that report progress from sums of `_scores`."""
 
     # Defaults that subclasses may override
 
