@@ -138,7 +138,7 @@ def test_checks_that_scikit_learn_keeps_for_its_own_estimators(estimator, check)
     check(type(estimator).__name__, clone(estimator))
 
 
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize("backend", thorough_but(NAMES, NAMES[-1]))
 @pytest.mark.parametrize("dtype", thorough_but(["float32", "float64"], "float32"))
 def test_probabilities_do_not_depend_on_the_rows_beside(backend, dtype):
     """scikit-learn's checks of subset and order invariance, past the blocks in which rows are predicted."""

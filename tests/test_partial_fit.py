@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from tests.helpers import CLASSES, KINDS, LABELS, TARGETS, X, Y, assert_refused, assert_same_object, new, streamed
+from tests.helpers import (
+    CLASSES,
+    KINDS,
+    LABELS,
+    TARGETS,
+    X,
+    Y,
+    assert_refused,
+    assert_same_object,
+    new,
+    streamed,
+    thorough_but,
+)
 
 # Weights and row numbers
 
@@ -47,7 +59,7 @@ UNCHECKED = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", thorough_but([np.float64, np.float32], np.float32))
 @pytest.mark.parametrize(("new", "y", "classes", "progressive", "methods"), UNCHECKED.values(), ids=UNCHECKED)
 def test_unchecked_input_gives_the_same(new, y, classes, progressive, methods, dtype):
     rows = X.astype(dtype)
