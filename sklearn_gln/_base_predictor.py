@@ -17,7 +17,6 @@ MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
-MARGIN = 2.0  # of the bounds within which values count in the moments
 SAMPLED = 8  # of so many samples one is in the window, which so covers the last 2,048
 ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
 JUMP = 8.0  # by which a feature's deviation, or in deviations its mean, has changed then
@@ -115,8 +114,7 @@ class BasePredictor:
         if not self.has_statistics:
             return False
         usual = self.window.usual()
-        farthest = usual.largest if self.max_logit is None else CLIP * usual.distance  # means follow features far out
-        bounds = usual.median + MARGIN * np.stack([-farthest, farthest])
+        bounds = usual.median + np.stack([-usual.reach, usual.reach])
         self.bounds = np.where(usual.n_others > 0, bounds, self.bounds)
         recent = RunningMoments.empty(len(self.mean))
         recent.update(self.window.values, self.window.weight, get_kernels("numpy"), tuple(self.bounds))

@@ -18,8 +18,6 @@ MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
 MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
-SMALLEST_REACH = 20.0  # deviations
-MARGIN = 8.0  # of the reach over the window's targets, without the wild ones
 LARGEST_FACTOR = 8.0  # of earlier errors: a wild target had blown up their unit
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
@@ -75,7 +73,7 @@ class TargetScale:
         self.moments = RunningMoments.empty(len(before))
         self.window = Window(y, sample_weight)
         usual = self.window.usual()
-        bound = np.where(usual.n_others > 0, MARGIN * usual.largest, np.inf)
+        bound = np.where(usual.n_others > 0, usual.reach, np.inf)
         self.moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
         self.largest = np.zeros(len(before))
         self.follow()
@@ -89,8 +87,8 @@ class TargetScale:
     def follow(self) -> None:
         """Have the reach follow the last targets."""
         usual = self.window.usual()
-        of_window = (np.abs(usual.median - self.moments.mean) + MARGIN * usual.largest) / self.unit
-        self.reach = np.where(usual.n_others > 0, np.clip(of_window, SMALLEST_REACH, MAX_DEVIATIONS), self.reach)
+        of_window = (np.abs(usual.median - self.moments.mean) + usual.reach) / self.unit
+        self.reach = np.where(usual.n_others > 0, np.minimum(of_window, MAX_DEVIATIONS), self.reach)
         self.largest = np.maximum(self.largest, np.abs(self.standardize(self.window.values)).max(axis=0, initial=0))
 
     def update(self) -> None:

@@ -9,16 +9,15 @@ from sklearn_gln._arrays import Array
 
 SIZE = 256  # samples
 BLOCK = 32  # columns that are sorted together, so that memory stays in the cache
-GAP = 5.0  # times the distance of the next value nearer to the median; heavy tails have smaller gaps
-SHARE = 0.8  # of the values other than the median lie within the usual distance from it
+GAP = 5.0  # a value this many times as far from the median as the next nearer one is wild; tails have smaller gaps
+SHARE = 0.8  # of the values other than the median: up to there no gap is looked for
 
 
 class Usual(NamedTuple):
-    """Of each column: (n_columns,) each. Where most values are 0, the others have a scale too."""
+    """Of each column, (n_columns,) each. Where most values are 0, the others have a reach too."""
 
     median: Array
-    distance: Array  # from the median, of the values that differ from it: most are within
-    largest: Array  # distance, up to the first gap that parts wild values from the others
+    reach: Array  # the distance from the median from which on values are wild
     n_others: Array  # values that differ from the median
 
 
@@ -43,7 +42,7 @@ class Window:
 
     def usual(self) -> Usual:
         if not len(self.weight):
-            return Usual(*np.zeros((4, self.values.shape[1])))
+            return Usual(*np.zeros((3, self.values.shape[1])))
         blocks = [_usual(self.values[:, i : i + BLOCK].T, self.weight) for i in range(0, self.values.shape[1], BLOCK)]
         return Usual(*np.concatenate(blocks, axis=1))
 
@@ -51,24 +50,28 @@ class Window:
 def _usual(values: Array, weight: Array) -> Array:
     """The fields of Usual, of values (n_columns, n)."""
     weights = np.where(np.isnan(values), 0, weight)
-    median = _quantile(values, weights, 0.5)
-    distances = np.abs(values - median[:, np.newaxis])
+    median, _ = _quantile(values, weights, 0.5)
+    distances = np.abs(values - median)
     differs = distances > 0
+    distance, in_order = _quantile(distances, np.where(differs, weights, 0), SHARE)
+    tail = np.maximum(in_order, distance)
+    is_last = np.ones(tail.shape, bool)  # before the first gap, or what is missing
+    is_last[:, :-1] = ~(tail[:, 1:] <= GAP * tail[:, :-1])
+    last = tail[np.arange(len(tail)), is_last.argmax(axis=1)]
     n_others = np.count_nonzero(differs, axis=1)
-    distance = np.where(n_others > 0, _quantile(distances, np.where(differs, weights, 0), SHARE), 0)
-    tail = np.sort(np.fmax(distances, distance[:, np.newaxis]), axis=1)
-    is_last = np.ones(tail.shape, bool)
-    is_last[:, :-1] = tail[:, 1:] > GAP * tail[:, :-1]
-    largest = tail[np.arange(len(tail)), is_last.argmax(axis=1)]
-    return np.stack([np.nan_to_num(median), distance, largest, n_others])
+    usual = np.stack([median[:, 0], GAP * last, n_others])
+    usual[np.isnan(usual)] = 0
+    return usual
 
 
-def _quantile(values: Array, weights: Array, share: float) -> Array:
-    """The weighted quantile of each row, one of its values (n_rows, n); NaN must have weight 0."""
-    places = np.argsort(values, axis=1, kind="stable")  # else weights of equal values could change places
-    weights = np.take_along_axis(weights, places, axis=1)
+def _quantile(values: Array, weights: Array, share: float) -> tuple[Array, Array]:
+    """The weighted quantile (n_rows, 1) of each row, one of its values (n_rows, n), and these in order.
+
+    NaN must have weight 0.
+    """
+    rows = np.arange(len(values))[:, np.newaxis]
+    places = np.argsort(values, axis=1)
+    in_order, weights = values[rows, places], weights[rows, places]
     ends = np.cumsum(weights, axis=1)
-    n_below = np.count_nonzero(ends - weights / 2 <= share * ends[:, -1:], axis=1)
-    rows = np.arange(len(values))
-    quantile: Array = values[rows, places[rows, np.maximum(n_below - 1, 0)]]
-    return quantile
+    n_until = np.count_nonzero(ends - weights < share * ends[:, -1:], axis=1, keepdims=True)
+    return in_order[rows, np.maximum(n_until - 1, 0)], in_order

@@ -180,10 +180,10 @@ def weighted_moments(values, weights):
 
 
 def quantile(values, weights, share):
-    """The last value of those, in their order, of which no more than this share lies below their middle."""
+    """The last value of those, in their order, below which lies less than this share."""
     in_order = sorted(zip(values, weights, strict=True), key=lambda pair: pair[0])
     ends = list(itertools.accumulate(q for _, q in in_order))
-    return [value for (value, q), end in zip(in_order, ends, strict=True) if end - q / 2.0 <= share * ends[-1]][-1]
+    return [value for (value, q), end in zip(in_order, ends, strict=True) if end - q < share * ends[-1]][-1]
 
 
 @dataclass
@@ -191,8 +191,7 @@ class Usual:
     """What is usual among values, however wild a few of them are."""
 
     median: float = 0.0
-    distance: float = 0.0  # from the median, of the values that differ from it: four of five are within
-    largest: float = 0.0  # distance, up to the first one that is more than five times the one before
+    reach: float = 0.0  # five times the distance up to the first one that is more than five times the one before
     n_others: int = 0  # values that differ from the median
 
 
@@ -205,12 +204,12 @@ def usual(values, weights):
     others = [(abs(value - median), q) for value, q in seen if value != median]
     if not others:
         return Usual(median)
-    distance = largest = quantile(*zip(*others, strict=True), 0.8)
-    for farther in sorted(d for d, _ in others if d > distance):
-        if farther > 5.0 * largest:
+    last = quantile(*zip(*others, strict=True), 0.8)
+    for farther in sorted(d for d, _ in others if d > last):
+        if farther > 5.0 * last:
             break
-        largest = farther
-    return Usual(median, distance, largest, len(others))
+        last = farther
+    return Usual(median, 5.0 * last, len(others))
 
 
 def have_different_units(moments, others):
@@ -595,9 +594,7 @@ class NaiveGLN:
             values = [row.features[i] for row in self.window]
             of_window = usual(values, [row.weight for row in self.window])
             if of_window.n_others > 0:
-                # Logits are told from each other near the median; means follow features into their tails.
-                farthest = 2.0 * (of_window.largest if self.eps is None else 4.0 * of_window.distance)
-                self.moment_bounds[i] = of_window.median - farthest, of_window.median + farthest
+                self.moment_bounds[i] = of_window.median - of_window.reach, of_window.median + of_window.reach
             low, high = self.moment_bounds[i]
             recent = [(v, row.weight, self.t) for v, row in zip(values, self.window, strict=True) if low <= v <= high]
             (mean, variance), (last_mean, last_variance) = self.moments(recent), self.moments(self.counted[i])

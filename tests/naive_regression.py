@@ -128,8 +128,7 @@ class NaiveRegressor(NaiveGLN):
             values = [targets[output] for targets, _ in self.last_targets]
             of_window = usual(values, weights)
             if of_window.n_others > 0:
-                farthest = abs(of_window.median - centre) + 8.0 * of_window.largest
-                self.reach[output] = clip(farthest / unit, 20.0, 1e12)
+                self.reach[output] = min((abs(of_window.median - centre) + of_window.reach) / unit, 1e12)
             largest = max(abs(self.standardise(value, output)) for value in values)
             self.largest[output] = max(self.largest[output], largest)
         self.limits = [3.0 * max(1.5, value) for value in self.largest]
@@ -169,7 +168,7 @@ class NaiveRegressor(NaiveGLN):
         """Mean and deviation of the targets that are not wild."""
         values = [row.targets[output] for row in self.rows]
         of_all = usual(values, [row.weight for row in self.rows])
-        farthest = 8.0 * of_all.largest if of_all.n_others > 0 else math.inf
+        farthest = of_all.reach if of_all.n_others > 0 else math.inf
         counted = [row for row in self.rows if abs(row.targets[output] - of_all.median) <= farthest]
         mean, variance = weighted_moments([row.targets[output] for row in counted], [row.weight for row in counted])
         unit = math.sqrt(variance)

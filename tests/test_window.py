@@ -11,15 +11,15 @@ from tests import naive
 
 
 def test_what_is_usual_by_hand():
-    values = np.array([[0.0, math.nan, 7.0], [1.0, math.nan, 7.0], [2.0, 3.0, 7.0], [4.0, 4.0, 7.0], [99.0, 5.0, 7.0]])
-    usual = Window(values, np.ones(5)).usual()
+    values = np.array([[0.0, math.nan, 7.0], [1, math.nan, 7], [2, 3, 7], [3, 4, 7], [4, 5, 7], [99, math.nan, 7]])
+    usual = Window(values, np.ones(6)).usual()
     assert_array_equal(usual.median, [2, 4, 7])
-    assert_array_equal(usual.n_others, [4, 2, 0])
-    assert_array_equal(usual.distance, [2, 1, 0])  # of 1, 2, 2 and 97: most are within
-    assert_array_equal(usual.largest, [2, 1, 0])  # 97 is wild
-    usual = Window(values, np.array([9.0, 1.0, 1.0, 1.0, 1.0])).usual()
-    assert_array_equal(usual.median, [0, 4, 7])
-    assert_array_equal(usual.distance, [4, 1, 0])
+    assert_array_equal(usual.reach, [10, 5, 0])  # of the distances 1, 1, 2, 2 and 97 the last is wild
+    assert_array_equal(usual.n_others, [5, 2, 0])
+    usual = Window(values, np.array([9.0, 1.0, 1.0, 1.0, 1.0, 9.0])).usual()
+    assert_array_equal(usual.median, [2, 4, 7])
+    assert_array_equal(usual.reach, [485, 5, 0])  # it weighs too much to be wild
+    assert_array_equal(Window(values[:5], np.array([9.0, 1.0, 1.0, 1.0, 1.0])).usual().median, [0, 4, 7])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 100, SIZE])
@@ -39,7 +39,7 @@ def test_what_is_usual_equals_the_oracle(n):
 
 
 def test_an_empty_window():
-    assert_array_equal(Window.empty(3).usual(), np.zeros((4, 3)))
+    assert_array_equal(Window.empty(3).usual(), np.zeros((3, 3)))
 
 
 def test_the_last_samples_stay():
