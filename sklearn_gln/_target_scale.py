@@ -88,7 +88,7 @@ class TargetScale:
         """Have the reach follow the last targets."""
         usual = self.window.usual()
         of_window = (np.abs(usual.median - self.moments.mean) + usual.reach) / self.unit
-        self.reach = np.where(usual.n_others > 0, np.minimum(of_window, MAX_DEVIATIONS), self.reach)
+        self.reach = np.where(usual.n_others > 0, np.clip(of_window, FARTHEST, MAX_DEVIATIONS), self.reach)
         self.largest = np.maximum(self.largest, np.abs(self.standardize(self.window.values)).max(axis=0, initial=0))
 
     def update(self) -> None:

@@ -9,7 +9,7 @@ from sklearn_gln._arrays import Array
 
 SIZE = 256  # samples
 BLOCK = 32  # columns that are sorted together, so that memory stays in the cache
-GAP = 5.0  # a value this many times as far from the median as the next nearer one is wild; tails have smaller gaps
+GAP = 8.0  # a value this many times as far from the median as the next nearer one is wild; tails have smaller gaps
 SHARE = 0.8  # of the values other than the median: up to there no gap is looked for
 
 

@@ -191,7 +191,7 @@ class Usual:
     """What is usual among values, however wild a few of them are."""
 
     median: float = 0.0
-    reach: float = 0.0  # five times the distance up to the first one that is more than five times the one before
+    reach: float = 0.0  # eight times the distance up to the first one that is more than eight times the one before
     n_others: int = 0  # values that differ from the median
 
 
@@ -206,10 +206,10 @@ def usual(values, weights):
         return Usual(median)
     last = quantile(*zip(*others, strict=True), 0.8)
     for farther in sorted(d for d, _ in others if d > last):
-        if farther > 5.0 * last:
+        if farther > 8.0 * last:
             break
         last = farther
-    return Usual(median, 5.0 * last, len(others))
+    return Usual(median, 8.0 * last, len(others))
 
 
 def have_different_units(moments, others):

@@ -128,7 +128,7 @@ class NaiveRegressor(NaiveGLN):
             values = [targets[output] for targets, _ in self.last_targets]
             of_window = usual(values, weights)
             if of_window.n_others > 0:
-                self.reach[output] = min((abs(of_window.median - centre) + of_window.reach) / unit, 1e12)
+                self.reach[output] = clip((abs(of_window.median - centre) + of_window.reach) / unit, 16.0, 1e12)
             largest = max(abs(self.standardise(value, output)) for value in values)
             self.largest[output] = max(self.largest[output], largest)
         self.limits = [3.0 * max(1.5, value) for value in self.largest]

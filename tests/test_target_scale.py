@@ -86,6 +86,17 @@ def test_the_reach_follows_the_last_targets():
     assert_array_equal(scale.unit, unit)  # it goes with the weights of the network
 
 
+def test_targets_like_those_of_the_unit_stay_within_reach():
+    """Of a level that made up the unit, even where the last targets have none."""
+    scale = TargetScale.empty(1)
+    y = np.random.default_rng(3).normal(size=(600, 1))
+    y[:256:4] += 1000
+    rescaled(scale, y[:256])
+    scale.take_in(y[256:], scale.standardize(y[256:]), np.ones(344))
+    scale.follow()
+    assert_allclose(scale.standardize(y[:1]), (y[:1] - scale.moments.mean) / scale.unit)
+
+
 def test_limits_follow_the_largest_target():
     scale = TargetScale.empty(2)
     assert_array_equal(scale.limits, [HEADROOM * SMALLEST_LIMIT] * 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_gln._window import BLOCK, SIZE, Window
+from sklearn_gln._window import BLOCK, GAP, SIZE, Window
 from tests import naive
 
 
@@ -14,11 +14,11 @@ def test_what_is_usual_by_hand():
     values = np.array([[0.0, math.nan, 7.0], [1, math.nan, 7], [2, 3, 7], [3, 4, 7], [4, 5, 7], [99, math.nan, 7]])
     usual = Window(values, np.ones(6)).usual()
     assert_array_equal(usual.median, [2, 4, 7])
-    assert_array_equal(usual.reach, [10, 5, 0])  # of the distances 1, 1, 2, 2 and 97 the last is wild
+    assert_array_equal(usual.reach, [2 * GAP, GAP, 0])  # of the distances 1, 1, 2, 2 and 97 the last is wild
     assert_array_equal(usual.n_others, [5, 2, 0])
     usual = Window(values, np.array([9.0, 1.0, 1.0, 1.0, 1.0, 9.0])).usual()
     assert_array_equal(usual.median, [2, 4, 7])
-    assert_array_equal(usual.reach, [485, 5, 0])  # it weighs too much to be wild
+    assert_array_equal(usual.reach, [97 * GAP, GAP, 0])  # it weighs too much to be wild
     assert_array_equal(Window(values[:5], np.array([9.0, 1.0, 1.0, 1.0, 1.0])).usual().median, [0, 4, 7])
 
 
