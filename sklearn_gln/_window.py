@@ -43,7 +43,8 @@ class Window:
     def usual(self) -> Usual:
         if not len(self.weight):
             return Usual(*np.zeros((3, self.values.shape[1])))
-        blocks = [_usual(self.values[:, i : i + BLOCK].T, self.weight) for i in range(0, self.values.shape[1], BLOCK)]
+        columns = np.ascontiguousarray(self.values.T)
+        blocks = [_usual(columns[i : i + BLOCK], self.weight) for i in range(0, len(columns), BLOCK)]
         return Usual(*np.concatenate(blocks, axis=1))
 
 
@@ -70,8 +71,8 @@ def _quantile(values: Array, weights: Array, share: float) -> tuple[Array, Array
     NaN must have weight 0.
     """
     rows = np.arange(len(values))[:, np.newaxis]
-    places = np.argsort(values, axis=1)
-    in_order, weights = values[rows, places], weights[rows, places]
+    places = np.argsort(values, axis=1) + rows * values.shape[1]
+    in_order, weights = values.take(places), weights.take(places)
     ends = np.cumsum(weights, axis=1)
     n_until = np.count_nonzero(ends - weights < share * ends[:, -1:], axis=1, keepdims=True)
     return in_order[rows, np.maximum(n_until - 1, 0)], in_order
