@@ -17,9 +17,9 @@ MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
-SAMPLED = 8  # of so many samples one is in the window, which so covers the last 2,048
+SAMPLED = 8  # every eighth sample is in the window, which so covers the last 2,048
 ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
-JUMP = 8.0  # by which a feature's deviation, or in deviations its mean, has changed then
+JUMP = 8.0  # factor by which its deviation, or number of deviations by which its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 
 BaseKind = str | Callable[[Array], Array]
@@ -44,7 +44,10 @@ class RunningMoments:
     def update(
         self, X: Array, sample_weight: Array, kernels: Kernels, bounds: tuple[Any, Any] = (-np.inf, np.inf)
     ) -> None:
-        """Take in rows X (n, n_features) of weight sample_weight (n,), arrays of the kernels, as the bounds are."""
+        """Take in what lies within the bounds of rows X (n, n_features) of weight sample_weight (n,).
+
+        All are arrays of the kernels.
+        """
         weight, mean, squares = map(kernels.to_numpy, kernels.column_moments(X, sample_weight, *bounds))
         total = self.weight + weight
         share = weight / np.where(total > 0, total, 1)

@@ -10,14 +10,14 @@ from sklearn_gln._arrays import Array
 SIZE = 256  # samples
 BLOCK = 32  # columns that are sorted together, so that memory stays in the cache
 GAP = 8.0  # a value this many times as far from the median as the next nearer one is wild; tails have smaller gaps
-SHARE = 0.8  # of the values other than the median: up to there no gap is looked for
+SHARE = 0.8  # of the values other than the median, the nearest to it, are never wild
 
 
 class Usual(NamedTuple):
     """Of each column, (n_columns,) each. Where most values are 0, the others have a reach too."""
 
     median: Array
-    reach: Array  # the distance from the median from which on values are wild
+    reach: Array  # the distance from the median beyond which values are wild
     n_others: Array  # values that differ from the median
 
 
