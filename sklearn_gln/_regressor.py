@@ -195,10 +195,13 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
     1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
-    feature's unit changes. A target out of all proportion to the last 256 teaches next to nothing, unless many are like
-    it. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing value (NaN)
-    is not evidence: its input is 0. Parameters are read when learning begins; only `backend`, `device` and `n_jobs` may
-    change later.
+    feature's unit changes. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A
+    missing value (NaN) is not evidence: its input is 0. Parameters are read when learning begins; only `backend`,
+    `device` and `n_jobs` may change later.
+
+    A target more than eight times as far from the median as the next nearer ones of the last 256 is taken for an error,
+    while fewer than one in five are like it: it teaches next to nothing, even if the features foretell it. Where such
+    targets are real, learn a transformed one (:class:`~sklearn.compose.TransformedTargetRegressor`).
 
     A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of
