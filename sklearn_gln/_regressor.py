@@ -199,9 +199,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     missing value (NaN) is not evidence: its input is 0. Parameters are read when learning begins; only `backend`,
     `device` and `n_jobs` may change later.
 
-    A target more than 16 deviations off and eight times as far from the median as the next nearer ones of the last 256,
-    while fewer than one in five are like it, is taken for an error: it teaches next to nothing, even if the features
-    foretell it. Where such targets are real, transform them (:class:`~sklearn.compose.TransformedTargetRegressor`).
+    A target more than 16 deviations off is taken for an error, and teaches next to nothing even if the features
+    foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one
+    in five are like it, or 8 times as far and one of the two farthest. Where such targets are real, transform them
+    (:class:`~sklearn.compose.TransformedTargetRegressor`).
 
     A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of

@@ -18,6 +18,7 @@ MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
 MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
+FADING = 0.5  # of the reach that was, at least, at an event
 LARGEST_FACTOR = 8.0  # of earlier errors: a wild target had blown up their unit
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
@@ -72,10 +73,11 @@ class TargetScale:
         before = self.unit
         self.moments = RunningMoments.empty(len(before))
         self.window = Window(y, sample_weight)
-        usual = self.window.usual()
+        usual = self.window.usual(of_targets=True)
         bound = np.where(usual.n_others > 0, usual.reach, np.inf)
         self.moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
         self.largest = np.zeros(len(before))
+        self.reach = np.where(self.varied, FARTHEST, MAX_DEVIATIONS)
         self.follow()
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
@@ -86,9 +88,11 @@ class TargetScale:
 
     def follow(self) -> None:
         """Have the reach follow the last targets."""
-        usual = self.window.usual()
+        usual = self.window.usual(of_targets=True)
         of_window = (np.abs(usual.median - self.moments.mean) + usual.reach) / self.unit
-        self.reach = np.where(usual.n_others > 0, np.clip(of_window, FARTHEST, MAX_DEVIATIONS), self.reach)
+        before = np.where(self.varied, FADING * self.reach, 0)
+        reach = np.clip(np.maximum(of_window, before), FARTHEST, MAX_DEVIATIONS)
+        self.reach = np.where(usual.n_others > 0, reach, self.reach)
         self.largest = np.maximum(self.largest, np.abs(self.standardize(self.window.values)).max(axis=0, initial=0))
 
     def update(self) -> None:

@@ -191,11 +191,11 @@ class Usual:
     """What is usual among values, however wild a few of them are."""
 
     median: float = 0.0
-    reach: float = 0.0  # eight times the distance up to the first one that is more than eight times the one before
+    reach: float = 0.0  # the distance beyond which values are wild
     n_others: int = 0  # values that differ from the median
 
 
-def usual(values, weights):
+def usual(values, weights, *, of_targets=False):
     """What is usual among the values that are not missing."""
     seen = [(value, q) for value, q in zip(values, weights, strict=True) if not math.isnan(value)]
     if not seen:
@@ -204,12 +204,21 @@ def usual(values, weights):
     others = [(abs(value - median), q) for value, q in seen if value != median]
     if not others:
         return Usual(median)
-    last = quantile(*zip(*others, strict=True), 0.8)
+    usual_one = quantile(*zip(*others, strict=True), 0.8)
+    if not of_targets:
+        return Usual(median, reach(others, usual_one, 8.0), len(others))
+    frequent = sorted(abs(value - median) for value, _ in seen)[max(len(seen) - 2, 1) - 1]
+    far, near = reach(others, usual_one, 64.0), reach(others, max(usual_one, frequent), 8.0)
+    return Usual(median, min(far, near), len(others))
+
+
+def reach(others, last, gap):
+    """The distance beyond which values are wild: up to the first gap after the last usual one."""
     for farther in sorted(d for d, _ in others if d > last):
-        if farther > 8.0 * last:
+        if farther > gap * last:
             break
         last = farther
-    return Usual(median, 8.0 * last, len(others))
+    return gap * last
 
 
 def have_different_units(moments, others):

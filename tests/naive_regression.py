@@ -126,9 +126,12 @@ class NaiveRegressor(NaiveGLN):
         weights = [q for _, q in self.last_targets]
         for output, (centre, unit) in enumerate(self.units):
             values = [targets[output] for targets, _ in self.last_targets]
-            of_window = usual(values, weights)
+            of_window = usual(values, weights, of_targets=True)
             if of_window.n_others > 0:
-                self.reach[output] = clip((abs(of_window.median - centre) + of_window.reach) / unit, 16.0, 1e12)
+                reach = (abs(of_window.median - centre) + of_window.reach) / unit
+                if self.varied[output]:
+                    reach = max(reach, self.reach[output] / 2)
+                self.reach[output] = clip(reach, 16.0, 1e12)
             largest = max(abs(self.standardise(value, output)) for value in values)
             self.largest[output] = max(self.largest[output], largest)
         self.limits = [3.0 * max(1.5, value) for value in self.largest]
@@ -158,6 +161,7 @@ class NaiveRegressor(NaiveGLN):
         for output in range(self.n_outputs):
             self.set_unit(output)
         self.largest = [0.0] * self.n_outputs
+        self.reach = [16.0 if varied else 1e12 for varied in self.varied]
         self.follow_targets()
         self.seen = [[] for _ in range(self.n_outputs)]
         self.mean_square, self.log_ratio = [None] * self.n_outputs, [None] * self.n_outputs
@@ -167,7 +171,7 @@ class NaiveRegressor(NaiveGLN):
     def set_unit(self, output):
         """Mean and deviation of the targets that are not wild."""
         values = [row.targets[output] for row in self.rows]
-        of_all = usual(values, [row.weight for row in self.rows])
+        of_all = usual(values, [row.weight for row in self.rows], of_targets=True)
         farthest = of_all.reach if of_all.n_others > 0 else math.inf
         counted = [row for row in self.rows if abs(row.targets[output] - of_all.median) <= farthest]
         mean, variance = weighted_moments([row.targets[output] for row in counted], [row.weight for row in counted])

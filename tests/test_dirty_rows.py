@@ -169,7 +169,7 @@ def test_units_are_followed_back_and_with_wild_rows_among_the_new():
 # Targets
 
 
-@pytest.mark.parametrize("value", [1e7, -999])
+@pytest.mark.parametrize("value", [1e7, -9999])
 @pytest.mark.parametrize("place", thorough_but(PLACES, "row 2", "row 100", "5 %"))
 def test_wild_targets_cost_next_to_nothing(place, value, unspoilt):
     X, _, t = make_rows()
@@ -186,6 +186,14 @@ def test_wild_targets_with_any_memory_and_weights(params):
     weight = np.where(clean, 1.0, 3.0)
     expected = progress("regressor", X, t, clean, params)
     assert progress("regressor", X, dirty, clean, params, weight) > expected - 0.05
+
+
+def test_a_rare_level_that_features_foretell_is_learned():
+    X, _, t = make_rows()
+    rare = np.random.default_rng(1).random(N) < 0.02
+    X[:, 3], t = rare, t - 50 * rare
+    error = GLNRegressor(**SMALL).progressive_predict(X, t) - t
+    assert np.median(np.abs(error[1000:][rare[1000:]])) < 1
 
 
 def test_a_wild_target_leaves_other_outputs_alone():

@@ -23,7 +23,8 @@ def test_what_is_usual_by_hand():
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 100, SIZE])
-def test_what_is_usual_equals_the_oracle(n):
+@pytest.mark.parametrize("of_targets", [False, True])
+def test_what_is_usual_equals_the_oracle(n, of_targets):
     rng = np.random.default_rng(n)
     values = rng.standard_t(1, size=(n, 2 * BLOCK + 3))
     values[:, ::3] = values[:, ::3].round()  # equal values
@@ -32,9 +33,9 @@ def test_what_is_usual_equals_the_oracle(n):
     values[:, 1] = math.nan
     values[:, 2] = 3.0
     weight = rng.choice([0.3, 1.0, 2.75], size=n)
-    usual = Window(values, weight).usual()
+    usual = Window(values, weight).usual(of_targets)
     for i, column in enumerate(values.T):
-        expected = naive.usual(column.tolist(), weight.tolist())
+        expected = naive.usual(column.tolist(), weight.tolist(), of_targets=of_targets)
         assert [field[i] for field in usual] == list(vars(expected).values())
 
 
