@@ -8,6 +8,7 @@ How data flow, one file a step::
         OnlineNetwork    samples in, in order                                     _online.py
           Schedule       the clock: what happens after which sample               _schedule.py
           BasePredictor  features -> base logits and side information             _base_predictor.py
+          Window         the last samples, by which wild values are known         _window.py
           Network        layers of gated neurons: draw, learn, infer              _network.py, _layer.py
             Likelihood   what neurons predict, and how they learn it              _likelihood.py
             StepInputs   size and direction of a step                             _learning_rate.py

@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from sklearn_gln._arrays import Array
-from sklearn_gln.kernels import Kernels
+from sklearn_gln._samples import Samples
+from sklearn_gln._window import Window
+from sklearn_gln.kernels import Kernels, get_kernels
 
 SCALINGS = ("standard", "global", "minmax", "identity")
 MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
+SAMPLED = 8  # every eighth sample is in the window, which so covers the last 2,048
+ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
+JUMP = 8.0  # factor by which its deviation, or number of deviations by which its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 
 BaseKind = str | Callable[[Array], Array]
@@ -35,15 +41,28 @@ class RunningMoments:
     def variance(self) -> Array:
         return self.squares / np.maximum(self.weight, np.finfo(float).tiny)
 
-    def update(self, X: Array, sample_weight: Array, kernels: Kernels) -> None:
-        """Take in rows X (n, n_features) of weight sample_weight (n,), arrays of the kernels."""
-        weight, mean, squares = map(kernels.to_numpy, kernels.column_moments(X, sample_weight))
+    def update(
+        self, X: Array, sample_weight: Array, kernels: Kernels, bounds: tuple[Any, Any] = (-np.inf, np.inf)
+    ) -> None:
+        """Take in what lies within the bounds of rows X (n, n_features) of weight sample_weight (n,).
+
+        All are arrays of the kernels.
+        """
+        weight, mean, squares = map(kernels.to_numpy, kernels.column_moments(X, sample_weight, *bounds))
         total = self.weight + weight
         share = weight / np.where(total > 0, total, 1)
         shift = mean - self.mean
         self.mean = self.mean + shift * share
         self.squares = self.squares + squares + np.square(shift) * self.weight * share
         self.weight = total
+
+    def replaced(self, where: Array, others: "RunningMoments") -> "RunningMoments":
+        """These moments, with others where (n_features,) a condition holds."""
+        return RunningMoments(
+            np.where(where, others.weight, self.weight),
+            np.where(where, others.mean, self.mean),
+            np.where(where, others.squares, self.squares),
+        )
 
     def forget(self, factor: float) -> None:
         self.weight = self.weight * factor
@@ -59,15 +78,59 @@ class BasePredictor:
     moments: RunningMoments
     mean: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), those of the last refresh
     inverse_deviation: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), 0 for constant features
+    window: Window = field(default_factory=lambda: Window.empty(0))  # of features, every eighth sample
+    bounds: Array = field(default_factory=lambda: np.array([[-np.inf], [np.inf]]))  # (2, n_features | 1) of what counts
 
     @property
     def has_statistics(self) -> bool:
         return self.kind not in ("minmax", "identity")
 
+    def restart(self, rows: Array, sample_weight: Array) -> None:
+        """Scale by these samples alone, of NumPy and few enough for the window."""
+        n_features = len(self.moments.mean)
+        self.moments = RunningMoments.empty(n_features)
+        self.mean, self.inverse_deviation = np.zeros((2, n_features))
+        self.bounds = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
+        if self.has_statistics:
+            self.window = Window(rows[:, :n_features].astype(float), sample_weight)
+        self.follow()
+        self.refresh()
+
     def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Take samples into the statistics; `refresh` brings them to bear."""
         if self.has_statistics:
-            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels)
+            lower, upper = map(kernels.asarray, self.bounds)
+            self.moments.update(rows[:, : len(self.moments.mean)], sample_weight, kernels, (lower, upper))
+
+    def observe(self, samples: Samples, kernels: Kernels) -> None:
+        """Have some of the samples in the window, from which `follow` knows what is usual."""
+        sampled = np.flatnonzero((samples.number % SAMPLED == 0) & (samples.weight > 0))
+        if self.has_statistics and len(sampled):
+            rows = kernels.to_numpy(samples.X)[sampled, : len(self.moments.mean)]
+            self.window.add(rows, samples.weight[sampled])
+
+    def follow(self) -> bool:
+        """Have the bounds follow the last samples; where a feature's unit has changed, start again from them.
+
+        Returns whether one has.
+        """
+        if not self.has_statistics:
+            return False
+        usual = self.window.usual()
+        bounds = usual.median + np.stack([-usual.reach, usual.reach])
+        self.bounds = np.where(usual.n_others > 0, bounds, self.bounds)
+        recent = RunningMoments.empty(len(self.mean))
+        recent.update(self.window.values, self.window.weight, get_kernels("numpy"), tuple(self.bounds))
+        jumped = _differ(recent, self.moments.mean, np.sqrt(self.moments.variance))
+        if self.kind != "global":  # nor may the scaling be another one, where it is kept
+            varied = self.inverse_deviation > 0
+            deviation = np.divide(1, self.inverse_deviation, out=np.zeros(len(self.mean)), where=varied)
+            jumped |= varied & _differ(recent, self.mean, deviation)
+        is_new = np.where(self.moments.weight > 0, jumped & (usual.n_others >= ENOUGH), True)
+        self.moments = self.moments.replaced(is_new, recent)
+        scaled = self.inverse_deviation > 0
+        self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
+        return bool(np.any(is_new & scaled))
 
     def refresh(self, new_only: bool = False) -> None:
         """Scale by the statistics so far; with `new_only` only features that were constant until now."""
@@ -118,6 +181,13 @@ class BasePredictor:
         else:
             bound, slopes = np.inf, np.ones(x.shape)
         return np.where((np.abs(x) < bound) & ~np.isnan(rows), slopes, 0)
+
+
+def _differ(moments: RunningMoments, mean: Array, deviation: Array) -> Array:
+    """Whether (n_features,) moments are so far from a mean and deviation that the unit must have changed."""
+    smaller, larger = np.sort([np.sqrt(moments.variance), deviation], axis=0)
+    differ: Array = (larger > JUMP * smaller) | (np.abs(moments.mean - mean) > JUMP * larger)
+    return differ
 
 
 def add_base_predictions(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:

@@ -88,6 +88,9 @@ class Head(ABC):
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Have units follow y of all samples so far."""
 
+    def follow(self) -> None:
+        """Have what counts of targets follow the last ones."""
+
     def update(self) -> None:
         """Fit to the samples since the last event."""
 
@@ -271,7 +274,7 @@ class TargetHead(Head):
             target = self.scale.standardize(y[exists])
             residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
             self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], sample_weight[exists]))
-            self.scale.take_in(target)
+            self.scale.take_in(y[exists], target, sample_weight[exists])
         return self.predict(gathered)
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
@@ -281,6 +284,9 @@ class TargetHead(Head):
             PendingErrors(part.residuals * factor[:, np.newaxis], part.log_variance + 2 * np.log(factor), part.weight)
             for part in self.pending
         ]
+
+    def follow(self) -> None:
+        self.scale.follow()
 
     def update(self) -> None:
         had_varied, total_weight = self.scale.varied, 0.0
@@ -325,7 +331,7 @@ class TargetHead(Head):
         return y.shape[1:] == (n_outputs,)
 
     def has_sound_pending(self, n_outputs: int) -> bool:
-        return all(
+        return self.scale.window.is_sound(n_outputs) and all(
             part.residuals.shape == (len(part.weight), *self.stack.weights.shape)
             and part.log_variance.shape == (len(part.weight), n_outputs)
             and part.weight.ndim == 1

@@ -86,8 +86,14 @@ class Network:
             layer.accumulator = layer.accumulator * factor
             if layer.spread is not None:
                 layer.spread.forget(factor)
-        for preconditioner in self.preconditioners:
-            preconditioner.forget(factor)
+            if layer.preconditioner is not None:
+                layer.preconditioner.forget(factor)
+        self.forget_base(factor)
+
+    def forget_base(self, factor: float) -> None:
+        """Have the base inputs so far count less in what is known of them: some were in another unit."""
+        if self.base_preconditioner is not None:
+            self.base_preconditioner.forget(factor)
         if self.cross_moment is not None:
             self.cross_moment = self.cross_moment * factor
 

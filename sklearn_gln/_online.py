@@ -14,7 +14,7 @@ from sklearn_gln._head import Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
 from sklearn_gln._samples import Samples, take_padded
-from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, Chunk, Event, Schedule
+from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
 from sklearn_gln._settings import Settings
 from sklearn_gln.kernels import Kernels, get_kernels
 
@@ -165,6 +165,7 @@ class OnlineNetwork:
             weight = np.zeros(samples.X.shape[0])
             weight[: len(samples)] = samples.weight
             self.predictor.update(samples.X, kernels.asarray(weight), kernels)
+            self.predictor.observe(samples, kernels)
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
@@ -204,9 +205,7 @@ class OnlineNetwork:
     def _rebuild(self, kernels: Kernels) -> None:
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
-        self.predictor.moments = RunningMoments.empty(len(self.predictor.moments.mean))
-        self.predictor.update(samples.X, samples.weight, host)
-        self.predictor.refresh()
+        self.predictor.restart(samples.X, samples.weight)
         self.head.rebuild(samples.y, samples.weight, host)
         base_inputs, side_info = self.predictor.transform(samples.X, host)
         n_base = self.settings.n_base(base_inputs.shape[1])
@@ -232,10 +231,14 @@ class OnlineNetwork:
             self.buffer.clear()
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
+        unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()
         if event.rescale:
             self.predictor.refresh(new_only=self.schedule.keeps_scaling)
         if self.network is None:
             return
+        if unit_changed:
+            self.network.forget_base(AFTER_CHANGE)
+        self.head.follow()
         self._set_limits(self.network)
         self.network.move_to(kernels)
         self.network.refresh_spread(kernels)

@@ -56,10 +56,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     base_predictor : {"standard", "global", "identity"} or callable, default="standard"
         How features become the first layer's inputs. "standard": scaled by running mean and deviation, clipped to +-10
-        (+-4 for halfspaces). "global": centred, and scaled by one deviation common to all features (for features of one
-        unit, such as pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs
-        (n, n_base), within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the
-        scaled ones.
+        (+-4 for halfspaces); values out of all proportion to the last 2,048 rows do not count in these. "global":
+        centred, and scaled by one deviation common to all features (for features of one unit, such as pixels).
+        "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs (n, n_base), within
+        +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
 
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
@@ -194,10 +194,15 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     -----
     The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
-    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life`. A row of
-    weight q is learned q times in succession, also in part, and at most 1,000 times. A missing value (NaN) is not
-    evidence: its input is 0. Parameters are read when learning begins; only `backend`, `device` and `n_jobs` may change
-    later.
+    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
+    feature's unit changes. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A
+    missing value (NaN) is not evidence: its input is 0. Parameters are read when learning begins; only `backend`,
+    `device` and `n_jobs` may change later.
+
+    A target more than 16 deviations off is taken for an error, and teaches next to nothing even if the features
+    foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one
+    in five are like it, or 8 times as far and one of the two farthest. Where such targets are real, transform them
+    (:class:`~sklearn.compose.TransformedTargetRegressor`).
 
     A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of

@@ -21,6 +21,7 @@ LAST_REBUILD = 256
 REFRESH_PERIOD = 2048
 SHORT_PERIOD = LAST_REBUILD  # with a half-life, and in regression
 EARLY_PERIOD, LATE = 64, 1024  # in regression, and the sample from which on periods are the later ones
+UNIT_PERIOD = 1024  # multiples of it at which units are checked, where there is an event
 BOUND_PERIOD = 2**20
 MAX_CHUNK = 2048  # samples
 

@@ -26,17 +26,18 @@ from sklearn_gln._settings import Settings
 from sklearn_gln._spread import Spread
 from sklearn_gln._stack import LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
+from sklearn_gln._window import Window
 from sklearn_gln.kernels import as_numpy
 
 Shape = tuple[int, ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
-    OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Network, Layer, Preconditioner, Spread, DriftTest,
-    LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Window, Network, Layer, Preconditioner, Spread,
+    DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
 )  # fmt: skip
-WAITING = ("expected", "pending")  # fields whose size follows the stream
+WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
 _NDARRAY = get_origin(Array)  # np.ndarray, but an alias from NumPy 2.5 on
 
 
@@ -115,7 +116,10 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
         _require(all(array.ndim == 1 for array in by_sample[1:]), "the buffer's weights are not one for each sample")
         _require(samples.epoch > 0, f"epoch is {samples.epoch}")
     if network is not None:
-        _check_shapes(predictor, mean=(n_features,), inverse_deviation=(n_features,))
+        of_feature = (n_features,)
+        _check_shapes(predictor, bounds=(2, n_features), mean=of_feature, inverse_deviation=of_feature)
+        sound = predictor.window.is_sound(n_features * predictor.has_statistics)
+        _require(sound, "the window of features has another shape")
         _check_network(network, settings.n_base(n_given or n_features), n_features, n_outputs, settings)
 
 

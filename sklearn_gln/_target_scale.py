@@ -1,21 +1,25 @@
 """The unit in which a network learns a real target: centred, and divided by its deviation.
 
 Both are those of the samples up to the last rebuild. Before the target has varied it has no unit, and predictions say
-nothing.
+nothing. A target further off than `reach` counts the less the further, so that a wild one teaches next to nothing; the
+reach follows the last targets where they leave it.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from sklearn_gln._arrays import BY_OUTPUT, Array
+from sklearn_gln._arrays import BY_OUTPUT, BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._base_predictor import RunningMoments
+from sklearn_gln._window import Window
 from sklearn_gln.kernels import Kernels
 
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
 MAX_DEVIATIONS = 1e12  # of a target from the mean; its square is a number in float32 too
 CONSTANT = 1e-13  # a deviation below this fraction of the mean's magnitude is none
 FARTHEST = 16.0  # deviations: of 256 targets, up to the last rebuild, none is farther from their mean
+FADING = 0.5  # of the reach that was, at least, at an event
+LARGEST_FACTOR = 8.0  # of earlier errors: a wild target had blown up their unit
 SMALLEST_LIMIT = 1.5  # deviations of the target
 HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
 
@@ -24,11 +28,19 @@ HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
 class TargetScale:
     moments: RunningMoments = field(metadata=BY_OUTPUT)  # of the targets (n_outputs,) up to the last rebuild
     largest: Array = field(metadata=BY_OUTPUT)  # (n_outputs,): of |target|, in its unit
+    window: Window = field(metadata=BY_SAMPLE_AND_OUTPUT)  # of targets
+    reach: Array = field(metadata=BY_OUTPUT)  # (n_outputs,) in their units, since the last event
     varied: Array = field(metadata=BY_OUTPUT)  # (n_outputs,) bool: whether the target had by the last event
 
     @classmethod
     def empty(cls, n_outputs: int) -> "TargetScale":
-        return cls(RunningMoments.empty(n_outputs), np.zeros(n_outputs), np.zeros(n_outputs, bool))
+        return cls(
+            RunningMoments.empty(n_outputs),
+            np.zeros(n_outputs),
+            Window.empty(n_outputs),
+            np.full(n_outputs, MAX_DEVIATIONS),
+            np.zeros(n_outputs, bool),
+        )
 
     @property
     def unit(self) -> Array:
@@ -44,8 +56,10 @@ class TargetScale:
         return HEADROOM * np.maximum(SMALLEST_LIMIT, self.largest)
 
     def standardize(self, y: Array) -> Array:
-        """Targets (n, n_outputs) in their units."""
-        return np.clip((y - self.moments.mean) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        """Targets (n, n_outputs) in their units; from the reach on they count the less the further off they are."""
+        standardized = np.clip((y - self.moments.mean) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        excess = np.maximum(np.abs(standardized) / self.reach, 1)
+        return standardized / excess**3
 
     def restore(self, means: Array) -> Array:
         """The inverse of `standardize`, of means (..., n_outputs)."""
@@ -58,13 +72,28 @@ class TargetScale:
         """
         before = self.unit
         self.moments = RunningMoments.empty(len(before))
-        self.moments.update(y, sample_weight, kernels)
-        self.largest = np.abs(self.standardize(y)).max(axis=0)
-        return np.where(self.varied, before / self.unit, 1)
+        self.window = Window(y, sample_weight)
+        usual = self.window.usual(of_targets=True)
+        bound = np.where(usual.n_others > 0, usual.reach, np.inf)
+        self.moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
+        self.largest = np.zeros(len(before))
+        self.reach = np.where(self.varied, FARTHEST, MAX_DEVIATIONS)
+        self.follow()
+        return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
-    def take_in(self, standardized: Array) -> None:
-        """Have the largest target follow targets (n, n_outputs) in their units."""
+    def take_in(self, y: Array, standardized: Array, sample_weight: Array) -> None:
+        """Have the largest target, and at the next event the reach, follow targets (n, n_outputs)."""
         self.largest = np.maximum(self.largest, np.abs(standardized).max(axis=0))
+        self.window.add(y, sample_weight)
+
+    def follow(self) -> None:
+        """Have the reach follow the last targets."""
+        usual = self.window.usual(of_targets=True)
+        of_window = (np.abs(usual.median - self.moments.mean) + usual.reach) / self.unit
+        before = np.where(self.varied, FADING * self.reach, 0)
+        reach = np.clip(np.maximum(of_window, before), FARTHEST, MAX_DEVIATIONS)
+        self.reach = np.where(usual.n_others > 0, reach, self.reach)
+        self.largest = np.maximum(self.largest, np.abs(self.standardize(self.window.values)).max(axis=0, initial=0))
 
     def update(self) -> None:
         self.varied = self.largest > FARTHEST * CONSTANT

@@ -5,6 +5,7 @@ The first part has the signatures of the kernel contract; ``NaiveGLN`` is the wh
 common is the mathematics.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from dataclasses import dataclass
@@ -178,23 +179,72 @@ def weighted_moments(values, weights):
     return mean, sum(q * (value - mean) ** 2 for value, q in seen) / total
 
 
-def standardise(value, mean, deviation, limit):
-    if math.isnan(value) or deviation <= 1e-12 * abs(mean):
-        return 0.0
-    return clip((value - mean) / deviation, -limit, limit)
+def quantile(values, weights, share):
+    """The last value of those, in their order, below which lies less than this share."""
+    in_order = sorted(zip(values, weights, strict=True), key=lambda pair: pair[0])
+    ends = list(itertools.accumulate(q for _, q in in_order))
+    return [value for (value, q), end in zip(in_order, ends, strict=True) if end - q < share * ends[-1]][-1]
 
 
-def standard_features(rows, weights, *, common=False):
-    """Standardise by each feature's own deviation, or by one that is common to all, within a limit."""
-    means, variances = zip(*(weighted_moments(column, weights) for column in zip(*rows, strict=True)), strict=True)
+@dataclass
+class Usual:
+    """What is usual among values, however wild a few of them are."""
+
+    median: float = 0.0
+    reach: float = 0.0  # the distance beyond which values are wild
+    n_others: int = 0  # values that differ from the median
+
+
+def usual(values, weights, *, of_targets=False):
+    """What is usual among the values that are not missing."""
+    seen = [(value, q) for value, q in zip(values, weights, strict=True) if not math.isnan(value)]
+    if not seen:
+        return Usual()
+    median = quantile(*zip(*seen, strict=True), 0.5)
+    others = [(abs(value - median), q) for value, q in seen if value != median]
+    if not others:
+        return Usual(median)
+    usual_one = quantile(*zip(*others, strict=True), 0.8)
+    if not of_targets:
+        return Usual(median, reach(others, usual_one, 8.0), len(others))
+    frequent = sorted(abs(value - median) for value, _ in seen)[max(len(seen) - 2, 1) - 1]
+    far, near = reach(others, usual_one, 64.0), reach(others, max(usual_one, frequent), 8.0)
+    return Usual(median, min(far, near), len(others))
+
+
+def reach(others, last, gap):
+    """The distance beyond which values are wild: up to the first gap after the last usual one."""
+    for farther in sorted(d for d, _ in others if d > last):
+        if farther > gap * last:
+            break
+        last = farther
+    return gap * last
+
+
+def have_different_units(moments, others):
+    """Whether means and deviations can be those of one feature in one unit."""
+    (mean, deviation), (other_mean, other_deviation) = moments, others
+    smaller, larger = sorted([deviation, other_deviation])
+    return larger > 8.0 * smaller or abs(mean - other_mean) > 8.0 * larger
+
+
+def scalings(moments, *, common=False):
+    """(mean, deviation) of each feature, or with one deviation that is common to all; None: it is constant."""
+    means, variances = zip(*moments, strict=True)
     if common:
         variances = [sum(variances) / len(variances)] * len(variances)
     deviations = [math.sqrt(variance) for variance in variances]
+    return [
+        (mean, deviation) if deviation > 1e-12 * abs(mean) else None
+        for mean, deviation in zip(means, deviations, strict=True)
+    ]
 
-    def scale(row, limit=4.0):
-        return [standardise(*feature, limit) for feature in zip(row, means, deviations, strict=True)]
 
-    return scale
+def standardise(value, scaling, limit):
+    if math.isnan(value) or scaling is None:
+        return 0.0
+    mean, deviation = scaling
+    return clip((value - mean) / deviation, -limit, limit)
 
 
 def minmax(row):
@@ -207,19 +257,30 @@ def minmax(row):
 
 
 def fit_scaler(base_predictor, rows, weights, eps):
+    """The scaler that knows these rows and no bounds."""
+    moments = [weighted_moments(column, weights) for column in zip(*rows, strict=True)]
+    return make_scaler(base_predictor, scalings(moments, common=base_predictor == "global") if rows else [], eps)
+
+
+def has_statistics(base_predictor):
+    return base_predictor not in ("minmax", "identity")
+
+
+def make_scaler(base_predictor, scaling, eps):
     """Without eps x are means, not logits, and reach further than z."""
+
+    def features(row, limit=4.0):
+        return [standardise(value, of_feature, limit) for value, of_feature in zip(row, scaling, strict=True)]
 
     def given(values):
         return zero_missing(values) if eps is None else base_logits(values, eps)
 
     if base_predictor in ("standard", "global"):
-        features = standard_features(rows, weights, common=base_predictor == "global")
         return lambda row: (features(row, 10.0 if eps is None else 4.0), features(row))
     if base_predictor == "minmax":
         return lambda row: (given(minmax(row)), zero_missing(row))
     if base_predictor == "identity":
         return lambda row: (given(row), zero_missing(row))
-    features = standard_features(rows, weights)
     return lambda row: (given(np.asarray(base_predictor(np.array([row])))[0].tolist()), features(row))
 
 
@@ -264,6 +325,7 @@ class Row:
     predicted: list  # what `aggregate` gave before it was learned
     epoch: int
     held_out: bool
+    lesson: list | None = None  # in regression: what the targets counted as when it came
 
 
 @dataclass
@@ -335,6 +397,11 @@ class NaiveGLN:
         self.eps, self.max_logit = eps, math.log((1.0 - eps) / eps)
         self.max_weight, self.batch_size = max_weight, batch_size
         self.rows = []  # all rows learned, in order
+        self.window = []  # of rows: up to row 256 all, then every eighth, and of these the last 256
+        self.moment_bounds = None  # of each feature: what lies beyond counts in no moments
+        self.counted = None  # of each feature: (value, weight, since when it counts) of what its moments are made of
+        self.scaling = None  # of each feature: (mean, deviation) that it is scaled by, None while it is constant
+        self.unit_changes = []  # numbers of rows after which a feature's unit was found to have changed
         self.base = []  # their base logits x, as each was scaled when it was learned
         self.base_matrix = None  # P_x
         self.outputs = None  # outputs[k][l] is a Layer; None before row 1
@@ -362,6 +429,7 @@ class NaiveGLN:
             if weight == 0.0:
                 continue
             self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
+            self.take_in(self.rows[-1])
             batch.append((self.rows[-1], computed))
             at_event = self.is_event(self.t)
             if len(batch) == self.batch_size or at_event:
@@ -478,10 +546,18 @@ class NaiveGLN:
 
     def counts(self):
         """How much each row counts now: half as much for each half-life that it was forgotten by."""
+        return [row.weight * self.share_kept(row.number) for row in self.rows]
+
+    def share_kept(self, number):
+        """Of what came with this row, or after it."""
         if self.half_life is None:
-            return [row.weight for row in self.rows]
-        forgotten = [256 * sum(is_short_event(t) for t in range(row.number, self.t)) for row in self.rows]
-        return [row.weight * 0.5 ** (n / self.half_life) for row, n in zip(self.rows, forgotten, strict=True)]
+            return 1.0
+        return 0.5 ** (256 * sum(is_short_event(t) for t in range(number, self.t)) / self.half_life)
+
+    def base_counts(self):
+        """As base inputs rows count a fiftieth from a change of a feature's unit on."""
+        n_changes = [sum(row.number <= t for t in self.unit_changes) for row in self.rows]
+        return [q * 0.02**n for q, n in zip(self.counts(), n_changes, strict=True)]
 
     def is_event(self, t):
         return is_event(t) or (self.half_life is not None and is_short_event(t))
@@ -499,12 +575,59 @@ class NaiveGLN:
                     [e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.accumulator
                 ]
 
-    def fit_scaler(self):
-        self.scaler = fit_scaler(self.base_predictor, [row.features for row in self.rows], self.counts(), self.eps)
+    def take_in(self, row):
+        """What a row tells of features when it comes. Up to row 256 rebuilds see to that."""
+        if row.number > 256 and has_statistics(self.base_predictor):
+            for value, (low, high), counted in zip(row.features, self.moment_bounds, self.counted, strict=True):
+                if low <= value <= high:
+                    counted.append((value, row.weight, row.number))
+            if row.number % 8 == 0:
+                self.window = [*self.window, row][-256:]
+
+    def moments(self, counted):
+        """Mean and deviation of values, each of which counts since some row."""
+        weights = [q * self.share_kept(since) for _, q, since in counted]
+        return weighted_moments([value for value, _, _ in counted], weights)
+
+    def restart_features(self):
+        """All rows so far are the window, and nothing but the window counts."""
+        n = len(self.rows[0].features)
+        self.window, self.scaling = list(self.rows), [None] * n
+        self.moment_bounds, self.counted = [(-math.inf, math.inf)] * n, [[] for _ in range(n)]
+        self.follow_features()
+
+    def follow_features(self):
+        """Bounds from the window. A feature in another unit than before starts again from it, as one without values."""
+        has_changed = False
+        for i in range(len(self.scaling) if has_statistics(self.base_predictor) else 0):
+            values = [row.features[i] for row in self.window]
+            of_window = usual(values, [row.weight for row in self.window])
+            if of_window.n_others > 0:
+                self.moment_bounds[i] = of_window.median - of_window.reach, of_window.median + of_window.reach
+            low, high = self.moment_bounds[i]
+            recent = [(v, row.weight, self.t) for v, row in zip(values, self.window, strict=True) if low <= v <= high]
+            (mean, variance), (last_mean, last_variance) = self.moments(recent), self.moments(self.counted[i])
+            others = [(last_mean, math.sqrt(last_variance))]
+            if self.scaling[i] is not None and self.base_predictor != "global":
+                others.append(self.scaling[i])
+            jumped = any(have_different_units((mean, math.sqrt(variance)), other) for other in others)
+            if not self.counted[i] or (jumped and of_window.n_others >= 8):
+                has_changed = has_changed or self.scaling[i] is not None
+                self.counted[i], self.scaling[i] = recent, None
+        if has_changed:
+            self.unit_changes.append(self.t)
+
+    def fit_scaler(self, *, new_only=False):
+        """Scale by what counts; with `new_only` only features that were constant until now, or whose unit changed."""
+        if has_statistics(self.base_predictor):
+            fitted = scalings(map(self.moments, self.counted), common=self.base_predictor == "global")
+            pairs = zip(self.scaling, fitted, strict=True)
+            self.scaling = [last if new_only and last is not None else new for last, new in pairs]
+        self.scaler = make_scaler(self.base_predictor, self.scaling, self.eps)
 
     def set_base_matrix(self, base):
         if self.full and self.t >= 64:
-            self.base_matrix = regularised_inverse(base, self.counts(), ridge=self.ridge)
+            self.base_matrix = regularised_inverse(base, self.base_counts(), ridge=self.ridge)
 
     def set_layer_matrices(self):
         if self.full and self.t >= 64:
@@ -514,6 +637,7 @@ class NaiveGLN:
 
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""
+        self.restart_features()
         self.fit_scaler()
         base, pool = map(list, zip(*(self.scale(row.features) for row in self.rows), strict=True))
         self.set_base_matrix(base)
@@ -528,11 +652,16 @@ class NaiveGLN:
         self.set_layer_matrices()
 
     def refresh(self):
-        """A new scaler from all rows so far, and at some events P_x and P_p; halfspaces and weights stay."""
-        self.fit_scaler()
+        """A new scaler, and at some events P_x and P_p; halfspaces and weights stay."""
+        if self.t % 1024 == 0:
+            self.follow_features()
+        self.refresh_scaler()
         if is_event(self.t):
             self.set_base_matrix(self.base)
             self.set_layer_matrices()
+
+    def refresh_scaler(self):
+        self.fit_scaler()
 
     def new_layer(self, pool, level, output, n_base):
         n_neurons = self.layer_sizes[level]

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from tests import naive_gaussian
-from tests.naive import NaiveGLN, clip, dot, is_event, is_short_event, weighted_moments
+from tests.naive import NaiveGLN, clip, dot, is_event, is_short_event, usual, weighted_moments
 
 
 class NaiveRegressor(NaiveGLN):
@@ -28,6 +28,10 @@ class NaiveRegressor(NaiveGLN):
         self.squares, self.eps, self.max_logit = squares, None, math.inf
         self.units = [(0.0, 1.0)] * n_outputs  # what is 0 and what is 1 to the neurons
         self.limits = None  # of neurons' outputs
+        self.reach = [1e12] * n_outputs  # of targets, in these units: one further off counts the less the further
+        self.largest = [0.0] * n_outputs  # of targets, likewise
+        self.last_targets = []  # (targets, weight) of up to 256 rows
+        self.surplus = [1.0] * n_outputs  # of errors since the last fit, over what they count
         self.seen = None  # seen[output]: contexts, outputs and target of the last layer, for all rows learned
         self.mean_square, self.log_ratio = None, None  # [output] and [output][neuron][context]
         n_layers = len(self.layer_sizes)
@@ -98,8 +102,39 @@ class NaiveRegressor(NaiveGLN):
         return predictions
 
     def target(self, row, output):
+        return self.standardise(row.targets[output], output)
+
+    def standardise(self, target, output):
         centre, unit = self.units[output]
-        return (row.targets[output] - centre) / unit
+        standardised = clip((target - centre) / unit, -1e12, 1e12)
+        return standardised / max(abs(standardised) / self.reach[output], 1.0) ** 3
+
+    def take_in(self, row):
+        """In later epochs targets tell nothing new."""
+        super().take_in(row)
+        row.lesson = []
+        for output, (centre, unit) in enumerate(self.units):
+            standardised = self.target(row, output)
+            row.lesson.append(centre + unit * standardised)
+            if row.epoch == 1:
+                self.largest[output] = max(self.largest[output], abs(standardised))
+        if row.epoch == 1:
+            self.last_targets = [*self.last_targets, (row.targets, row.weight)][-256:]
+
+    def follow_targets(self):
+        """The reach of targets, from the last ones, and with it the limits of what is predicted."""
+        weights = [q for _, q in self.last_targets]
+        for output, (centre, unit) in enumerate(self.units):
+            values = [targets[output] for targets, _ in self.last_targets]
+            of_window = usual(values, weights, of_targets=True)
+            if of_window.n_others > 0:
+                reach = (abs(of_window.median - centre) + of_window.reach) / unit
+                if self.varied[output]:
+                    reach = max(reach, self.reach[output] / 2)
+                self.reach[output] = clip(reach, 16.0, 1e12)
+            largest = max(abs(self.standardise(value, output)) for value in values)
+            self.largest[output] = max(self.largest[output], largest)
+        self.limits = [3.0 * max(1.5, value) for value in self.largest]
 
     def damping(self, n_inputs):
         return self.learning_rate_init / n_inputs
@@ -122,45 +157,57 @@ class NaiveRegressor(NaiveGLN):
             self.fit_stacks()
 
     def rebuild(self):
+        self.last_targets = [(row.targets, row.weight) for row in self.rows]
         for output in range(self.n_outputs):
-            targets, weights = zip(*((row.targets[output], row.weight) for row in self.rows), strict=True)
-            mean, variance = weighted_moments(targets, weights)
-            unit = math.sqrt(variance)
-            if unit <= 1e-15 * abs(mean):  # all the same
-                unit = abs(mean) or 1.0
-            self.units[output] = mean, unit
+            self.set_unit(output)
+        self.largest = [0.0] * self.n_outputs
+        self.reach = [16.0 if varied else 1e12 for varied in self.varied]
+        self.follow_targets()
         self.seen = [[] for _ in range(self.n_outputs)]
         self.mean_square, self.log_ratio = [None] * self.n_outputs, [None] * self.n_outputs
-        self.set_limits()
         super().rebuild()
         self.refresh_spread()
 
+    def set_unit(self, output):
+        """Mean and deviation of the targets that are not wild."""
+        values = [row.targets[output] for row in self.rows]
+        of_all = usual(values, [row.weight for row in self.rows], of_targets=True)
+        farthest = of_all.reach if of_all.n_others > 0 else math.inf
+        counted = [row for row in self.rows if abs(row.targets[output] - of_all.median) <= farthest]
+        mean, variance = weighted_moments([row.targets[output] for row in counted], [row.weight for row in counted])
+        unit = math.sqrt(variance)
+        if unit <= 1e-15 * abs(mean):  # all the same
+            unit = abs(mean) or 1.0
+        before = self.units[output][1]
+        if self.varied[output] and before > 8.0 * unit:  # a wild target made up the unit: errors are no larger for that
+            surplus = before / (8.0 * unit)
+            self.products[output] = self.products[output] / surplus**2
+            self.surplus[output] *= surplus
+        self.units[output] = mean, unit
+
     def refresh(self):
-        self.set_limits()
+        self.follow_targets()
         super().refresh()
         self.refresh_spread()
 
-    def fit_scaler(self):
-        """Only with a half-life does it move after the last rebuild."""
-        if self.t <= 256 or (self.half_life is not None and is_short_event(self.t)):
-            super().fit_scaler()
+    def refresh_scaler(self):
+        """Only with a half-life does the scaling of a feature move after the last rebuild."""
+        if self.half_life is None:
+            self.fit_scaler(new_only=True)
+        elif is_short_event(self.t):
+            self.fit_scaler()
 
     def set_layer_matrices(self):
         """With them the first neuron becomes the ridge regression of all rows so far."""
         super().set_layer_matrices()
         if self.full and self.t >= 64:
-            u, q = np.array(self.base), np.array(self.counts())
+            u, q = np.array(self.base), np.array(self.base_counts())
             pull = [5.0] * (u.shape[1] - len(self.constants)) + [5e-6] * len(self.constants)
             for output, layers in enumerate(self.outputs):
-                y = np.array([self.target(row, output) for row in self.rows])
+                y = np.array([target for *_, target in self.seen[output]])
                 solution = np.linalg.solve((u.T * q) @ u + np.diag(pull), (u.T * q) @ y)
                 solution = np.clip(solution, -self.max_weight, self.max_weight)
                 layers[0].weights = [[solution.tolist() for _ in neuron] for neuron in layers[0].weights]
-
-    def set_limits(self):
-        """Three times the largest target so far, and at least for 1.5 deviations."""
-        largest = [max(abs(self.target(row, output)) for row in self.rows) for output in range(self.n_outputs)]
-        self.limits = [3.0 * max(1.5, value) for value in largest]
 
     def refresh_spread(self):
         """How far off each slot of the last layer was: r / v, with two samples that were off as all were."""
@@ -193,11 +240,14 @@ class NaiveRegressor(NaiveGLN):
                 self.calibration[output] = np.array([-math.log(1.0 + n_alike), 0.0])
             elif self.varied[output] and not had_varied:
                 self.calibration[output] = np.array([0.0, 1.0])
+            self.surplus[output] = 1.0
 
     def fit_stack(self, output, rows):
         """What earlier rows said counts half as much."""
         unit, weights = self.units[output][1], [row.weight for row in rows]
-        residuals = [[mean - row.targets[output] for mean in row.predicted[output][0]] for row in rows]
+        surplus = self.surplus[output]
+        residuals = [[(mean - row.lesson[output]) / surplus for mean in row.predicted[output][0]] for row in rows]
+        variances = [row.predicted[output][1] / surplus**2 for row in rows]
         products = self.products[output] / 2.0
         for q, r in zip(weights, residuals, strict=True):
             products += [[q * left * right for right in r] for left in r]
@@ -205,12 +255,12 @@ class NaiveRegressor(NaiveGLN):
         if self.aggregation == "stacked":
             self.stack[output] = least_on_simplex(products, self.stack[output])
         errors = [(dot(self.stack[output], r) / unit) ** 2 for r in residuals]
-        logs = [math.log(row.predicted[output][1] / unit**2) for row in rows]
+        logs = [math.log(variance / unit**2) for variance in variances]
         if self.calibrated:
             known = self.information[output] / 2.0
             fitted, information = calibrate(logs, errors, weights, self.calibration[output], known)
             self.calibration[output], self.information[output] = fitted, known + information
-        deviations = [math.exp(self.log_variance(output, row.predicted[output][1]) / 2.0) for row in rows]
+        deviations = [math.exp(self.log_variance(output, variance) / 2.0) for variance in variances]
         self.scores[output] += [math.sqrt(e) / deviation for e, deviation in zip(errors, deviations, strict=True)]
         self.scores[output] = self.scores[output][-1024:]
 

@@ -175,7 +175,7 @@ def make_head(y, *, n_layers=3, aggregation="stacked", is_calibrated=True):
     """A head in the units of targets y (n, n_outputs), which have varied."""
     head = TargetHead.empty(y.shape[1], n_layers, aggregation, is_calibrated)
     head.rebuild(y, np.ones(len(y)), HOST)
-    head.update()
+    head.scale.update()
     return head
 
 
@@ -287,6 +287,22 @@ def test_a_target_that_has_not_varied_teaches_nothing(value):
     head.learn(gathered, constant + (abs(value) + 1) * y, np.ones(60))
     head.update()
     assert len(head.scores.of_output[0]) == 60
+
+
+def test_of_a_wild_target_errors_count_no_more_than_it_does():
+    gathered, y, _ = make_gathered(0, 200)
+    head = make_head(y)
+    wild = y[:2].copy()
+    wild[0, 0] = 1e9
+    head.learn(gathered[:2], wild, np.ones(2))
+    (waiting,) = head.pending
+    target = head.scale.standardize(wild)
+    assert np.abs(target).max() < 4  # by its deviations it would be 1e9
+    assert_allclose(waiting.residuals, gathered[:2, :, :-1] - target[..., np.newaxis])
+    assert_array_equal(head.targets(wild, np.arange(2)), target)
+    limits = head.limits
+    head.follow()
+    assert_allclose(head.limits, limits)
 
 
 def test_restart():

@@ -20,7 +20,8 @@ information selects, may or may not have a slot of the same number: kernels that
     logit(probabilities, *, max_logit) -> as shaped                 # within +-max_logit, 0 for NaN
     minmax_logit(x, *, max_logit) -> (n, d) # the same of each row scaled to its own [0, 1]; 0 for a constant row
     fill_missing(x) -> as shaped            # 0 where x is NaN
-    column_moments(x, sample_weight) -> (weight, mean, squares)     # (n, d), (n,) -> (d,) each, float64, NaN left out:
+    column_moments(x, sample_weight, lower=-inf, upper=inf) -> (weight, mean, squares)  # (n, d), (n,) -> (d,) each,
+                                            # float64, of what lies within [lower, upper], (d,) each; NaN left out:
                                             # sums of weights, means, weighted sums of squared deviations
     base_block(x, dtype, bias, *, square_scale=0.0, square_limit=inf) -> (n, 1, ...)    # x (n, d) cast; if the scale is
                                             # not 0, then scale * x^2 of x within +-limit; then a constant 1 if bias

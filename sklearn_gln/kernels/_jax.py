@@ -130,9 +130,12 @@ def fill_missing(x: Array) -> Array:
 
 
 @jax.jit
-def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
-    seen = ~jnp.isnan(x)
-    x = jnp.where(seen, x, 0).astype(jnp.float64)
+def column_moments(
+    x: Array, sample_weight: Array, lower: Any = -np.inf, upper: Any = np.inf
+) -> tuple[Array, Array, Array]:
+    x = x.astype(jnp.float64)
+    seen = (x >= lower) & (x <= upper)
+    x = jnp.where(seen, x, 0)
     weights = jnp.where(seen, sample_weight.astype(jnp.float64)[:, jnp.newaxis], 0)
     weight = weights.sum(axis=0)
     mean = (weights * x).sum(axis=0) / jnp.where(weight > 0, weight, 1)

@@ -95,11 +95,13 @@ def _zero_missing(x: Array) -> Array:
     return x
 
 
-def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
-    missing = np.isnan(x)
-    if missing.any():
-        seen = np.where(missing, 0.0, sample_weight[:, np.newaxis])  # (n, d)
-        x = np.where(missing, 0, x)
+def column_moments(
+    x: Array, sample_weight: Array, lower: Any = -np.inf, upper: Any = np.inf
+) -> tuple[Array, Array, Array]:
+    counts = (x >= lower) & (x <= upper)
+    if not counts.all():
+        seen = np.where(counts, sample_weight[:, np.newaxis], 0.0)  # (n, d)
+        x = np.where(counts, x, 0)
         weight = seen.sum(axis=0)
         scale = 1 / np.where(weight > 0, weight, 1)
         mean = np.einsum("nd,nd->d", seen, x, dtype=float) * scale

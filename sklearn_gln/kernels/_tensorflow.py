@@ -101,10 +101,13 @@ def fill_missing(x: Array) -> Array:
     return tf.where(tf.math.is_nan(x), tf.zeros_like(x), x)
 
 
-def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
-    x, missing = tf.cast(x, tf.float64), tf.math.is_nan(x)
-    counts = tf.where(missing, tf.zeros_like(x), tf.cast(sample_weight, tf.float64)[:, None])
-    x = tf.where(missing, tf.zeros_like(x), x)
+def column_moments(
+    x: Array, sample_weight: Array, lower: Any = -np.inf, upper: Any = np.inf
+) -> tuple[Array, Array, Array]:
+    x = tf.cast(x, tf.float64)
+    seen = (x >= lower) & (x <= upper)
+    counts = tf.where(seen, tf.cast(sample_weight, tf.float64)[:, None], tf.zeros_like(x))
+    x = tf.where(seen, x, tf.zeros_like(x))
     weight = tf.reduce_sum(counts, axis=0)
     mean = tf.math.divide_no_nan(tf.reduce_sum(counts * x, axis=0), weight)
     return weight, mean, tf.reduce_sum(counts * (x - mean) ** 2, axis=0)

@@ -119,10 +119,13 @@ def fill_missing(x: Array) -> Array:
     return x.masked_fill(x.isnan(), 0)
 
 
-def column_moments(x: Array, sample_weight: Array) -> tuple[Array, Array, Array]:
-    missing = x.isnan()
-    values = x.double().masked_fill(missing, 0)
-    weights = sample_weight.double().unsqueeze(1).expand_as(values).masked_fill(missing, 0)
+def column_moments(
+    x: Array, sample_weight: Array, lower: Any = -np.inf, upper: Any = np.inf
+) -> tuple[Array, Array, Array]:
+    values = x.double()
+    left_out = ~((values >= lower) & (values <= upper))
+    values = values.masked_fill(left_out, 0)
+    weights = sample_weight.double().unsqueeze(1).expand_as(values).masked_fill(left_out, 0)
     weight = weights.sum(0)
     mean = (weights * values).sum(0) / weight.where(weight > 0, 1)
     return weight, mean, (weights * (values - mean).square_()).sum(0)
