@@ -325,7 +325,8 @@ def _learn(weights: Array, accumulator: Array, samples: _Samples, of: _Constants
             (table,), _ = _scan(clip_slots, (table,), batch)
         return (table, accumulators), (logits,)
 
-    learn, shape = learn_sample, outputs[1]
+    learn: Callable[..., Any] = learn_sample
+    shape = outputs[1]
     if rule.batch_size > 1:
         # Samples that pad the last batch meet the slots that its last sample met: no other weights may be clipped.
         last = tf.repeat(samples.slots[-1:], n_batches * rule.batch_size - n_samples, axis=0)
