@@ -1,19 +1,15 @@
-"""Kernels in TensorFlow: exact online learning as batched matrix products over runs of samples that share a slot.
+"""Kernels in TensorFlow: the samples in order, all neurons at once, compiled by XLA as one loop.
 
-While none of a slot's weights W is clipped, the logits of a run of its samples follow from W at the run's start:
-s_t = W . u_t - sum over earlier samples r of the run of g_r (v_r . u_t), where g_r v_r is the step of sample r. So a
-run costs one product for W . u, one Gram product for v . u, a recursion over scalars and one product for the summed
-steps. Runs of different slots are independent: the first runs of all slots are learned in a few large pieces, then the
-second ones, and so on. With batches of several samples a run is the part of one batch that meets a slot, and needs no
-recursion. Runs in which a weight could be clipped are learned sample by sample instead.
+A sample touches one slot of every neuron: these are gathered, multiplied with the sample's inputs, moved and written
+back in place. Weights and accumulators that have been learned are variables, whose memory a compiled function may
+write.
 
-Inside, m runs of s samples each have axes (s, m, outputs), where outputs has length 1 unless all outputs share the
-slots; the features of a block are (m, g, s, b), with g = 1 where these outputs share the block. Flat slots are numbered
-through all neurons.
+What learns and predicts is compiled once for each set of shapes. Inside, the weights are a table (k j r, i), in which
+slots numbered through all neurons ("flat slots") are rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -24,15 +20,12 @@ from sklearn_gln.kernels import as_numpy
 
 Array = Any  # tf.Tensor; tf.Variable for weights and accumulators that have been learned
 Groups = tuple[Array, Array]
+State = tuple[Array, Array]  # the table, the flat accumulators
 
 ON_DEVICE = True
 TASK_SIZE = None
-CHUNK_SIZES = None
-RUN_ROWS = 16
-CHUNK_ROWS = 128
-MAX_DENSE_SLOTS = 32
-PIECE_SIZE = 2**22  # elements of a piece's arrays, so that they stay in the caches
-INFER_SIZE = 2**20
+CHUNK_SIZES = (16, 128, 512, 2048)  # few: longer chunks cost less than more compilations
+INFER_ROWS = 8  # samples inferred at once: more would fall out of a CPU's caches, fewer would keep a GPU waiting
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 
 
@@ -212,11 +205,29 @@ def damped_inverse(moment: Array, weight: float, floor: float, dtype: str, ridge
     return tf.cast(tf.linalg.inv(moment + damping[:, None, None] * eye), dtype)
 
 
+# Linear neurons
+
+
 def linear_infer(weights: Array, slots: Array, inputs: Sequence[Array], *, limit: float) -> Array:
-    weights = tf.convert_to_tensor(weights)
     if not slots.shape[0]:
         return tf.zeros((0, *weights.shape[:2]), weights.dtype)
-    return _run(_infer, weights, slots, tuple(inputs), tf.constant(limit, weights.dtype))
+    return _compiled(_infer, weights, slots, tuple(inputs), tf.constant(limit, weights.dtype))
+
+
+def _infer(weights: Array, slots: Array, inputs: tuple[Array, ...], limit: Array) -> Array:
+    # Always pieces of the same size, and never a single one, for which the compiler would drop the loop: so a sample's
+    # logits do not depend, even in rounding, on the number of samples.
+    n_samples = slots.shape[0]
+    n_pieces = max(2, -(-n_samples // INFER_ROWS))
+    table, samples = _as_table(weights), (_flat_slots(weights, slots), *inputs)
+
+    def infer_piece(state: tuple[()], piece: Any) -> tuple[tuple[()], tuple[Array]]:
+        flat_slots, *blocks = piece
+        return state, (_dots(tf.gather(table, flat_slots), _features(blocks)),)
+
+    outputs = weights.dtype, (INFER_ROWS, *weights.shape[:2])
+    _, (logits,) = _scan(infer_piece, (), _in_batches(samples, n_pieces, INFER_ROWS), [outputs])
+    return tf.clip_by_value(tf.reshape(logits, (-1, *weights.shape[:2]))[:n_samples], -limit, limit)
 
 
 def linear_learn(
@@ -236,44 +247,162 @@ def linear_learn(
     batch_size: int,
 ) -> tuple[Array, Array, Array]:
     weights, accumulator = _in_place(weights), _in_place(accumulator)
-    dtype, (n_outputs, n_neurons, n_slots, n_inputs) = weights.dtype, weights.shape
-    gradient = all(u is v for u, v in zip(inputs, directions, strict=True))
-    dense = batch_size <= CHUNK_ROWS and n_slots <= min(MAX_DENSE_SLOTS, slots.shape[0]) and n_inputs > 0
-    n_flat_slots = n_outputs * n_neurons * n_slots
-    with (
-        _reshaped(weights, (n_flat_slots, n_inputs)) as table,
-        _reshaped(accumulator, (n_flat_slots,)) as flat_accumulator,
-    ):
-        samples = _Samples(
-            table.handle,
-            flat_accumulator.handle,
-            tf.constant(n_outputs, tf.int64),
-            tf.constant(n_neurons, tf.int64),
-            tf.constant(n_slots, tf.int64),
-            slots,
-            tuple(inputs),
-            () if gradient else tuple(directions),
-            targets,
-            rates,
-            () if repeats is None else (repeats,),
-            tf.constant(damping, dtype),
-            () if loss == "squared" else (tf.constant(limit, dtype),),
-            (tf.constant(max_weight, dtype),) if np.isfinite(max_weight) else (),
-            (tf.constant(batch_size, tf.int64),) if batch_size > 1 else (),
-        )
-        logits = _run(_learn_dense if dense else _learn_in_runs, samples)
-    return weights, accumulator, tf.clip_by_value(tf.reshape(logits, (-1, n_outputs, n_neurons)), -limit, limit)
+    if not slots.shape[0]:
+        return weights, accumulator, tf.zeros((0, *weights.shape[:2]), weights.dtype)
+    samples = _Samples(slots, tuple(inputs), tuple(directions), targets, rates, () if repeats is None else (repeats,))
+    constants = _Constants(*(tf.constant(value, weights.dtype) for value in (damping, limit, max_weight)))
+    rule = _Rule(loss == "squared", bool(np.isfinite(max_weight)), min(batch_size, slots.shape[0]))
+    return weights, accumulator, _compiled(_learn, weights, accumulator, samples, constants, rule)
 
 
-def _run(function: Callable[..., Array], *arguments: Any) -> Array:
-    """Run a function as one graph, which serves arrays of all shapes."""
-    specs = tf.nest.map_structure(lambda array: tf.TensorSpec([None] * array.shape.rank, array.dtype), arguments)
-    return _graph(function, specs)(*arguments)
+class _Rule(NamedTuple):
+    """What else a function is compiled for."""
+
+    squared: bool
+    bounded: bool
+    batch_size: int
+
+
+class _Constants(NamedTuple):
+    damping: Array
+    limit: Array
+    max_weight: Array
+
+
+class _Samples(NamedTuple):
+    """All that is to be learned from some samples, or from one."""
+
+    slots: Array  # (n, k|1, j); flat ones are (n, k, j)
+    inputs: tuple[Array, ...]
+    directions: tuple[Array, ...]
+    targets: Array
+    rates: Array
+    repeats: tuple[Array, ...]  # perhaps empty; else the repeats, and once flat v . u
+
+
+def _learn(weights: Array, accumulator: Array, samples: _Samples, of: _Constants, rule: _Rule) -> Array:
+    """Learn all samples; return their logits (n, k, j)."""
+    n_samples, outputs = samples.slots.shape[0], (weights.dtype, tuple(weights.shape[:2]))
+    n_batches = -(-n_samples // rule.batch_size)
+    repeats = samples.repeats
+    if not repeats and n_samples % rule.batch_size:
+        repeats = (tf.ones((n_samples, 1), weights.dtype),)  # and 0 for the samples that pad the last batch
+    if repeats:
+        products = [tf.reduce_sum(u * v, axis=2) for u, v in zip(samples.inputs, samples.directions, strict=True)]
+        repeats = (*repeats, tf.add(*products) if len(products) > 1 else products[0])
+    samples = samples._replace(slots=_flat_slots(weights, samples.slots), repeats=repeats)
+
+    def bound(values: Array) -> Array:
+        return tf.clip_by_value(values, -of.max_weight, of.max_weight) if rule.bounded else values
+
+    def moved(selected: Array, sample: _Samples, steps: Array) -> Array:
+        return selected - steps[..., tf.newaxis] * _features(sample.directions)[:, tf.newaxis]
+
+    def learn_sample(state: State, sample: _Samples) -> tuple[State, tuple[Array]]:
+        table, accumulators = state
+        selected, before = tf.gather(table, sample.slots), tf.gather(accumulators, sample.slots)
+        logits = _dots(selected, _features(sample.inputs))
+        steps, gains = _repeat(logits, tf.cast(before, logits.dtype), sample, of, rule)
+        table = _put(table, sample.slots, bound(moved(selected, sample, steps)))
+        return (table, _put(accumulators, sample.slots, before + tf.cast(gains, before.dtype))), (logits,)
+
+    def learn_batch(state: State, batch: _Samples) -> tuple[State, tuple[Array]]:
+        table, accumulators = state
+
+        def infer_sample(nothing: tuple[()], sample: _Samples) -> tuple[tuple[()], tuple[Array]]:
+            return nothing, (_dots(tf.gather(table, sample.slots), _features(sample.inputs)),)
+
+        def add(state: State, move: tuple[_Samples, Array, Array]) -> tuple[State, tuple[()]]:
+            (table, accumulators), (sample, steps, gains) = state, move
+            table = _put(table, sample.slots, moved(tf.gather(table, sample.slots), sample, steps))
+            return (table, _put(accumulators, sample.slots, tf.gather(accumulators, sample.slots) + gains)), ()
+
+        def clip_slots(state: tuple[Array], sample: _Samples) -> tuple[tuple[Array], tuple[()]]:
+            return (_put(*state, sample.slots, bound(tf.gather(*state, sample.slots))),), ()
+
+        _, (logits,) = _scan(infer_sample, (), batch, [outputs])
+        before = tf.cast(tf.gather(accumulators, batch.slots), logits.dtype)
+        steps, gains = _repeat(logits, before, batch, of, rule)
+        (table, accumulators), _ = _scan(add, state, (batch, steps, tf.cast(gains, accumulators.dtype)))
+        if rule.bounded:
+            (table,), _ = _scan(clip_slots, (table,), batch)
+        return (table, accumulators), (logits,)
+
+    learn: Callable[..., Any] = learn_sample
+    shape = outputs[1]
+    if rule.batch_size > 1:
+        # Samples that pad the last batch meet the slots that its last sample met: no other weights may be clipped.
+        last = tf.repeat(samples.slots[-1:], n_batches * rule.batch_size - n_samples, axis=0)
+        slots = _in_batches(tf.concat([samples.slots, last], axis=0), n_batches, rule.batch_size)
+        samples = _in_batches(samples, n_batches, rule.batch_size)._replace(slots=slots)
+        learn, shape = learn_batch, (rule.batch_size, *shape)
+    state = _as_table(weights), tf.reshape(accumulator, (-1,))
+    (table, accumulators), (logits,) = _scan(learn, state, samples, [(weights.dtype, shape)])
+    weights.assign(tf.reshape(table, weights.shape))
+    accumulator.assign(tf.reshape(accumulators, accumulator.shape))
+    return tf.clip_by_value(tf.reshape(logits, (-1, *outputs[1]))[:n_samples], -of.limit, of.limit)
+
+
+def _repeat(logits: Array, accumulator: Array, sample: _Samples, of: _Constants, rule: _Rule) -> tuple[Array, Array]:
+    """The summed step and gain of all repeats of a sample, or of each in a batch."""
+    targets, rates = sample.targets[..., tf.newaxis], sample.rates[..., tf.newaxis]
+
+    def error(logits: Array) -> tuple[Array, Array]:
+        """The derivative of the loss, and the gain of one repeat."""
+        if rule.squared:
+            return logits - targets, tf.ones_like(logits)
+        errors = tf.sigmoid(tf.clip_by_value(logits, -of.limit, of.limit)) - targets
+        return errors, errors * errors
+
+    if not sample.repeats:
+        errors, gains = error(logits)
+        return rates * errors / (1 + of.damping * accumulator), gains
+    repeats, motion = (array[..., tf.newaxis] for array in sample.repeats)
+
+    def once_more(left: Array, steps: Array, summed: Array) -> tuple[Array, Array, Array]:
+        part = tf.clip_by_value(left, 0, 1)
+        errors, gains = error(logits - steps * motion)
+        steps += part * rates * errors / (1 + of.damping * (accumulator + summed))
+        return left - 1, steps, summed + part * gains
+
+    first = repeats, tf.zeros_like(logits), tf.zeros_like(logits)
+    _, steps, summed = tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), once_more, first)
+    return steps, summed
+
+
+# Loops and tables
+
+
+def _compiled(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function, which is compiled once for each set of shapes."""
+    return _compile(function, tf.nest.map_structure(_spec, arguments))(*arguments)
+
+
+def _spec(argument: Any) -> Any:
+    return (tuple(argument.shape), argument.dtype) if owns(argument) else argument
 
 
 @cache
-def _graph(function: Callable[..., Array], specs: Any) -> Callable[..., Array]:
-    return tf.function(function, input_signature=specs, autograph=False)
+def _compile(function: Callable[..., Any], specs: Any) -> Callable[..., Any]:  # noqa: ARG001
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _scan(
+    step: Callable[..., Any], state: Any, samples: Any, outputs: Sequence[tuple[Any, tuple[int, ...]]] = ()
+) -> tuple[Any, list[Array]]:
+    """Go through samples in order; return the last state, and the outputs of all steps.
+
+    step(state, sample) returns the next state and the outputs, which have these types and shapes.
+    """
+    n_samples = tf.nest.flatten(samples)[0].shape[0]
+
+    def go_on(t: Array, state: Any, tables: list[Array]) -> tuple[Array, Any, list[Array]]:
+        state, of_sample = step(state, tf.nest.map_structure(lambda array: tf.gather(array, t), samples))
+        return t + 1, state, [table.write(t, output) for table, output in zip(tables, of_sample, strict=True)]
+
+    tables = [tf.TensorArray(dtype, n_samples, element_shape=shape) for dtype, shape in outputs]
+    _, state, tables = tf.while_loop(lambda t, *_: t < n_samples, go_on, (tf.constant(0), state, tables))
+    return state, [table.stack() for table in tables]
 
 
 def _in_place(array: Array) -> tf.Variable:
@@ -281,480 +410,40 @@ def _in_place(array: Array) -> tf.Variable:
     return array if isinstance(array, tf.Variable) else tf.Variable(tf.raw_ops.DeepCopy(x=array))
 
 
-@contextmanager
-def _reshaped(variable: tf.Variable, shape: tuple[int, ...]) -> Iterator[tf.Variable]:
-    """The memory of a variable, moved to one of another shape and back.
-
-    Gathers and scatters along the first axis are the fast ones; unknown lengths keep functions from being prepared
-    for every shape again.
-    """
-    other = tf.Variable(tf.reshape(_taken(variable), shape), shape=[None] * len(shape))
-    try:
-        yield other
-    finally:
-        back = tf.reshape(_taken(other), variable.shape)
-        tf.raw_ops.AssignVariableOp(resource=variable.handle, value=back, validate_shape=False)
+def _as_table(weights: Array) -> Array:
+    return tf.reshape(weights, (-1, weights.shape[3]))
 
 
-def _taken(variable: tf.Variable) -> Array:
-    """Take the memory of a variable, which is empty then: memory with two owners would be copied by the next write."""
-    tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
-    content = tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
-    empty = tf.zeros([0] * content.shape.rank, content.dtype)
-    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=empty, validate_shape=False)
-    return content
+def _put(table: Array, flat_slots: Array, values: Array) -> Array:
+    return tf.tensor_scatter_nd_update(table, flat_slots[..., tf.newaxis], values)
+
+
+def _dots(selected: Array, features: Array) -> Array:
+    """Weights (..., k, j, i) times the inputs (..., k|1, i) of a sample, or of each of several."""
+    if features.shape[-2] == 1:
+        return tf.einsum("...kji,...i->...kj", selected, features[..., 0, :])
+    return tf.einsum("...kji,...ki->...kj", selected, features)
 
 
 def _features(blocks: Sequence[Array]) -> Array:
-    """Blocks (n, k|1, b) side by side."""
+    """Blocks (..., k|1, b) side by side."""
     if len(blocks) == 1:
         return blocks[0]
-    width = tf.maximum(*(tf.shape(block)[1] for block in blocks))
-    return tf.concat([tf.broadcast_to(b, (tf.shape(b)[0], width, tf.shape(b)[2])) for b in blocks], axis=2)
+    width = max(block.shape[-2] for block in blocks)
+    return tf.concat([tf.broadcast_to(block, (*block.shape[:-2], width, block.shape[-1])) for block in blocks], axis=-1)
 
 
-def _infer(weights: Array, slots: Array, inputs: tuple[Array, ...], limit: Array) -> Array:
-    # One sum of products for each logit: it does not depend, even in rounding, on the samples next to it. A piece has
-    # at least two samples, because a single sum would be cut among threads.
-    shape = tf.shape(weights, tf.int64)
-    n_samples = tf.shape(slots, tf.int64)[0]
-    table = tf.reshape(weights, (shape[0] * shape[1] * shape[2], shape[3]))
-    first_slot = shape[2] * tf.reshape(tf.range(shape[0] * shape[1]), (shape[0], shape[1]))
-    piece_rows = tf.maximum(INFER_SIZE // tf.maximum(shape[0] * shape[1] * shape[3], 1), 2)
+def _in_batches(arrays: Any, n_batches: int, size: int) -> Any:
+    """Arrays (n, ...) padded with zeros and cut into batches: (n_batches, size, ...)."""
 
-    def infer_piece(piece: Array, logits: Array) -> tuple[Array, Array]:
-        start = piece * piece_rows
-        stop = tf.minimum(start + piece_rows, tf.maximum(n_samples, start + 2))
-        rows = tf.minimum(tf.range(start, stop), n_samples - 1)
-        selected = tf.gather(table, tf.cast(tf.gather(slots, rows), tf.int64) + first_slot)
-        features = _features([tf.gather(block, rows) for block in inputs])[:, :, None]
-        return piece + 1, logits.write(tf.cast(piece, tf.int32), tf.reduce_sum(selected * features, axis=3))
+    def cut(array: Array) -> Array:
+        more = [[0, n_batches * size - array.shape[0]], *([[0, 0]] * (array.shape.rank - 1))]
+        return tf.reshape(tf.pad(array, more), (n_batches, size, *array.shape[1:]))
 
-    n_pieces = (n_samples + piece_rows - 1) // piece_rows
-    pieces = tf.TensorArray(weights.dtype, tf.cast(n_pieces, tf.int32), infer_shape=False, element_shape=[None] * 3)
-    start = (tf.constant(0, tf.int64), pieces)
-    _, pieces = tf.while_loop(lambda piece, _: piece < n_pieces, infer_piece, start, parallel_iterations=1)
-    return tf.clip_by_value(pieces.concat()[:n_samples], -limit, limit)
+    return tf.nest.map_structure(cut, arrays)
 
 
-class _Samples(NamedTuple):
-    """The arguments of one call; those that it does not use are empty, so that it has its own graph."""
-
-    weights: Array  # resources: (k * j * r, i), (k * j * r,)
-    accumulator: Array
-    n_outputs: Array
-    n_neurons: Array
-    n_slots: Array
-    slots: Array
-    inputs: tuple[Array, ...]
-    own_directions: tuple[Array, ...]  # empty if they are the inputs
-    targets: Array
-    rates: Array
-    repeats: tuple[Array, ...]
-    damping: Array
-    limit: tuple[Array, ...]  # of the log loss; the squared loss has none
-    max_weight: tuple[Array, ...]
-    batch_size: tuple[Array, ...]
-
-    @property
-    def directions(self) -> tuple[Array, ...]:
-        return self.own_directions or self.inputs
-
-    def between(self, start: Array, stop: Array) -> "_Samples":
-        of_samples = ("slots", "inputs", "own_directions", "targets", "rates", "repeats")
-        parts: Any = {name: tf.nest.map_structure(lambda x: x[start:stop], getattr(self, name)) for name in of_samples}
-        return self._replace(**parts)
-
-    def longest(self) -> Array:
-        """The largest |v|: (n, k|1)."""
-        largest = [tf.reduce_max(tf.abs(tf.pad(v, [[0, 0], [0, 0], [0, 1]])), axis=2) for v in self.directions]
-        return tf.maximum(largest[0], largest[-1])
-
-
-def _learn_in_runs(samples: _Samples) -> Array:
-    """Learn all samples; return their logits (n, k * j)."""
-    # Each neuron's samples in the order of their slots, cut into runs
-    slots = samples.slots
-    n_samples = tf.shape(slots, tf.int64)[0]
-    of_neuron = tf.reshape(tf.transpose(slots, (1, 2, 0)), (-1, n_samples))
-    order = tf.argsort(of_neuron, axis=1, stable=True)
-    places = tf.range(tf.size(order, tf.int64))
-    slots = tf.cast(tf.reshape(tf.gather(of_neuron, order, batch_dims=1), (-1,)), tf.int64)
-    order = tf.cast(tf.reshape(order, (-1,)), tf.int64)
-    fresh = tf.concat([tf.ones_like(slots[:1]), slots[1:] - slots[:-1]], axis=0) != 0
-    fresh |= places % tf.maximum(n_samples, 1) == 0
-    if samples.batch_size:
-        turns = order // samples.batch_size[0]
-    else:
-        since = places - tf.gather(tf.where(fresh)[:, 0], tf.cumsum(tf.cast(fresh, tf.int64)) - 1)
-        turns = since // RUN_ROWS
-    fresh |= tf.concat([turns[:1] > 0, turns[1:] != turns[:-1]], axis=0)
-    first = tf.where(fresh)[:, 0]
-    length = tf.concat([first[1:], tf.shape(places, tf.int64)], axis=0) - first
-    turn = tf.gather(turns, first)
-    by_turn = tf.argsort(turn * (n_samples + 1) + n_samples - length, stable=True)  # the longest runs of a turn first
-    first, length, turn = (tf.gather(array, by_turn) for array in (first, length, turn))
-
-    longest = samples.longest()
-
-    def learn_piece(at: Array, logits: Array) -> tuple[Array, Array]:
-        n_steps = length[at]
-        size = n_steps * (n_steps + 2 * tf.add_n([tf.shape(u, tf.int64)[2] for u in samples.inputs]))
-        stop = tf.searchsorted(turn, turn[at : at + 1], side="right", out_type=tf.int64)[0]
-        stop = tf.minimum(stop, at + tf.maximum(PIECE_SIZE // tf.maximum(size, 1), 1))
-        runs = _Runs.of(samples, first[at:stop], length[at:stop], slots, order, n_steps, n_samples)
-        doubtful, logits = _learn_runs(samples, runs, longest, logits)
-        if samples.max_weight and not samples.batch_size:
-            logits = tf.cond(
-                tf.reduce_any(doubtful),
-                lambda: _learn_by_sample(samples, runs.chosen(doubtful), logits),
-                lambda: logits,
-            )
-        return stop, logits
-
-    n_runs = tf.size(first, tf.int64)
-    logits = tf.zeros((n_samples + 1, samples.n_outputs * samples.n_neurons), samples.damping.dtype)
-    start = (tf.constant(0, tf.int64), logits)
-    return tf.while_loop(lambda at, _: at < n_runs, learn_piece, start, parallel_iterations=1)[1][:-1]
-
-
-def _learn_dense(samples: _Samples) -> Array:
-    """As `_learn_in_runs`, with products of all weights, which takes fewer steps where slots are few."""
-    n_samples = tf.shape(samples.slots, tf.int64)[0]
-    n_lanes = samples.n_outputs * samples.n_neurons
-    chunk_rows = CHUNK_ROWS - CHUNK_ROWS % (samples.batch_size or (1,))[0]  # whole batches
-
-    def learn_chunk(start: Array, logits: Array) -> tuple[Array, Array]:
-        stop = tf.minimum(start + chunk_rows, n_samples)
-        learned = _learn_chunk(samples.between(start, stop))
-        return stop, tf.tensor_scatter_nd_update(logits, tf.range(start, stop)[:, None], learned)
-
-    start = (tf.constant(0, tf.int64), tf.zeros((n_samples, n_lanes), samples.damping.dtype))
-    return tf.while_loop(lambda start, _: start < n_samples, learn_chunk, start, parallel_iterations=1)[1]
-
-
-def _learn_chunk(samples: _Samples) -> Array:
-    u = tf.transpose(_features(samples.inputs), (1, 0, 2))
-    v = tf.transpose(_features(samples.directions), (1, 0, 2))
-    n_groups, n_samples, n_inputs = tf.unstack(tf.shape(u, tf.int64))
-    n_lanes = samples.n_outputs * samples.n_neurons
-    grouped = (n_samples, n_groups, n_lanes // n_groups)
-
-    def lanes(table: Array) -> Array:  # (samples, k|1, j|1)
-        return tf.reshape(tf.broadcast_to(table, (n_samples, samples.n_outputs, samples.n_neurons)), grouped)
-
-    weights = tf.raw_ops.ReadVariableOp(resource=samples.weights, dtype=u.dtype)
-    weights = tf.reshape(weights, (n_groups, grouped[2] * samples.n_slots, n_inputs))
-    accumulator = tf.ensure_shape(tf.raw_ops.ReadVariableOp(resource=samples.accumulator, dtype=tf.float64), [None])
-    met = lanes(samples.slots)
-    products = tf.transpose(tf.matmul(u, weights, transpose_b=True), (1, 0, 2))
-    logits = tf.gather(tf.reshape(products, (*grouped, samples.n_slots)), met, batch_dims=3)
-    first_slot = tf.reshape(samples.n_slots * tf.range(n_lanes), grouped[1:])
-    gram = tf.transpose(tf.matmul(v, u, transpose_b=True), (1, 2, 0))
-    scalars = _Scalars(
-        lanes(samples.targets[:, :, None]),
-        lanes(samples.rates[:, :, None]),
-        lanes(samples.repeats[0][:, :, None]) if samples.repeats else tf.ones_like(logits),
-        tf.broadcast_to(tf.transpose(tf.linalg.diag_part(tf.transpose(gram, (2, 0, 1))))[..., None], grouped),
-        samples.damping,
-        samples.limit,
-    )
-    before = tf.cast(tf.gather(accumulator, tf.cast(met, tf.int64) + first_slot), u.dtype)
-    batch_size = tf.cast((samples.batch_size or (1,))[0], tf.int32)
-    several = bool(samples.repeats)
-    logits, steps, gains = _recursion(logits, before, met, gram, scalars, batch_size, CHUNK_ROWS, several)
-    logits = tf.reshape(logits, (n_samples, n_lanes))
-
-    def step() -> Array:
-        chosen = tf.one_hot(met, tf.cast(samples.n_slots, tf.int32), dtype=u.dtype)
-        scattered = tf.reshape(chosen * steps[..., None], (n_samples, n_groups, grouped[2] * samples.n_slots))
-        moved = tf.reshape(tf.matmul(tf.transpose(scattered, (1, 2, 0)), v), (-1, n_inputs))
-        tf.raw_ops.AssignSubVariableOp(resource=samples.weights, value=moved)
-        met_gains = tf.reshape(tf.reduce_sum(chosen * gains[..., None], axis=0), (-1,))
-        tf.raw_ops.AssignAddVariableOp(resource=samples.accumulator, value=tf.cast(met_gains, tf.float64))
-        return logits
-
-    if not samples.max_weight:
-        return step()
-    largest = tf.reduce_max(tf.reshape(tf.reduce_max(tf.abs(weights), axis=2), (*grouped[1:], samples.n_slots)), axis=2)
-    growth = tf.reduce_sum(tf.abs(steps) * lanes(samples.longest()[:, :, None]), axis=0)
-    # NaN could be: without the clip a recursion may overflow.
-    cannot_be_clipped = tf.reduce_all(largest + growth <= samples.max_weight[0])
-    return tf.cond(cannot_be_clipped, step, lambda: _learn_in_runs(samples))
-
-
-class _Runs(NamedTuple):
-    """m runs of up to s samples each; shorter ones are padded."""
-
-    rows: Array  # (m, s): numbers of samples
-    present: Array  # (m, s): False where a run is padded
-    outputs: Array  # (m, outputs): their numbers
-    neurons: Array  # (m,)
-    flat_slots: Array  # (m, outputs)
-
-    @classmethod
-    def of(
-        cls,
-        samples: _Samples,
-        first: Array,
-        length: Array,
-        slots: Array,
-        order: Array,
-        n_steps: Array,
-        n_samples: Array,
-    ) -> "_Runs":
-        step = tf.range(n_steps)
-        neuron = first // n_samples
-        sharing = samples.n_outputs // tf.shape(samples.slots, tf.int64)[1]
-        outputs = (neuron // samples.n_neurons * sharing)[:, None] + tf.range(sharing)
-        neurons = neuron % samples.n_neurons
-        return cls(
-            tf.gather(order, first[:, None] + tf.minimum(step, length[:, None] - 1)),
-            step < length[:, None],
-            outputs,
-            neurons,
-            (outputs * samples.n_neurons + neurons[:, None]) * samples.n_slots + tf.gather(slots, first)[:, None],
-        )
-
-    def chosen(self, mask: Array) -> "_Runs":
-        return _Runs(*(tf.boolean_mask(array, mask) for array in self))
-
-    def see(self, table: Array) -> Array:
-        """Entries of a table (n, k|1): (s, m, outputs)."""
-        width = tf.shape(table, tf.int64)[1]
-        column = tf.minimum(self.outputs, width - 1)
-        return tf.gather(tf.reshape(table, (-1,)), tf.transpose(self.rows)[:, :, None] * width + column)
-
-    def features(self, block: Array) -> Array:
-        """Features of a block (n, k|1, b): (m, g, s, b)."""
-        _, width, size = tf.unstack(tf.shape(block, tf.int64))
-        column = tf.minimum(self.outputs, width - 1)
-        column = column[:, : tf.where(width > 1, tf.shape(column, tf.int64)[1], 1), None]
-        return tf.gather(tf.reshape(block, (-1, size)), self.rows[:, None] * width + column)
-
-    def scatter(self, samples: _Samples, logits: Array, table: Array) -> Array:
-        """Logits (s, m, outputs) in their places of all (n + 1, k * j); the last row is for padding."""
-        lane = tf.broadcast_to(self.outputs * samples.n_neurons + self.neurons[:, None], tf.shape(logits))
-        row = tf.where(tf.transpose(self.present), tf.transpose(self.rows), tf.shape(table, tf.int64)[0] - 1)
-        row = tf.broadcast_to(row[:, :, None], tf.shape(logits))
-        return tf.tensor_scatter_nd_update(table, tf.stack([row, lane], axis=3), logits)
-
-
-class _Scalars(NamedTuple):
-    """The terms of steps besides logits and accumulators: arrays of samples and lanes, a lane per neuron or run."""
-
-    targets: Array
-    rates: Array
-    repeats: Array
-    squares: Array  # v . u
-    damping: Array
-    limit: tuple[Array, ...]
-
-    def map(self, function: Callable[[Array], Array]) -> "_Scalars":
-        arrays = map(function, (self.targets, self.rates, self.repeats, self.squares))
-        return self._replace(**dict(zip(("targets", "rates", "repeats", "squares"), arrays, strict=True)))
-
-
-def _repeat(logits: Array, accumulator: Array, of: _Scalars, several: bool) -> tuple[Array, Array]:
-    """Return the summed steps and gains of all repeats; at most one unless there are several."""
-
-    def once(repeats: Array, steps: Array, summed: Array) -> tuple[Array, Array, Array]:
-        part = tf.minimum(repeats, 1) if several else repeats
-        errors, gains = _error(logits - steps * of.squares if several else logits, of)
-        steps += of.rates * part * errors / (1 + of.damping * (accumulator + summed))
-        return tf.maximum(repeats - 1, 0), steps, summed + part * gains
-
-    start = (of.repeats, tf.zeros_like(logits), tf.zeros_like(logits))
-    if several:
-        return tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), once, start)[1:]
-    return once(*start)[1:]
-
-
-def _error(logits: Array, of: _Scalars) -> tuple[Array, Array]:
-    """The derivative of the loss, and the gain of one repeat."""
-    if not of.limit:
-        return logits - of.targets, tf.ones_like(logits)
-    errors = tf.sigmoid(tf.clip_by_value(logits, -of.limit[0], of.limit[0])) - of.targets
-    return errors, errors * errors
-
-
-@cache
-def _compiled_recursion(several: bool) -> Callable[..., tuple[Array, Array, Array]]:
-    def recursion(
-        logits: Array, accumulator: Array, slots: Array, products: Array, scalars: _Scalars, batch_size: Array
-    ) -> tuple[Array, Array, Array]:
-        n_samples = tf.shape(logits)[0]
-        numbers = tf.range(n_samples)[:, None, None]
-        batches = numbers // batch_size
-
-        def learn_sample(
-            t: Array, logits: Array, accumulator: Array, steps: Array, gains: Array
-        ) -> tuple[Array, Array, Array, Array, Array]:
-            step, gain = _repeat(logits[t], accumulator[t], scalars.map(lambda array: array[t]), several)
-            moved = (slots == slots[t]) & (batches > t // batch_size)
-            logits -= tf.where(moved, step * products[t][..., None], 0)
-            accumulator += tf.where(moved, gain, 0)
-            steps, gains = tf.where(numbers == t, step, steps), tf.where(numbers == t, gain, gains)
-            return t + 1, logits, accumulator, steps, gains
-
-        start = (tf.constant(0), logits, accumulator, tf.zeros_like(logits), tf.zeros_like(logits))
-        _, logits, _, steps, gains = tf.while_loop(lambda t, *_: t < n_samples, learn_sample, start)
-        return logits, steps, gains
-
-    return tf.function(recursion, jit_compile=True, autograph=False)
-
-
-def _recursion(
-    logits: Array,
-    accumulator: Array,
-    slots: Array,
-    products: Array,
-    scalars: _Scalars,
-    batch_size: Array,
-    n_padded: int,
-    several: bool,
-) -> tuple[Array, Array, Array]:
-    """Logits (samples, groups, lanes) under the first weights to those before each sample's step; steps; gains.
-
-    `products` [r, t] are v_r . u_t, (samples, samples, groups). All axes are padded so that few functions are compiled.
-    """
-    n_samples, n_groups, n_lanes = tf.unstack(tf.shape(logits))
-    more = [n_padded - n_samples, _power(n_groups, 4) - n_groups, _power(n_lanes, 2) - n_lanes]
-
-    def pad(array: Array) -> Array:
-        return tf.pad(array, [[0, extra] for extra in more])
-
-    products = tf.pad(products, [[0, more[0]], [0, more[0]], [0, more[1]]])
-    padded = (pad(logits), pad(accumulator), pad(slots), products, scalars.map(pad))
-    results = _compiled_recursion(several)(*padded, batch_size)
-    return tuple(result[:n_samples, :n_groups, :n_lanes] for result in results)
-
-
-def _power(number: Array, base: int) -> Array:
-    """The smallest power of the base that is at least a number."""
-    powers = tf.constant([base**exponent for exponent in range(30 // (base // 2))], tf.int32)
-    return powers[tf.searchsorted(powers, [number])[0]]
-
-
-def _scalars(samples: _Samples, runs: _Runs, inputs: list[Array], directions: list[Array]) -> _Scalars:
-    """The scalars of runs, (s, m, outputs)."""
-    targets = runs.see(samples.targets)
-    repeats = tf.cast(tf.transpose(runs.present)[:, :, None], targets.dtype) + tf.zeros_like(targets)
-    squares = repeats
-    if samples.repeats:
-        repeats *= runs.see(samples.repeats[0])
-        squares = tf.add_n(
-            [
-                tf.transpose(tf.reduce_sum(u * v, axis=3), (2, 0, 1)) + tf.zeros_like(repeats)
-                for u, v in zip(inputs, directions, strict=True)
-            ]
-        )
-    return _Scalars(targets, runs.see(samples.rates), repeats, squares, samples.damping, samples.limit)
-
-
-def _parts(samples: _Samples, runs: _Runs) -> tuple[list[Array], list[Array], list[Array]]:
-    """Weights (m, g, outputs / g, b), inputs and directions of each block."""
-    weights = _read(samples.weights, runs, samples.damping.dtype, 3)
-    inputs = [runs.features(block) for block in samples.inputs]
-    directions = [runs.features(block) for block in samples.own_directions] or inputs
-    parts, start = [], tf.constant(0, tf.int64)
-    for u in inputs:
-        n_runs, n_groups, _, size = tf.unstack(tf.shape(u, tf.int64))
-        part = weights[:, :, start : start + size] if len(inputs) > 1 else weights
-        parts.append(tf.reshape(part, (n_runs, n_groups, tf.shape(runs.outputs, tf.int64)[1] // n_groups, size)))
-        start += size
-    return parts, inputs, directions
-
-
-def _learn_runs(samples: _Samples, runs: _Runs, longest: Array, table: Array) -> tuple[Array, Array]:
-    """Learn runs in which no weight is clipped; return which ones are left, because one could be, and the logits."""
-    weights, inputs, directions = _parts(samples, runs)
-    scalars = _scalars(samples, runs, inputs, directions)
-    accumulator = _read(samples.accumulator, runs, tf.float64, 2)
-    shape, dtype = tf.shape(scalars.targets), scalars.targets.dtype
-    before = tf.cast(accumulator, dtype)
-    logits = tf.zeros(shape, dtype)
-    for w, u in zip(weights, inputs, strict=True):
-        logits += tf.reshape(tf.transpose(tf.matmul(u, w, transpose_b=True), (2, 0, 1, 3)), shape)
-    if samples.batch_size:
-        steps, gains = _repeat(logits, before, scalars, bool(samples.repeats))
-    else:
-        products = tf.zeros([1] * 4, dtype)
-        for u, v in zip(inputs, directions, strict=True):
-            products += tf.transpose(tf.matmul(v, u, transpose_b=True), (2, 3, 0, 1))
-        n_groups = tf.shape(products)[3]
-        lanes = (shape[0], shape[1] * n_groups, shape[2] // n_groups)
-        logits, steps, gains = _recursion(
-            tf.reshape(logits, lanes),
-            tf.broadcast_to(tf.reshape(before, (1, *lanes[1:])), lanes),
-            tf.zeros(lanes, tf.int32),
-            tf.reshape(products, (shape[0], shape[0], lanes[1])),
-            scalars.map(lambda array: tf.reshape(array, lanes)),
-            tf.constant(1),
-            RUN_ROWS,
-            bool(samples.repeats),
-        )
-        logits, steps, gains = (tf.reshape(array, shape) for array in (logits, steps, gains))
-    accumulator += tf.cast(tf.reduce_sum(gains, axis=0), tf.float64)
-    after = []
-    for w, v in zip(weights, directions, strict=True):
-        summed = tf.transpose(tf.reshape(steps, (shape[0], shape[1], tf.shape(w)[1], -1)), (1, 2, 3, 0))
-        moved = w - tf.matmul(summed, v)
-        after.append(tf.reshape(moved, (shape[1], shape[2], tf.shape(w)[3])))
-    moved = tf.concat(after, axis=2)
-    doubtful = tf.zeros([0], tf.bool)
-    if samples.batch_size and samples.max_weight:
-        moved = tf.clip_by_value(moved, -samples.max_weight[0], samples.max_weight[0])
-    elif samples.max_weight:
-        growth = tf.reduce_sum(tf.abs(steps) * runs.see(longest), axis=0)
-        # From the weights after all steps: growth bounds what every one of them moved back or forth in between
-        largest = tf.reduce_max(tf.abs(tf.pad(moved, [[0, 0], [0, 0], [0, 1]])), axis=2) + growth
-        kept = tf.reduce_all(largest + growth <= samples.max_weight[0], axis=1)  # NaN is not
-        doubtful = ~kept
-        runs, moved, accumulator = runs.chosen(kept), tf.boolean_mask(moved, kept), tf.boolean_mask(accumulator, kept)
-        logits = tf.boolean_mask(logits, kept, axis=1)
-    _write(samples, runs, moved, accumulator)
-    return doubtful, runs.scatter(samples, logits, table)
-
-
-def _learn_by_sample(samples: _Samples, runs: _Runs, table: Array) -> Array:
-    """Learn runs sample by sample, with the clip of every step."""
-    weights, inputs, directions = _parts(samples, runs)
-    scalars = _scalars(samples, runs, inputs, directions)
-    accumulator = _read(samples.accumulator, runs, tf.float64, 2)
-    shape, dtype = tf.shape(scalars.targets), scalars.targets.dtype
-
-    def learn_sample(step: Array, weights: list[Array], accumulator: Array, logits: Array) -> tuple[Any, ...]:
-        dots = [tf.linalg.matvec(w, u[:, :, step]) for w, u in zip(weights, inputs, strict=True)]
-        before = tf.add_n([tf.reshape(part, shape[1:]) for part in dots])
-        scalars_now = scalars.map(lambda array: array[step])
-        moved, gains = _repeat(before, tf.cast(accumulator, dtype), scalars_now, bool(samples.repeats))
-        present = runs.present[:, step, None, None, None]
-        after = []
-        for w, v in zip(weights, directions, strict=True):
-            stepped = w - tf.reshape(moved, tf.shape(w)[:3])[..., None] * v[:, :, None, step]
-            after.append(tf.where(present, tf.clip_by_value(stepped, -samples.max_weight[0], samples.max_weight[0]), w))
-        return step + 1, after, accumulator + tf.cast(gains, tf.float64), logits.write(step, before)
-
-    logits = tf.TensorArray(dtype, shape[0], element_shape=(None, None))
-    start = (tf.constant(0), weights, accumulator, logits)
-    _, weights, accumulator, logits = tf.while_loop(lambda step, *_: step < shape[0], learn_sample, start)
-    weights = [tf.reshape(w, (shape[1], shape[2], tf.shape(w)[3])) for w in weights]
-    _write(samples, runs, tf.concat(weights, axis=2), accumulator)
-    return runs.scatter(samples, logits.stack(), table)
-
-
-def _read(resource: Array, runs: _Runs, dtype: Any, rank: int) -> Array:
-    array = tf.raw_ops.ResourceGather(resource=resource, indices=runs.flat_slots, dtype=dtype)
-    return tf.ensure_shape(array, [None] * rank)
-
-
-def _write(samples: _Samples, runs: _Runs, weights: Array, accumulator: Array) -> None:
-    tf.raw_ops.ResourceScatterUpdate(resource=samples.weights, indices=runs.flat_slots, updates=weights)
-    tf.raw_ops.ResourceScatterUpdate(resource=samples.accumulator, indices=runs.flat_slots, updates=accumulator)
-
-
-# Gaussian neurons: their steps are not linear in their predictions, so samples are learned one by one.
+# Gaussian neurons
 
 
 def gaussian_base(
@@ -783,28 +472,20 @@ def gaussian_learn(
     max_variance: float,
 ) -> tuple[Array, Array, Array, Array]:
     weights, accumulator = _in_place(weights), _in_place(accumulator)
-    dtype, (n_outputs, n_neurons, n_slots, n_inputs) = weights.dtype, weights.shape
     if not slots.shape[0]:
-        nothing = tf.zeros((0, n_outputs, n_neurons), dtype)
+        nothing = tf.zeros((0, *weights.shape[:2]), weights.dtype)
         return weights, accumulator, nothing, nothing
-    precisions, shifts = _features([1 / v for _, v in inputs]), _features([m / v for m, v in inputs])
-    n_flat_slots = n_outputs * n_neurons * n_slots
-    with (
-        _reshaped(weights, (n_flat_slots, n_inputs)) as table,
-        _reshaped(accumulator, (n_flat_slots,)) as flat_accumulator,
-    ):
-        constants = (damping, max_error, max_weight, min_variance, max_variance)
-        samples = _GaussianSamples(
-            table.handle,
-            flat_accumulator.handle,
-            _flat_slots(weights, slots),
-            tf.stack([precisions, shifts], axis=3),
-            targets,
-            rates,
-            () if repeats is None else (repeats,),
-            _GaussianConstants(*(tf.constant(value, dtype) for value in constants)),
-        )
-        means, variances = _run(_learn_gaussian_normalized if normalized else _learn_gaussian, samples)
+    samples = _GaussianSamples(
+        slots,
+        _features([1 / v for _, v in inputs]),
+        _features([m / v for m, v in inputs]),
+        targets,
+        rates,
+        () if repeats is None else (repeats,),
+    )
+    constants = damping, max_error, max_weight, min_variance, max_variance
+    of = _GaussianConstants(*(tf.constant(value, weights.dtype) for value in constants))
+    means, variances = _compiled(_learn_gaussian, weights, accumulator, samples, of, normalized)
     return weights, accumulator, means, variances
 
 
@@ -817,76 +498,76 @@ class _GaussianConstants(NamedTuple):
 
 
 class _GaussianSamples(NamedTuple):
-    """The arguments of one call; those that it does not use are empty, so that it has its own graph."""
+    """All that is to be learned from some samples, or from one."""
 
-    weights: Array  # resources: (k * j * r, i), (k * j * r,)
-    accumulator: Array
-    flat_slots: Array  # (n, k, j)
-    inputs: Array  # (n, k|1, i, 2): precisions and shifts
+    slots: Array  # (n, k|1, j); flat ones are (n, k, j)
+    precisions: Array  # a, (n, k|1, i)
+    shifts: Array  # h, (n, k|1, i)
     targets: Array
     rates: Array
-    repeats: tuple[Array, ...]
-    constants: _GaussianConstants
+    repeats: tuple[Array, ...]  # perhaps empty
+
+    def predict(self, w: Array, of: _GaussianConstants) -> tuple[Array, Array]:
+        precision = tf.maximum(_dots(w, self.precisions), 1 / of.max_variance)
+        return _dots(w, self.shifts) / precision, tf.clip_by_value(1 / precision, of.min_variance, of.max_variance)
 
 
-def _learn_gaussian_normalized(samples: _GaussianSamples) -> tuple[Array, Array]:
-    return _learn_gaussian(samples, normalized=True)
-
-
-def _learn_gaussian(samples: _GaussianSamples, normalized: bool = False) -> tuple[Array, Array]:
+def _learn_gaussian(
+    weights: Array, accumulator: Array, samples: _GaussianSamples, of: _GaussianConstants, normalized: bool
+) -> tuple[Array, Array]:
     """Learn all samples; return their means and variances (n, k, j)."""
-    dtype, of = samples.inputs.dtype, samples.constants
-    squares = tf.matmul(samples.inputs, samples.inputs, transpose_a=True)
-    totals = tf.reduce_sum(samples.inputs[..., 0], axis=2)
-    n_samples = tf.shape(samples.flat_slots)[0]
+    outputs = weights.dtype, tuple(weights.shape[:2])
 
-    def learn_sample(t: Array, means: Array, variances: Array) -> tuple[Array, Array, Array]:
-        flat_slots = samples.flat_slots[t]
-        w = tf.raw_ops.ResourceGather(resource=samples.weights, indices=flat_slots, dtype=dtype)
-        accumulated = tf.raw_ops.ResourceGather(resource=samples.accumulator, indices=flat_slots, dtype=tf.float64)
-        w, accumulated = tf.ensure_shape(w, [None] * 3), tf.ensure_shape(accumulated, [None] * 2)
-        inputs, target, rate = samples.inputs[t], samples.targets[t][:, None], samples.rates[t][:, None]
-        a, h = inputs[:, None, :, 0], inputs[:, None, :, 1]
-        aa, ah, hh = squares[t, :, 0, :1], squares[t, :, 0, 1:], squares[t, :, 1, 1:]
+    def learn_sample(state: State, sample: _GaussianSamples) -> tuple[State, tuple[Array, Array]]:
+        table, accumulators = state
+        w, accumulated = tf.gather(table, sample.slots), tf.gather(accumulators, sample.slots)
+        predicted = sample.predict(w, of)
 
-        def predict(w: Array) -> tuple[Array, Array]:
-            precision, shift = tf.unstack(tf.matmul(w, inputs), num=2, axis=2)
-            return _gaussian(precision, shift, of.min_variance, of.max_variance)
-
-        def repeat(left: Array, w: Array, accumulated: Array, m: Array, v: Array) -> tuple[Array, ...]:
+        def repeat(left: Array, w: Array, accumulated: Array, predicted: Any) -> tuple[Array, Array, Array, Any]:
             part = tf.clip_by_value(left, 0, 1)
-            bound = of.max_error * tf.sqrt(v)
-            e = tf.clip_by_value(target - m, -bound, bound)
-            length = part * rate / (1 + of.damping * tf.cast(accumulated, dtype))
-            if normalized:
-                length /= v * (v * aa / 2 + tf.maximum(hh - 2 * m * ah + m * m * aa, 0))
-            along_a, along_h = length * ((e * e - v) / 2 + e * m), length * e
-            stepped = tf.clip_by_value(w - along_a[..., None] * a + along_h[..., None] * h, 0, of.max_weight)
-            precision = tf.matmul(stepped, inputs[..., :1])[..., 0]
-            within = tf.clip_by_value(precision, 1 / of.max_variance, 1 / of.min_variance)
-            corner = tf.where(precision > within, tf.zeros_like(precision), of.max_weight)
-            share = tf.minimum(tf.math.divide_no_nan(within - precision, corner * totals[t][:, None] - precision), 1)
-            stepped += share[..., None] * (corner[..., None] - stepped)
-            w = tf.where(part[..., None] > 0, stepped, w)
-            return left - 1, w, accumulated + tf.cast(part, tf.float64), *predict(w)
+            stepped = _step_gaussian(w, accumulated, predicted, sample, part, of, normalized)
+            w = tf.where(part[..., tf.newaxis] > 0, stepped, w)
+            return left - 1, w, accumulated + tf.cast(part, accumulated.dtype), sample.predict(w, of)
 
-        m, v = predict(w)
-        if samples.repeats:
-            first = (samples.repeats[0][t][:, None], w, accumulated, m, v)
-            _, w, accumulated, *_ = tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), repeat, first)
+        if sample.repeats:
+            first = sample.repeats[0][:, tf.newaxis], w, accumulated, predicted
+            _, w, accumulated, _ = tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), repeat, first)
         else:
-            _, w, accumulated, *_ = repeat(tf.ones((1, 1), dtype), w, accumulated, m, v)
-        tf.raw_ops.ResourceScatterUpdate(resource=samples.weights, indices=flat_slots, updates=w)
-        tf.raw_ops.ResourceScatterUpdate(resource=samples.accumulator, indices=flat_slots, updates=accumulated)
-        return t + 1, means.write(t, m), variances.write(t, v)
+            part = tf.ones((), w.dtype)
+            w, accumulated = _step_gaussian(w, accumulated, predicted, sample, part, of, normalized), accumulated + 1
+        return (_put(table, sample.slots, w), _put(accumulators, sample.slots, accumulated)), predicted
 
-    tables = (tf.TensorArray(dtype, n_samples, infer_shape=False, element_shape=(None, None)) for _ in range(2))
-    start = (tf.constant(0), *tables)
-    _, means, variances = tf.while_loop(lambda t, *_: t < n_samples, learn_sample, start, parallel_iterations=1)
-    return means.stack(), variances.stack()
+    state = _as_table(weights), tf.reshape(accumulator, (-1,))
+    samples = samples._replace(slots=_flat_slots(weights, samples.slots))
+    (table, accumulators), (means, variances) = _scan(learn_sample, state, samples, [outputs, outputs])
+    weights.assign(tf.reshape(table, weights.shape))
+    accumulator.assign(tf.reshape(accumulators, accumulator.shape))
+    return means, variances
 
 
-def _gaussian(precision: Array, shift: Array, min_variance: Any, max_variance: Any) -> tuple[Array, Array]:
-    """Mean and variance of a weighted product of Gaussians, from the products of its weights with their parameters."""
-    precision = tf.maximum(precision, 1 / max_variance)
-    return shift / precision, tf.clip_by_value(1 / precision, min_variance, max_variance)
+def _step_gaussian(
+    w: Array,
+    accumulated: Array,
+    predicted: tuple[Array, Array],
+    sample: _GaussianSamples,
+    part: Array,
+    of: _GaussianConstants,
+    normalized: bool,
+) -> Array:
+    """The weights (k, j, i) after one repeat."""
+    m, v = predicted
+    a, h = sample.precisions[:, tf.newaxis], sample.shifts[:, tf.newaxis]
+    bound = of.max_error * tf.sqrt(v)
+    e = tf.clip_by_value(sample.targets[:, tf.newaxis] - m, -bound, bound)
+    rate = part * sample.rates[:, tf.newaxis] / (1 + of.damping * tf.cast(accumulated, w.dtype))
+    if normalized:
+        aa, ah, hh = (tf.reduce_sum(product, axis=2) for product in (a * a, a * h, h * h))
+        rate /= v * (v * aa / 2 + tf.maximum(hh - 2 * m * ah + m * m * aa, 0))
+    along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
+    w = tf.clip_by_value(w - along_a[..., tf.newaxis] * a + along_h[..., tf.newaxis] * h, 0, of.max_weight)
+    precision = _dots(w, sample.precisions)
+    within = tf.clip_by_value(precision, 1 / of.max_variance, 1 / of.min_variance)
+    corner = tf.where(precision > within, tf.zeros_like(precision), of.max_weight)
+    way = corner * tf.reduce_sum(a, axis=2) - precision
+    share = tf.minimum((within - precision) / tf.where(way == 0, tf.ones_like(way), way), 1)[..., tf.newaxis]
+    return w + share * (corner[..., tf.newaxis] - w)
