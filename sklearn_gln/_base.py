@@ -53,6 +53,21 @@ def _check_size(extremes: tuple[float, float]) -> None:
         )
 
 
+def _check_weights(sample_weight):
+    if sample_weight.max(initial=0) > MAX_REPEATS:
+        warnings.warn(
+            f"sample_weight holds {sample_weight.max():.6g}, but no row counts as more than {MAX_REPEATS:,} rows. "
+            "Divide all weights by the same number, so that none is larger.",
+            stacklevel=2,
+        )
+
+
+def _of_mean_1(sample_weight):
+    """Weights of a table whose mean is below 1, such as shares, as multiples of it; others as they are."""
+    mean = sample_weight[sample_weight > 0].mean() if sample_weight.any() else 1.0
+    return sample_weight / mean if mean < 1 else sample_weight
+
+
 def _major(version: str) -> int:
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0
@@ -190,7 +205,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         with self._unchanged_on_error():
             begun = self.warm_start and hasattr(self, "_online")
             X, y, sample_weight = self._check_X_y(X, y, sample_weight, self._online if begun else None)
-            targets, weights = self._encode_all(y, sample_weight, begun)
+            targets, weights = self._encode_all(y, _of_mean_1(sample_weight), begun)
             rows = np.flatnonzero(weights)
             if not rows.size:
                 raise ValueError(
@@ -347,6 +362,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **X_CHECKS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
+                    _check_weights(sample_weight)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         if sample_weight is None:

@@ -335,7 +335,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included and up to 1,000 times; None: once. Rows of weight 0 are left
+            out. Weights of a mean below 1, such as shares that sum to 1, are taken as multiples of their mean, before
+            `class_weight` multiplies them.
+            Losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
@@ -370,7 +373,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included and up to 1,000 times; None: once. Unlike in `fit` never
+            rescaled: small weights are little evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning

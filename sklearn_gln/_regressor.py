@@ -333,7 +333,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included and up to 1,000 times; None: once. Rows of weight 0 are left
+            out. Weights of a mean below 1, such as shares that sum to 1, are taken as multiples of their mean.
+            Losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
@@ -365,7 +367,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included and up to 1,000 times; None: once. Unlike in `fit` never
+            rescaled: small weights are little evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
