@@ -337,8 +337,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included and up to 1,000 times; None: once. Rows of weight 0 are left
             out. Weights of a mean below 1, such as shares that sum to 1, are taken as multiples of their mean, before
-            `class_weight` multiplies them.
-            Losses count them as given.
+            `class_weight` multiplies them; losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
