@@ -712,6 +712,7 @@ def test_kernels_compile_where_no_folder_can_be_written():
 # Weights and rates out of the ordinary
 
 
+@pytest.mark.filterwarnings("ignore:sample_weight holds")
 @pytest.mark.parametrize("weight", [1e3, 1e8, 1e30])
 def test_a_huge_weight_saturates(weight):
     sample_weight = np.ones(50)

@@ -21,6 +21,7 @@ from tests.helpers import (
 # Weights and row numbers
 
 
+@pytest.mark.filterwarnings("ignore:sample_weight holds")
 def test_a_weight_of_more_than_a_thousand_is_a_thousand(kind):
     weights = np.where(np.arange(300) % 100 == 50, 1e30, 1.0)
     for learn in ("fit", "partial_fit"):

@@ -327,6 +327,7 @@ def test_a_huge_outlier_teaches_next_to_nothing(likelihood, row, size):
         assert_allclose(got[1], expected[1], rtol=0.1)
 
 
+@pytest.mark.filterwarnings("ignore:sample_weight holds")
 @pytest.mark.parametrize("weight", [1e3, 1e8, 1e30])
 def test_a_huge_weight_saturates(likelihood, weight):
     weights = np.where(np.arange(700) % 300 == 13, weight, 1.0)
