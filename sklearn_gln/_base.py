@@ -30,7 +30,7 @@ from sklearn_gln._compat import (
 from sklearn_gln._input import features
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
 from sklearn_gln._likelihood import BERNOULLI, Likelihood
-from sklearn_gln._network import MAX_REPEATS, estimate_memory
+from sklearn_gln._network import estimate_memory
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._runtime import entered, installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
 from sklearn_gln._settings import Settings
@@ -50,6 +50,13 @@ def _check_size(extremes: tuple[float, float]) -> None:
             f"X holds values from {extremes[0]:.6g} to {extremes[1]:.6g}; features must lie within +-{MAX_FEATURE:g}. "
             "Scale them, and where such a number stands for a missing value, put NaN in its place."
         )
+
+
+def _at_least_one(sample_weight):
+    """Weights of a table: those of a mean below 1, such as shares, as multiples of their mean."""
+    positive = sample_weight[sample_weight > 0]
+    mean = positive.mean() if positive.size else 1.0
+    return sample_weight / mean if 0 < mean < 1 else sample_weight
 
 
 def _major(version: str) -> int:
@@ -189,7 +196,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         with self._unchanged_on_error():
             begun = self.warm_start and hasattr(self, "_online")
             X, y, sample_weight = self._check_X_y(X, y, sample_weight, self._online if begun else None)
-            targets, weights = self._encode_all(y, sample_weight, begun)
+            targets, weights = self._encode_all(y, _at_least_one(sample_weight), begun)
             rows = np.flatnonzero(weights)
             if not rows.size:
                 raise ValueError(
@@ -498,8 +505,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         return min(n_processes(self.n_jobs), online.n_outputs)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
+<<<<<<< ours
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
         sample_weight = np.minimum(sample_weight, MAX_REPEATS)  # which bounds what one sample tells statistics too
+=======
+        """Have `online` learn samples; yields the indices of a chunk's samples and the outputs predicted before."""
+>>>>>>> theirs
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
@@ -529,8 +540,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         before = max(self.n_iter_, 1) if online.n_samples_seen else 0  # epochs
         for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
-            numbers = online.n_samples_seen + np.arange(1, len(order) + 1)
-            n_chunks = len(online.schedule.chunks(online.n_samples_seen, numbers))
+            n_chunks = len(online.chunks(order, sample_weight))
             task = context.subcontext(task_name="epoch", max_subtasks=n_chunks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums, scored = 0.0, self._counted(online, order, sample_weight, counted)

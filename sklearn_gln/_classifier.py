@@ -200,11 +200,25 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     Notes
     -----
+<<<<<<< ours
     At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; scaling and
     preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
     a `half_life`. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing
     value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins; only `backend`, `device`
     and `n_jobs` may change later.
+=======
+    At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
+    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows
+    with a `half_life`. A missing value (NaN) is no evidence: its base logit is 0. Parameters are read when learning
+    begins; only `backend`, `device` and `n_jobs` may change later.
+
+    Weights are counts: a row of weight q does about what q rows spread among the others do. Where one of the first
+    256 rows weighs more than 1, the network is built again after each row up to 32, then four times in each
+    doubling up to 1,024, and learns the rows so far in up to 8 rounds of random order, a part of their weights in
+    each; between these events a weight counts as at most 1 for the neurons. Rows after that, or where no early row
+    weighs more than 1, are learned q times in succession, also in part, in at most 1,000 steps, so that the last of
+    rows alike that disagree counts most. With a `half_life` the same holds from row 256 on.
+>>>>>>> theirs
 
     References
     ----------
@@ -335,7 +349,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
+            below 1, such as shares that sum to 1, are taken as multiples of their mean, before `class_weight`
+            multiplies them. Losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
@@ -370,7 +386,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Never rescaled: small weights are little
+            evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning

@@ -20,7 +20,7 @@ from sklearn_gln.kernels import Kernels
 _moving = threading.Lock()
 
 POOL_SIZE = 256  # the first samples, from which pair halfspaces are drawn
-MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
+MAX_VISITS = 1000  # of a sample in succession, to bound the work: by then normalized steps leave an error near 1e-4
 OFF_THE_SAMPLES = (
     1e-5  # of the projections: a median is a sample's own projection, and rounding must not decide its side
 )
@@ -81,7 +81,7 @@ class Network:
             layer.accumulator = kernels.clip(layer.accumulator, 0.0, float(MAX_ACCUMULATED / np.finfo(dtype).eps))
 
     def forget(self, factor: float) -> None:
-        """Have the samples so far count less: steps become as large again as if fewer had been learned."""
+        """Have the samples so far count less, or more: steps become as large as if fewer had been learned."""
         for layer in self.layers:
             layer.accumulator = layer.accumulator * factor
             if layer.spread is not None:
@@ -260,7 +260,7 @@ def learn(
     exists, column, repeats = None, None, None
     if weight is not None:
         exists, column = weight > 0, pad(weight[:, np.newaxis])
-        repeats = pad(np.minimum(weight, MAX_REPEATS)[:, np.newaxis])
+        repeats = pad(np.minimum(weight, MAX_VISITS)[:, np.newaxis])
     schedule = "constant" if settings.normalized else settings.learning_rate
     rates = scheduled_rates(schedule, settings.learning_rate_init, samples.number)
     smoothed = settings.label_smoothing + (1 - 2 * settings.label_smoothing) * targets

@@ -10,16 +10,21 @@ from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
-from sklearn_gln._head import Head, layer_means
+from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
 from sklearn_gln._samples import Samples, take_padded
+<<<<<<< ours
 from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
+=======
+from sklearn_gln._schedule import LAST_REBUILD, LAST_SPREAD, MAX_CHUNK, SHORT_PERIOD, Chunk, Event, Schedule
+>>>>>>> theirs
 from sklearn_gln._settings import Settings
 from sklearn_gln.kernels import Kernels, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments
+ROUNDS = 8  # in which weights are spread, at most
 
 
 @dataclass
@@ -97,34 +102,56 @@ class OnlineNetwork:
         order = np.arange(len(X)) if order is None else order
         numbers = self.sample_numbers(sample_weight[order])
         self._begin_pass(epoch)
+        n_before, n_epochs = self.n_samples_seen, max((part.epoch for part in self.buffer), default=1)
         if held_out:
             self.head.restart()
-        for indices, chunk in self.chunks(order, numbers):
+        for indices, chunk in self.chunks(order, sample_weight):
             first_pass = np.full(len(indices), epoch == 1 and not held_out)
             placed = take_padded(X, indices, kernels)
             samples = Samples(placed, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
             gathered = self._learn_chunk(samples, kernels)
             predictions = self._learn_head(gathered, samples.y, samples.weight, epoch)
             if chunk.event is not None:
-                self._rebuild(kernels) if chunk.event.rebuild else self._refresh(chunk.event, kernels)
+                again = None
+                if chunk.event.rebuild:
+                    again = self._rebuild(kernels)
+                else:
+                    self._refresh(chunk.event, kernels)
                 if not held_out:
-                    self.head.update()
+                    self.head.update(again)
             if self.drift is not None and epoch == 1 and self.n_samples_seen > LAST_REBUILD:
                 self.drift.add(self.head.bounded_losses(predictions, samples.y, MAX_LOSS), samples.weight)
             if chunk.event is not None and chunk.event.forget:
                 self._forget(self._share_kept(), epoch)
             yield indices, predictions
         if held_out:
-            self.head.update()
+            again = None
+            if self._is_weighted():  # all is built again: with these samples learned as often as the others
+                learned = slice(n_before - self.n_samples_seen, None)
+                last = Samples.concatenate(self.buffer).part(learned, get_kernels("numpy"))
+                self.buffer += (n_epochs - 1) * [last]
+                again = self._rebuild(kernels)
+            self.head.update(again)
 
     def sample_numbers(self, sample_weight: Array) -> Array:
         """The numbers (n,) that samples to come will have; one of weight 0 has that of the sample before."""
         return self.n_samples_seen + np.cumsum(sample_weight > 0)
 
-    def chunks(self, order: Array, numbers: Array) -> Iterator[tuple[Array, Chunk]]:
+    def chunks(self, order: Array, sample_weight: Array) -> list[tuple[Array, Chunk]]:
         """The indices of samples to come, chunk by chunk."""
-        for chunk in self.schedule.chunks(self.n_samples_seen, numbers):
-            yield order[chunk.place], chunk
+        weight = sample_weight[order]
+        numbers = self.sample_numbers(weight)
+        heavy = np.logical_or.accumulate((weight > 1) & (numbers <= LAST_REBUILD)) | self._is_weighted()
+        chunks = self.schedule.chunks(self.n_samples_seen, numbers, heavy & (numbers <= self._last_rebuild(True)))
+        return [(order[chunk.place], chunk) for chunk in chunks]
+
+    def _is_weighted(self) -> bool:
+        """Whether weights of samples that wait in the buffer are to be spread."""
+        return any((part.weight > 1).any() for part in self.buffer)
+
+    def _last_rebuild(self, weighted: bool) -> int:
+        """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
+        return LAST_SPREAD if weighted and self.settings.half_life is None else LAST_REBUILD
 
     def check_rates(self, sample_weight: Array) -> None:
         """Have a learning_rate callable that fails for samples to come fail now, before anything is learned."""
@@ -133,14 +160,21 @@ class OnlineNetwork:
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
 
     def learn_head(
-        self, chunks: list[tuple[Array, Chunk]], gathered: list[Array], y: Array, sample_weight: Array, epoch: int
+        self,
+        chunks: list[tuple[Array, Chunk]],
+        gathered: list[Array],
+        again: list[Again | None],
+        y: Array,
+        sample_weight: Array,
+        epoch: int,
     ) -> Iterator[tuple[Array, Array]]:
-        """The rest of `learn` where the layers have learned already, and gave this for each chunk."""
+        """The rest of `learn` where the layers have learned already, and gave this for each chunk and each event."""
         self._begin_pass(epoch)
+        at_events = iter(again)
         for (indices, chunk), of_chunk in zip(chunks, gathered, strict=True):
             predictions = self._learn_head(of_chunk, y[indices], sample_weight[indices], epoch)
             if chunk.event is not None:
-                self.head.update()
+                self.head.update(next(at_events))
                 if chunk.event.forget and epoch == 1:
                     self.head.forget(self._share_kept())
             yield indices, predictions
@@ -158,8 +192,12 @@ class OnlineNetwork:
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
         if network is not None:
-            gathered = self._learn_network(network, samples, kernels)
-        if self.n_samples_seen < LAST_REBUILD:
+            waits = self._is_weighted() or (self.n_samples_seen < LAST_REBUILD and (samples.weight > 1).any())
+            once = (
+                replace(samples, weight=np.minimum(samples.weight, 1)) if waits else samples
+            )  # until the next rebuild
+            gathered = self._learn_network(network, once, kernels)
+        if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
         else:
             weight = np.zeros(samples.X.shape[0])
@@ -202,7 +240,8 @@ class OnlineNetwork:
             self.network.move_to(kernels)
         return self.network
 
-    def _rebuild(self, kernels: Kernels) -> None:
+    def _rebuild(self, kernels: Kernels) -> Again | None:
+        """Build the network from the buffer; where weights are spread, return what was predicted meanwhile."""
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
         self.predictor.restart(samples.X, samples.weight)
@@ -222,13 +261,38 @@ class OnlineNetwork:
             so_far.update(host, base, samples.weight[:, np.newaxis], samples.weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
-        self._learn_network(network, samples.part(slice(None), kernels), kernels)
+        again = self._replay(network, samples, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
         network.refresh_spread(kernels)
         self.network = network
-        if self.n_samples_seen == LAST_REBUILD:
+        if self.n_samples_seen == self._last_rebuild(self._is_weighted()):
             self.buffer.clear()
+        else:
+            self.buffer = [samples]
+        return again
+
+    def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> Again | None:
+        """Learn all samples so far: in their order, or where one weighs more than 1 in rounds of random order.
+
+        A sample of weight q is to do what q samples spread among the others do. In each round all take a step in
+        proportion to their weights, the heaviest a whole one, but in all no sample less than min(q, 1). What weights
+        are in excess of these steps makes those of samples to come smaller.
+        """
+        heaviest = samples.weight.max()
+        if heaviest <= 1:
+            self._learn_network(network, samples.part(slice(None), kernels), kernels)
+            return None
+        rounds = min(ROUNDS, int(np.ceil(heaviest)))
+        unit = max(rounds, heaviest)
+        parts = replace(samples, weight=np.maximum(samples.weight / unit, np.minimum(samples.weight, 1) / rounds))
+        predicted = []
+        for number in range(rounds):
+            order = np.random.default_rng((self.seed, number)).permutation(len(samples))
+            gathered = self._learn_network(network, parts.part(order, kernels), kernels)
+            predicted.append(gathered[np.argsort(order)])
+        network.forget(unit / rounds)
+        return Again(np.mean(predicted[1:], axis=0), samples.y, samples.weight)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()

@@ -192,6 +192,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     Notes
     -----
+<<<<<<< ours
     The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
     1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
@@ -204,6 +205,20 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of
     variances: by Laplace's rule of succession the next row is another value with a chance of about 1 / n, and may then
     be off by the target's own size.
+=======
+    The network is built anew from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it
+    learns the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256,
+    preconditioners at 512, 1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless
+    there is a `half_life`. A missing value (NaN) is no evidence: its input is 0. Parameters are read when learning
+    begins; only `backend`, `device` and `n_jobs` may change later.
+
+    Weights are counts: a row of weight q does about what q rows spread among the others do. Where one of the first
+    256 rows weighs more than 1, the network is built again after each row up to 32, then four times in each
+    doubling up to 1,024, and learns the rows so far in up to 8 rounds of random order, a part of their weights in
+    each; between these events a weight counts as at most 1 for the neurons. Rows after that, or where no early row
+    weighs more than 1, are learned q times in succession, also in part, in at most 1,000 steps, so that the last of
+    rows alike that disagree counts most. With a `half_life` the same holds from row 256 on.
+>>>>>>> theirs
 
     References
     ----------
@@ -329,7 +344,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
+            below 1, such as shares that sum to 1, are taken as multiples of their mean. Losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
@@ -361,7 +377,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Never rescaled: small weights are little
+            evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning

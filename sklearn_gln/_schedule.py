@@ -8,6 +8,9 @@ classifier without a half-life events come at
 
 and with a half-life, after the rebuilds, every 256 samples: scaling, and forgetting. Regression has events every 64
 samples up to 1024 and every 256 after that: variances and limits. After each event the head is fitted.
+
+Where a sample up to 256 weighs more than 1, the network is built again more often and for longer, with the weights
+spread: after each sample up to 32, then four times in each doubling, up to 1024.
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,9 @@ import numpy as np
 from sklearn_gln._arrays import Array
 
 LAST_REBUILD = 256
+LAST_SPREAD = 1024  # the last rebuild where weights are spread
+EACH_SPREAD = 32  # samples, after each of which the network is built again there; then come
+SPREADS = 4  # rebuilds in each doubling
 REFRESH_PERIOD = 2048
 SHORT_PERIOD = LAST_REBUILD  # with a half-life, and in regression
 UNIT_PERIOD = 1024  # multiples of it at which units are checked, where there is an event
@@ -65,16 +71,37 @@ class Schedule:
             forget=number > LAST_REBUILD and number % self.forget_period == 0,
         )
 
-    def chunks(self, n_seen: int, numbers: Array) -> list[Chunk]:
-        """Cut samples of these numbers, which follow n_seen others, at events and where a chunk is full."""
+    def chunks(self, n_seen: int, numbers: Array, spread: Array) -> list[Chunk]:
+        """Cut samples of these numbers, which follow n_seen others, at events and where a chunk is full.
+
+        spread (n,): whether weights are spread at each of them.
+        """
         chunks, start = [], 0
+
+        def is_spread(number: int) -> bool:
+            place = int(np.searchsorted(numbers, number))
+            return place < len(numbers) and bool(spread[place])
+
         while start < len(numbers):
             event = self.event_after(n_seen)
+            number = next_spread(n_seen)
+            while number < event.number and not is_spread(number) and number <= numbers[-1]:
+                number = next_spread(number)
+            if number < event.number and is_spread(number):
+                event = Event(number, True, rescale=False, recondition=False, bound=False, forget=False)
+            elif is_spread(event.number):
+                event = event._replace(rebuild=True)
             stop = min(start + MAX_CHUNK, int(np.searchsorted(numbers, event.number)) + 1, len(numbers))
             n_seen = int(numbers[stop - 1])
             chunks.append(Chunk(slice(start, stop), event if n_seen == event.number else None))
             start = stop
         return chunks
+
+
+def next_spread(n_seen: int) -> int:
+    """The first number after n_seen samples at which weights may be spread."""
+    period = 1 if n_seen < EACH_SPREAD else (1 << (n_seen.bit_length() - 1)) // SPREADS
+    return (n_seen // period + 1) * period
 
 
 def _next_number(n_seen: int, period: int) -> int:
