@@ -505,12 +505,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
         return min(n_processes(self.n_jobs), online.n_outputs)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
-<<<<<<< ours
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
-        sample_weight = np.minimum(sample_weight, MAX_REPEATS)  # which bounds what one sample tells statistics too
-=======
-        """Have `online` learn samples; yields the indices of a chunk's samples and the outputs predicted before."""
->>>>>>> theirs
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})

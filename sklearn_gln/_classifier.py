@@ -200,13 +200,6 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     Notes
     -----
-<<<<<<< ours
-    At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; scaling and
-    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
-    a `half_life`. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing
-    value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins; only `backend`, `device`
-    and `n_jobs` may change later.
-=======
     At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
     preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows
     with a `half_life`. A missing value (NaN) is no evidence: its base logit is 0. Parameters are read when learning
@@ -218,7 +211,6 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     each; between these events a weight counts as at most 1 for the neurons. Rows after that, or where no early row
     weighs more than 1, are learned q times in succession, also in part, in at most 1,000 steps, so that the last of
     rows alike that disagree counts most. With a `half_life` the same holds from row 256 on.
->>>>>>> theirs
 
     References
     ----------

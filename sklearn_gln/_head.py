@@ -101,20 +101,15 @@ class Head(ABC):
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Have units follow y of all samples so far."""
 
-<<<<<<< ours
     def follow(self) -> None:
         """Have what counts of targets follow the last ones."""
 
-    def update(self) -> None:
-        """Fit to the samples since the last event."""
-=======
     def update(self, again: Again | None = None) -> None:
         """Fit to the samples since the last event.
 
         A weight above 1 counts for the predictions that were made while the sample was learned again, as those of its
         repetitions would.
         """
->>>>>>> theirs
 
     def forget(self, factor: float) -> None:
         """Have the samples so far count less."""
@@ -315,19 +310,12 @@ class TargetHead(Head):
             for part in self.pending
         ]
 
-<<<<<<< ours
     def follow(self) -> None:
         self.scale.follow()
 
-    def update(self) -> None:
-        had_varied, total_weight = self.scale.varied, 0.0
-        if self.pending:
-            residuals, log_variance, weight = _concatenate(self.pending, "residuals", "log_variance", "weight")
-            self.pending, total_weight = [], float(weight.sum())
-            self._fit(residuals, log_variance, np.outer(weight, had_varied))
-=======
     def update(self, again: Again | None = None) -> None:
-        parts = self.pending
+        had_varied, parts = self.scale.varied, self.pending
+        total_weight = sum(float(part.weight.sum()) for part in parts)
         if again is not None:
             rest = again.rest()
             residuals = rest.gathered[..., :-1] - self.scale.standardize(rest.y)[..., np.newaxis]
@@ -338,8 +326,7 @@ class TargetHead(Head):
         if parts:
             residuals, log_variance, weight = _concatenate(parts, "residuals", "log_variance", "weight")
             self.pending = []
-            self._fit(residuals, log_variance, np.outer(weight, self.scale.varied))
->>>>>>> theirs
+            self._fit(residuals, log_variance, np.outer(weight, had_varied))
         self.scale.update()
         self.calibration.follow(total_weight, had_varied, self.scale.varied)
 

@@ -192,20 +192,6 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     Notes
     -----
-<<<<<<< ours
-    The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
-    the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
-    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
-    feature's unit changes. A target out of all proportion to the last 256 teaches next to nothing, unless many are like
-    it. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing value (NaN)
-    is not evidence: its input is 0. Parameters are read when learning begins; only `backend`, `device` and `n_jobs` may
-    change later.
-
-    A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
-    value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of
-    variances: by Laplace's rule of succession the next row is another value with a chance of about 1 / n, and may then
-    be off by the target's own size.
-=======
     The network is built anew from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it
     learns the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256,
     preconditioners at 512, 1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless
@@ -218,7 +204,6 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     each; between these events a weight counts as at most 1 for the neurons. Rows after that, or where no early row
     weighs more than 1, are learned q times in succession, also in part, in at most 1,000 steps, so that the last of
     rows alike that disagree counts most. With a `half_life` the same holds from row 256 on.
->>>>>>> theirs
 
     References
     ----------
