@@ -41,17 +41,32 @@ def repeat(s, motion, target, *, rate, repeats, accumulator, loss, damping, limi
     """All repeats of one row: the factor g of their summed step -g v, and what they add to the accumulator.
 
     The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each repeat. A repeat adds its e^2
-    for the log loss, and 1 for the squared loss.
+    for the log loss, and 1 for the squared loss. After the first one those left out, see `enough`, add as the next one.
     """
     step = added = 0.0
-    whole = math.floor(repeats)
-    for part in [1.0] * whole + [repeats - whole]:
-        error = (s if loss == "squared" else sigmoid(clip(s, -limit, limit))) - target
+    left, number = repeats, 0
+    while left > 0.0:
+        prediction = s if loss == "squared" else sigmoid(clip(s, -limit, limit))
+        error = prediction - target
+        gain = 1.0 if loss == "squared" else error**2
+        if number == 0:
+            evidence = accumulator if loss == "squared" else accumulator / (prediction * (1.0 - prediction))
+            least = enough(error, evidence, repeats)
+        elif abs(error) <= least or number == 1000:
+            return step, added + left * gain
+        part = min(left, 1.0)
         g = part * rate / (1.0 + damping * (accumulator + added)) * error
         s -= g * motion
         step += g
-        added += part * (1.0 if loss == "squared" else error**2)
+        added += part * gain
+        left -= part
+        number += 1
     return step, added
+
+
+def enough(error, evidence, repeats):
+    """How small an error need be: what repeats of one row among others leave of it in the mean of all."""
+    return abs(error) * evidence / (evidence + repeats)
 
 
 # The kernel contract: arrays in, arrays out

@@ -362,14 +362,12 @@ def _repeat(
     n_steps = 0
     while (left > 0).any():
         errors, gains = _error(logits - steps * squares, targets, chunk)
+        counted = part = np.clip(left, 0, 1)
         if n_steps == 0:
             p = errors + targets
             enough = _enough(errors, accumulator, left, 1 if chunk.loss == "squared" else p * (1 - p))
-            counted = part = np.clip(left, 0, 1)
         else:
-            ends = (np.abs(errors) <= enough) | (n_steps == MAX_STEPS)
-            counted = np.where(ends, left, np.clip(left, 0, 1))
-            part = np.where(ends, 0, counted)
+            counted, part = _end(errors, enough, left, n_steps)
         steps += part * rates * errors / (1 + chunk.damping * (accumulator + summed))
         summed += counted * gains
         left = left - counted
@@ -381,6 +379,12 @@ def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> A
     """The |error| at which repeats end, from the first errors."""
     others: Array = accumulator + repeats * spread
     return np.abs(errors) * accumulator / np.where(others == 0, 1, others)
+
+
+def _end(errors: Array, enough: Array, left: Array, n_steps: int) -> tuple[Array, Array]:
+    """How many of the repeats that are left count now, and how much of one is learned."""
+    ends, one = (np.abs(errors) <= enough) | (n_steps == MAX_STEPS), np.clip(left, 0, 1)
+    return np.where(ends, left, one), np.where(ends, 0, one)
 
 
 def _error(logits: Array, targets: Array, chunk: _Chunk) -> tuple[Array, Array]:
@@ -521,14 +525,12 @@ def gaussian_learn(
         for n_steps in range(MAX_STEPS + 1):
             m, v = _gaussian(np.vecdot(w, a), np.vecdot(w, h), min_variance, max_variance)
             e = targets[t, :, np.newaxis] - m
+            counted = part = np.clip(left, 0, 1)
             if n_steps == 0:
                 means[t], variances[t] = m, v
                 enough = _enough(e, accumulator[at].astype(w.dtype, copy=False), left, 1)
-                counted = part = np.clip(left, 0, 1)
             elif (left > 0).any():
-                ends = (np.abs(e) <= enough) | (n_steps == MAX_STEPS)
-                counted = np.where(ends, left, np.clip(left, 0, 1))
-                part = np.where(ends, 0, counted)
+                counted, part = _end(e, enough, left, n_steps)
             else:
                 break
             bound = max_error * np.sqrt(v)
