@@ -207,7 +207,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             data = X, targets, weights, sample_weight
             online = deepcopy(self._online) if begun else self._begin(X, random_state)
             validation, rows = self._validation(online, data, rows, given, random_state)
-            rows, held_out = self._hold_out(rows, random_state)
+            rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
@@ -286,7 +286,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
     def _add_counts(self, counts):
         pass
 
-    def _hold_out(self, rows, random_state):  # noqa: ARG002
+    def _hold_out(self, rows, weights, random_state):  # noqa: ARG002
         """The rows to learn in all epochs, and those to learn after them, once."""
         return rows, rows[:0]
 

@@ -80,7 +80,7 @@ class Network:
             layer.accumulator = kernels.clip(layer.accumulator, 0.0, float(MAX_ACCUMULATED / np.finfo(dtype).eps))
 
     def forget(self, factor: float) -> None:
-        """Have the samples so far count less, or more: steps become as large as if fewer had been learned."""
+        """Have the samples so far count less: steps become as large again as if fewer had been learned."""
         for layer in self.layers:
             layer.accumulator = layer.accumulator * factor
             if layer.spread is not None:
@@ -243,6 +243,7 @@ def learn(
     targets: Array,
     samples: Samples,
     settings: Settings,
+    repeats: Array | None = None,
 ) -> LayerOutputs:
     """Learn samples in order, in place; return what was predicted just before each was learned.
 
@@ -250,7 +251,8 @@ def learn(
     the next is the same as learning sample by sample.
 
     base_inputs (n, n_base) and side_info (n, n_side) are arrays of the kernels, which may end in padding, as do the
-    outputs; targets (n, n_outputs) are NumPy's.
+    outputs; targets (n, n_outputs) are NumPy's, as are repeats (n,): how often neurons learn each sample, None for its
+    weight.
     """
     n_samples, size, likelihood = len(samples), base_inputs.shape[0], settings.likelihood
     pad = partial(padded, size=size, dtype=settings.dtype, kernels=kernels)
@@ -259,13 +261,15 @@ def learn(
     exists, column = None, None
     if weight is not None:
         exists, column = weight > 0, pad(weight[:, np.newaxis])
+    if repeats is not None:
+        repeats = pad(repeats[:, np.newaxis])
     schedule = "constant" if settings.normalized else settings.learning_rate
     rates = scheduled_rates(schedule, settings.learning_rate_init, samples.number)
     smoothed = settings.label_smoothing + (1 - 2 * settings.label_smoothing) * targets
     lesson = Lesson(
         pad(smoothed),
         pad(rates[:, np.newaxis]),
-        column,
+        column if repeats is None else repeats,
         settings.learning_rate_init if settings.normalized else None,
         settings.limit,
         settings.max_weight,

@@ -98,7 +98,6 @@ class OnlineNetwork:
         order = np.arange(len(X)) if order is None else order
         numbers = self.sample_numbers(sample_weight[order])
         self._begin_pass(epoch)
-        n_before, n_epochs = self.n_samples_seen, max((part.epoch for part in self.buffer), default=1)
         if held_out:
             self.head.restart()
         for indices, chunk in self.chunks(order, sample_weight):
@@ -121,13 +120,7 @@ class OnlineNetwork:
                 self._forget(self._share_kept(), epoch)
             yield indices, predictions
         if held_out:
-            again = None
-            if self._is_weighted():  # all is built again: with these samples learned as often as the others
-                learned = slice(n_before - self.n_samples_seen, None)
-                last = Samples.concatenate(self.buffer).part(learned, get_kernels("numpy"))
-                self.buffer += (n_epochs - 1) * [last]
-                again = self._rebuild(kernels)
-            self.head.update(again)
+            self.head.update()
 
     def sample_numbers(self, sample_weight: Array) -> Array:
         """The numbers (n,) that samples to come will have; one of weight 0 has that of the sample before."""
@@ -188,14 +181,10 @@ class OnlineNetwork:
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
         if network is not None:
-            waits = self._is_weighted() or (self.n_samples_seen < LAST_REBUILD and (samples.weight > 1).any())
-            once = (
-                replace(samples, weight=np.minimum(samples.weight, 1)) if waits else samples
-            )  # until the next rebuild
-            gathered = self._learn_network(network, once, kernels)
+            gathered = self._learn_network(network, samples, kernels)
         if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
-        else:
+        if self.n_samples_seen >= LAST_REBUILD:
             weight = np.zeros(samples.X.shape[0])
             weight[: len(samples)] = samples.weight
             self.predictor.update(samples.X, kernels.asarray(weight), kernels)
@@ -203,8 +192,10 @@ class OnlineNetwork:
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
-    def _learn_network(self, network: Network, samples: Samples, kernels: Kernels) -> Array:
-        """As `_learn_chunk`, of samples whose X is an array of the kernels."""
+    def _learn_network(
+        self, network: Network, samples: Samples, kernels: Kernels, repeats: Array | None = None
+    ) -> Array:
+        """As `_learn_chunk`, of samples whose X is an array of the kernels; repeats as in `_network.learn`."""
         targets = self.head.targets(samples.y, self.output_numbers)
         settings, parts = self.settings, [slice(None)]
         if settings.normalized:
@@ -219,7 +210,8 @@ class OnlineNetwork:
         for place in parts:
             part = samples if len(parts) == 1 else samples.part(place, kernels)
             inputs = self.predictor.transform(part.X, kernels)
-            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings)
+            of_part = None if repeats is None else repeats[place]
+            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings, of_part)
             gathered.append(self.head.gather(outputs, kernels)[: len(part)])
         return np.concatenate(gathered)
 
@@ -240,7 +232,10 @@ class OnlineNetwork:
         """Build the network from the buffer; where weights are spread, return what was predicted meanwhile."""
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
-        self.predictor.restart(samples.X, samples.weight)
+        if len(samples) <= LAST_REBUILD:
+            self.predictor.restart(samples.X, samples.weight)
+        else:
+            self.predictor.refresh()
         self.head.rebuild(samples.y, samples.weight, host)
         base_inputs, side_info = self.predictor.transform(samples.X, host)
         n_base = self.settings.n_base(base_inputs.shape[1])
@@ -281,13 +276,14 @@ class OnlineNetwork:
             return None
         rounds = min(ROUNDS, int(np.ceil(heaviest)))
         unit = max(rounds, heaviest)
-        parts = replace(samples, weight=np.maximum(samples.weight / unit, np.minimum(samples.weight, 1) / rounds))
-        predicted = []
+        repeats = np.maximum(samples.weight / unit, np.minimum(samples.weight, 1) / rounds)
+        parts, predicted = replace(samples, weight=samples.weight / rounds), []
         for number in range(rounds):
             order = np.random.default_rng((self.seed, number)).permutation(len(samples))
-            gathered = self._learn_network(network, parts.part(order, kernels), kernels)
+            gathered = self._learn_network(network, parts.part(order, kernels), kernels, repeats[order])
             predicted.append(gathered[np.argsort(order)])
-        network.forget(unit / rounds)
+        for layer in network.layers:
+            layer.accumulator = layer.accumulator * (unit / rounds)
         return Again(np.mean(predicted[1:], axis=0), samples.y, samples.weight)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:

@@ -567,8 +567,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         calibrated = settings.likelihood.has_spread or settings.aggregation == "stacked"
         return TargetHead.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
 
-    def _hold_out(self, rows, random_state):
-        if self.max_iter == 1:
+    def _hold_out(self, rows, weights, random_state):
+        if self.max_iter == 1 or weights[rows].mean() >= 2:  # of two rows alike one would stay
             return rows, rows[:0]
         held_out = random_state.permutation(len(rows)) % HELD_OUT == HELD_OUT - 1
         return rows[~held_out], rows[held_out]

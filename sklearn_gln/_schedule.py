@@ -77,20 +77,14 @@ class Schedule:
         spread (n,): whether weights are spread at each of them.
         """
         chunks, start = [], 0
-
-        def is_spread(number: int) -> bool:
-            place = int(np.searchsorted(numbers, number))
-            return place < len(numbers) and bool(spread[place])
-
+        rebuilds = [number for number in numbers[spread].tolist() if next_spread(number - 1) == number]
         while start < len(numbers):
             event = self.event_after(n_seen)
-            number = next_spread(n_seen)
-            while number < event.number and not is_spread(number) and number <= numbers[-1]:
-                number = next_spread(number)
-            if number < event.number and is_spread(number):
-                event = Event(number, True, rescale=False, recondition=False, bound=False, forget=False)
-            elif is_spread(event.number):
+            number = next((number for number in rebuilds if n_seen < number <= event.number), None)
+            if number == event.number:
                 event = event._replace(rebuild=True)
+            elif number is not None:
+                event = Event(number, True, rescale=False, recondition=False, bound=False, forget=False)
             stop = min(start + MAX_CHUNK, int(np.searchsorted(numbers, event.number)) + 1, len(numbers))
             n_seen = int(numbers[stop - 1])
             chunks.append(Chunk(slice(start, stop), event if n_seen == event.number else None))

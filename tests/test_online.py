@@ -323,6 +323,9 @@ def make_oracle(params, settings, outputs, seed):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
         return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
 
+    def shuffle(number, n):
+        return np.random.default_rng((seed, number)).permutation(n)
+
     same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size", "half_life")
     rate = settings.learning_rate
     own = ("squares",) if "likelihood" in params else ("label_smoothing", "eps")
@@ -330,6 +333,7 @@ def make_oracle(params, settings, outputs, seed):
         len(outputs),
         draw,
         layer_sizes=params["layer_sizes"],
+        shuffle=shuffle,
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),

@@ -583,7 +583,7 @@ def _counted(errors: Array, enough: Array, left: Array, n_steps: Array) -> tuple
     """How many of the repeats that are left count now, and how much of one is learned."""
     ends = (n_steps > 0) & ((tf.abs(errors) <= enough) | (n_steps == MAX_STEPS))
     one = tf.clip_by_value(left, 0, 1)
-    return tf.where(ends, left, one), tf.where(ends, 0, one)
+    return tf.where(ends, left, one), tf.where(ends, tf.zeros_like(one), one)
 
 
 def _error(logits: Array, of: _Scalars) -> tuple[Array, Array]:
