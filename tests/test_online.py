@@ -281,7 +281,15 @@ DIRTY_CASES = {
     "squared: dirty, half-life": {"likelihood": "squared", "aggregation": "stacked", "half_life": 900},
     "gaussian: dirty": {"likelihood": "gaussian", "aggregation": "stacked"},
 }
-ORACLE_CASES |= DIRTY_CASES
+# Early rows of weights up to 20.8, which are replayed in rounds.
+HEAVY_CASES = {
+    "heavy": {},
+    "heavy, batches of 5": {"learning_rate": "constant", "learning_rate_init": 0.02, "batch_size": 5, "max_weight": 0.2},
+    "heavy, half-life": {"half_life": 300},
+    "squared: heavy": {"likelihood": "squared", "aggregation": "stacked"},
+    "gaussian: heavy": {"likelihood": "gaussian", "aggregation": "stacked"},
+}
+ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -347,7 +355,9 @@ def make_oracle(params, settings, outputs, seed):
 def oracle_run(name, n):
     """What the oracle makes of a case: the stream, rows to predict at the end, the oracle, and what it predicted."""
     params = SMALL | ORACLE_CASES[name]
-    X, y, weights = make_stream([n, 1], n + 20)
+    X, y, weights = make_stream([n, 1], n + 20, heavy=np.inf if name in HEAVY_CASES else 1.0)
+    if name in HEAVY_CASES:
+        weights = np.where(weights > 1.0, weights**3, weights)
     if params.get("base_predictor") == "identity":
         X = expit(X)
         X[np.flatnonzero(weights)[0]] = np.nan  # alone in the first pool, on all its hyperplanes: exactly if it is 0
@@ -376,8 +386,11 @@ def oracle_run(name, n):
     ("name", "n"),
     thorough_but(
         [
-            *((name, 600) for name in ORACLE_CASES if name not in DIRTY_CASES),
+            *((name, 600) for name in ORACLE_CASES if name not in DIRTY_CASES | HEAVY_CASES),
             *((name, 1300) for name in DIRTY_CASES),
+            *((name, n) for name in HEAVY_CASES for n in (24, 60)),
+            ("heavy, half-life", 600),
+            ("squared: heavy", 750),
             ("default", 2100),
             ("half-life", 1600),
             ("squared: default", 1300),
@@ -385,6 +398,9 @@ def oracle_run(name, n):
             ("gaussian: half-life, identity", 1100),
         ],
         *((name, 600) for name in BRIEF_CASES),
+        ("heavy", 24),
+        ("squared: heavy", 24),
+        ("gaussian: heavy", 24),
         ("dirty", 1300),
         ("squared: dirty", 1300),
     ),
