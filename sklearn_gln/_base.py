@@ -39,6 +39,7 @@ from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_SAMPLES_FOR_THREADS = 64  # below, starting threads costs more than they save
 X_CHECKS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's
+MAX_WEIGHT = 1e12  # of a row: beside it one of weight 1 is still more than rounding
 MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
@@ -49,6 +50,14 @@ def _check_size(extremes: tuple[float, float]) -> None:
         raise ValueError(
             f"X holds values from {extremes[0]:.6g} to {extremes[1]:.6g}; features must lie within +-{MAX_FEATURE:g}. "
             "Scale them, and where such a number stands for a missing value, put NaN in its place."
+        )
+
+
+def _check_weights(sample_weight):
+    if sample_weight.max(initial=0) > MAX_WEIGHT:
+        raise ValueError(
+            f"sample_weight holds {sample_weight.max():.6g}; weights are counts of rows, and {MAX_WEIGHT:g} is the most. "
+            "Divide all of them by the same number."
         )
 
 
@@ -210,6 +219,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
             rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
+            if self.max_iter > 1:
+                with self._kernels(len(X)) as kernels, kernels.scope(self.device):
+                    online.settle(kernels)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
                 counts = counts + self._count(targets[chunk])
             self._online = online
@@ -352,6 +364,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **X_CHECKS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
+                    _check_weights(sample_weight)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         if sample_weight is None:
@@ -506,6 +519,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
+        sample_weight = np.minimum(sample_weight, MAX_WEIGHT)  # class_weight may have made them larger
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})

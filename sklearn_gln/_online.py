@@ -142,6 +142,11 @@ class OnlineNetwork:
         """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
         return LAST_SPREAD if weighted and self.settings.half_life is None else LAST_REBUILD
 
+    def settle(self, kernels: Kernels) -> None:
+        """Spread weights once more, between events, where no samples are to come."""
+        if self._is_weighted():
+            self.head.update(self._rebuild(kernels))
+
     def check_rates(self, sample_weight: Array) -> None:
         """Have a learning_rate callable that fails for samples to come fail now, before anything is learned."""
         if callable(self.settings.learning_rate):
