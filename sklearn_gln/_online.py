@@ -186,7 +186,10 @@ class OnlineNetwork:
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
         if network is not None:
-            gathered = self._learn_network(network, samples, kernels)
+            repeats = None
+            if self._is_weighted() or (self.n_samples_seen < LAST_REBUILD and (samples.weight > 1).any()):
+                repeats = np.minimum(samples.weight, 1)  # until the next rebuild
+            gathered = self._learn_network(network, samples, kernels, repeats)
         if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
         if self.n_samples_seen >= LAST_REBUILD:

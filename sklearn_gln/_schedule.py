@@ -10,7 +10,7 @@ and with a half-life, after the rebuilds, every 256 samples: scaling, and forget
 samples up to 1024 and every 256 after that: variances and limits. After each event the head is fitted.
 
 Where a sample up to 256 weighs more than 1, the network is built again more often and for longer, with the weights
-spread: after each sample up to 32, then four times in each doubling, up to 1024.
+spread: after each sample up to 32, then four times in each doubling, up to 2048.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ import numpy as np
 from sklearn_gln._arrays import Array
 
 LAST_REBUILD = 256
-LAST_SPREAD = 1024  # the last rebuild where weights are spread
+LAST_SPREAD = 2048  # the last rebuild where weights are spread
 EACH_SPREAD = 32  # samples, after each of which the network is built again there; then come
 SPREADS = 4  # rebuilds in each doubling
 REFRESH_PERIOD = 2048

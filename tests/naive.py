@@ -549,8 +549,9 @@ class NaiveGLN:
             self.outputs[output][level].accumulator[neuron][c] += added
 
     def repeats(self, row, unit, rounds):
-        """In all rounds together no less than a whole one, or the weight."""
-        return max(row.weight / unit, min(row.weight, 1.0) / rounds)
+        """In all rounds together no less than a whole one, or the weight; before a rebuild, once at most."""
+        most = min(row.weight, 1.0)
+        return most if rounds == 1 and self.is_spread_yet(row.number) else max(row.weight / unit, most / rounds)
 
     def step(self, row, level, layer, p, x):
         """The inputs u of a layer, its direction v, rate and damping."""
@@ -587,13 +588,21 @@ class NaiveGLN:
 
     def is_spread(self, t):
         """Where one of the first rows weighs more than 1, unless it would undo forgetting."""
+        return is_spread_event(t) and self.is_spread_yet(t)
+
+    def is_spread_yet(self, t):
         has_weights = any(row.weight > 1.0 for row in self.rows[:256])
-        return has_weights and is_spread_event(t) and t <= (1024 if self.half_life is None else 256)
+        return has_weights and t <= (2048 if self.half_life is None else 256)
 
     def event(self):
         self.rebuild() if self.t <= 256 or self.is_spread(self.t) else self.refresh()
         if self.half_life is not None and is_short_event(self.t):
             self.forget()
+
+    def settle(self):
+        """At the end of several epochs weights are spread once more."""
+        if self.is_spread_yet(self.t):
+            self.rebuild()
 
     def forget(self):
         """Energies count less; `counts` has the rows' count less in all else."""

@@ -158,6 +158,11 @@ class NaiveRegressor(NaiveGLN):
         else:
             self.fit_stacks()
 
+    def settle(self):
+        super().settle()
+        if self.predicted_again:
+            self.fit_stacks()
+
     def rebuild(self):
         self.last_targets = [(row.targets, row.weight) for row in self.rows]
         for output in range(self.n_outputs):

@@ -893,6 +893,7 @@ def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
     expected = []
     for epoch, rows in enumerate(epochs, start=1):
         expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
+    oracle.settle()
     expected += oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
     assert_allclose(regressor.predicted, expected, **TOLERANCE)
     mean, variance = np.moveaxis(oracle.logits(X[n:]), 2, 0)

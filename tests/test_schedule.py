@@ -92,14 +92,15 @@ def make_numbers(seed, n, n_seen=0):
 
 # Rebuilds where weights are spread.
 SPREADS = [*range(1, 33), 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024]
+SPREADS += [1280, 1536, 1792, 2048]
 
 
 @CASES
 @pytest.mark.parametrize("n_seen", [0, 1, 255, 256, 1000, 1024, 3000])
-@pytest.mark.parametrize("first_heavy", [1, 45, 1025])
+@pytest.mark.parametrize("first_heavy", [1, 45, 2049])
 def test_chunks_are_cut_at_events_and_where_they_are_full(likelihood, half_life, n_seen, first_heavy):
     schedule, numbers = schedule_of(likelihood, half_life), make_numbers(n_seen, 6000, n_seen)
-    chunks = schedule.chunks(n_seen, numbers, (numbers >= first_heavy) & (numbers <= 1024))
+    chunks = schedule.chunks(n_seen, numbers, (numbers >= first_heavy) & (numbers <= 2048))
     rebuilds = {number for number in SPREADS if number >= first_heavy}
     events = {*REBUILDS, *EVENTS[likelihood, half_life], *rebuilds}
     assert all(event.rebuild == (event.number in {*REBUILDS, *rebuilds}) for _, event in chunks if event is not None)
@@ -113,7 +114,7 @@ def test_chunks_of_nothing_and_of_samples_without_weight():
     schedule = schedule_of("bernoulli", None)
     assert schedule.chunks(0, np.zeros(0, int), np.zeros(0, bool)) == []
     for n_seen in (0, 20, 256, 300, 320, 2048):  # an event that has happened does not happen again
-        chunks = schedule.chunks(n_seen, np.full(MAX_CHUNK + 5, n_seen), np.full(MAX_CHUNK + 5, 0 < n_seen < 1024))
+        chunks = schedule.chunks(n_seen, np.full(MAX_CHUNK + 5, n_seen), np.full(MAX_CHUNK + 5, 0 < n_seen < 2048))
         assert chunks == [Chunk(slice(0, MAX_CHUNK), None), Chunk(slice(MAX_CHUNK, MAX_CHUNK + 5), None)]
 
 
@@ -130,7 +131,7 @@ def happenings(schedule, numbers, spread, cuts):
 @CASES
 def test_any_split_of_a_stream_sees_the_same_events(likelihood, half_life):
     schedule, numbers = schedule_of(likelihood, half_life), make_numbers(1, 5000)
-    spread = (numbers >= 45) & (numbers <= 1024)
+    spread = (numbers >= 45) & (numbers <= 2048)
     expected = happenings(schedule, numbers, spread, [])
     rebuilds = {number for number in SPREADS if number >= 45}
     assert [event.number for _, event in expected] == [
