@@ -200,17 +200,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     Notes
     -----
-    At rows 1, 2, 4, ..., 256 the network is built anew from all rows so far and learns them again; scaling and
-    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows
-    with a `half_life`. A missing value (NaN) is no evidence: its base logit is 0. Parameters are read when learning
-    begins; only `backend`, `device` and `n_jobs` may change later.
+    At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; scaling and
+    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
+    a `half_life`. A missing value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins;
+    only `backend`, `device` and `n_jobs` may change later.
 
-    Weights are counts: a row of weight q does about what q rows spread among the others do. Where one of the first
-    256 rows weighs more than 1, the network is built again after each row up to 32, then four times in each
-    doubling up to 1,024, and learns the rows so far in up to 8 rounds of random order, a part of their weights in
-    each; between these events a weight counts as at most 1 for the neurons. Rows after that, or where no early row
-    weighs more than 1, are learned q times in succession, also in part, in at most 1,000 steps, so that the last of
-    rows alike that disagree counts most. With a `half_life` the same holds from row 256 on.
+    Weights are counts: a row of weight q does about what q rows spread among the others do. Up to a weight of 16 it is
+    learned q times in succession, also in part. Where one of the first 256 rows weighs more, the network is built again
+    after each row up to 32, then four times in each doubling up to 2,048, and learns the rows so far in eight rounds of
+    random order, a part of their weights in each; in between a weight counts as at most 1 for the neurons, and a `fit`
+    of several passes ends with such a rebuild. Later rows above 16, or with a `half_life` those from row 256 on, move
+    each neuron as far as they would move the mean of the rows that it has learned there: the order of rows that
+    disagree still matters.
 
     References
     ----------

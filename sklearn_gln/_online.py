@@ -16,11 +16,11 @@ from sklearn_gln._network import LayerOutputs, Network, base_signals, init_netwo
 from sklearn_gln._samples import Samples, take_padded
 from sklearn_gln._schedule import LAST_REBUILD, LAST_SPREAD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
 from sklearn_gln._settings import Settings
-from sklearn_gln.kernels import Kernels, get_kernels
+from sklearn_gln.kernels import FEW, Kernels, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments
-ROUNDS = 8  # in which weights are spread, at most
+ROUNDS = 8  # in which weights are spread
 
 
 @dataclass
@@ -130,13 +130,13 @@ class OnlineNetwork:
         """The indices of samples to come, chunk by chunk."""
         weight = sample_weight[order]
         numbers = self.sample_numbers(weight)
-        heavy = np.logical_or.accumulate((weight > 1) & (numbers <= LAST_REBUILD)) | self._is_weighted()
+        heavy = np.logical_or.accumulate((weight > FEW) & (numbers <= LAST_REBUILD)) | self._is_weighted()
         chunks = self.schedule.chunks(self.n_samples_seen, numbers, heavy & (numbers <= self._last_rebuild(True)))
         return [(order[chunk.place], chunk) for chunk in chunks]
 
     def _is_weighted(self) -> bool:
         """Whether weights of samples that wait in the buffer are to be spread."""
-        return any((part.weight > 1).any() for part in self.buffer)
+        return any((part.weight > FEW).any() for part in self.buffer)
 
     def _last_rebuild(self, weighted: bool) -> int:
         """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
@@ -164,7 +164,7 @@ class OnlineNetwork:
     ) -> Iterator[tuple[Array, Array]]:
         """The rest of `learn` where the layers have learned already, and gave this for each chunk and each event."""
         self._begin_pass(epoch)
-        at_events = iter(again)
+        at_events = iter(again[epoch > 1 :])  # the first update is not an event's then
         for (indices, chunk), of_chunk in zip(chunks, gathered, strict=True):
             predictions = self._learn_head(of_chunk, y[indices], sample_weight[indices], epoch)
             if chunk.event is not None:
@@ -187,7 +187,7 @@ class OnlineNetwork:
         network = self.ensure_network(kernels)
         if network is not None:
             repeats = None
-            if self._is_weighted() or (self.n_samples_seen < LAST_REBUILD and (samples.weight > 1).any()):
+            if self._is_weighted() or (self.n_samples_seen < LAST_REBUILD and (samples.weight > FEW).any()):
                 repeats = np.minimum(samples.weight, 1)  # until the next rebuild
             gathered = self._learn_network(network, samples, kernels, repeats)
         if self.n_samples_seen < LAST_REBUILD or self.buffer:
@@ -272,26 +272,24 @@ class OnlineNetwork:
         return again
 
     def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> Again | None:
-        """Learn all samples so far: in their order, or where one weighs more than 1 in rounds of random order.
+        """Learn all samples so far: in their order, or where one weighs more than FEW in rounds of random order.
 
         A sample of weight q is to do what q samples spread among the others do. In each round all take a step in
         proportion to their weights, the heaviest a whole one, but in all no sample less than min(q, 1). What weights
         are in excess of these steps makes those of samples to come smaller.
         """
         heaviest = samples.weight.max()
-        if heaviest <= 1:
+        if heaviest <= FEW:
             self._learn_network(network, samples.part(slice(None), kernels), kernels)
             return None
-        rounds = min(ROUNDS, int(np.ceil(heaviest)))
-        unit = max(rounds, heaviest)
-        repeats = np.maximum(samples.weight / unit, np.minimum(samples.weight, 1) / rounds)
-        parts, predicted = replace(samples, weight=samples.weight / rounds), []
-        for number in range(rounds):
+        repeats = np.maximum(samples.weight / heaviest, np.minimum(samples.weight, 1) / ROUNDS)
+        parts, predicted = replace(samples, weight=samples.weight / ROUNDS), []
+        for number in range(ROUNDS):
             order = np.random.default_rng((self.seed, number)).permutation(len(samples))
             gathered = self._learn_network(network, parts.part(order, kernels), kernels, repeats[order])
             predicted.append(gathered[np.argsort(order)])
         for layer in network.layers:
-            layer.accumulator = layer.accumulator * (unit / rounds)
+            layer.accumulator = layer.accumulator * (heaviest / ROUNDS)
         return Again(np.mean(predicted[1:], axis=0), samples.y, samples.weight)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:

@@ -14,6 +14,7 @@ from sklearn_gln._head import TargetHead
 from sklearn_gln._input import real_numbers
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._target_scale import MAX_TARGET
+from sklearn_gln.kernels import FEW
 
 MAX_SQUARES = 64  # features; with more, squares cost more than they gain
 HELD_OUT = 6  # one row of this many is, from a fit of several passes
@@ -192,18 +193,25 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     Notes
     -----
-    The network is built anew from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it
-    learns the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256,
-    preconditioners at 512, 1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless
-    there is a `half_life`. A missing value (NaN) is no evidence: its input is 0. Parameters are read when learning
-    begins; only `backend`, `device` and `n_jobs` may change later.
+    The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
+    the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
+    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
+    feature's unit changes. A target out of all proportion to the last 256 teaches next to nothing, unless many are like
+    it. A missing value (NaN) is not evidence: its input is 0. Parameters are read when learning begins; only `backend`,
+    `device` and `n_jobs` may change later.
 
-    Weights are counts: a row of weight q does about what q rows spread among the others do. Where one of the first
-    256 rows weighs more than 1, the network is built again after each row up to 32, then four times in each
-    doubling up to 1,024, and learns the rows so far in up to 8 rounds of random order, a part of their weights in
-    each; between these events a weight counts as at most 1 for the neurons. Rows after that, or where no early row
-    weighs more than 1, are learned q times in succession, also in part, in at most 1,000 steps, so that the last of
-    rows alike that disagree counts most. With a `half_life` the same holds from row 256 on.
+    Weights are counts: a row of weight q does about what q rows spread among the others do. Up to a weight of 16 it is
+    learned q times in succession, also in part. Where one of the first 256 rows weighs more, the network is built again
+    after each row up to 32, then four times in each doubling up to 2,048, and learns the rows so far in eight rounds of
+    random order, a part of their weights in each; in between a weight counts as at most 1 for the neurons, and a `fit`
+    of several passes ends with such a rebuild. Later rows above 16, or with a `half_life` those from row 256 on, move
+    each neuron as far as they would move the mean of the rows that it has learned there: the order of rows that
+    disagree still matters.
+
+    A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
+    value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of
+    variances: by Laplace's rule of succession the next row is another value with a chance of about 1 / n, and may then
+    be off by the target's own size.
 
     References
     ----------
@@ -568,7 +576,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         return TargetHead.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
 
     def _hold_out(self, rows, weights, random_state):
-        if self.max_iter == 1 or weights[rows].mean() >= 2:  # of two rows alike one would stay
+        if self.max_iter == 1 or weights[rows].mean() > FEW:  # rows of which others alike would stay
             return rows, rows[:0]
         held_out = random_state.permutation(len(rows)) % HELD_OUT == HELD_OUT - 1
         return rows[~held_out], rows[held_out]

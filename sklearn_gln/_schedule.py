@@ -9,7 +9,7 @@ classifier without a half-life events come at
 and with a half-life, after the rebuilds, every 256 samples: scaling, and forgetting. Regression has events every 64
 samples up to 1024 and every 256 after that: variances and limits. After each event the head is fitted.
 
-Where a sample up to 256 weighs more than 1, the network is built again more often and for longer, with the weights
+Where a sample up to 256 weighs more than FEW, the network is built again more often and for longer, with the weights
 spread: after each sample up to 32, then four times in each doubling, up to 2048.
 """
 

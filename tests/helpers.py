@@ -270,11 +270,8 @@ def make_layer_logits(seed, n, *, n_outputs=3, scales=(3.0, 1.0, 0.0, -1.0)):
     return truth[:, :, np.newaxis] * scales + noise, codes, rng.choice([0.0, 0.5, 1.0, 3.0], size=n)
 
 
-def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True, heavy=1.0):
-    """Rows X with missing values, noisy classes y that no hyperplane separates, weights among them 0 and fractions.
-
-    Early weights, which are spread where they are above 1, are `heavy` at most.
-    """
+def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=True):
+    """Rows X with missing values, noisy classes y that no hyperplane separates, weights among them 0 and fractions."""
     rng = np.random.default_rng(seed)
     y = rng.integers(n_classes, size=n)
     centres = rng.normal(size=(2, n_classes, n_features))
@@ -282,7 +279,6 @@ def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=Tr
     X = X * rng.uniform(0.5, 2.0, n_features) + rng.normal(size=n_features)
     X[rng.random(X.shape) < missing] = np.nan
     weights = rng.choice([0.0, 0.3, 1.0, 1.0, 1.0, 2.0, 2.75], size=n) if weighted else np.ones(n)
-    weights[:320] = np.minimum(weights[:320], heavy)
     return X, y, weights
 
 

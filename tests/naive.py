@@ -66,7 +66,7 @@ def repeat(s, motion, target, *, rate, repeats, accumulator, loss, damping, limi
 
 def enough(error, evidence, repeats):
     """How small an error need be: what repeats of one row among others leave of it in the mean of all."""
-    return abs(error) * evidence / (evidence + repeats)
+    return abs(error) * evidence / (evidence + repeats) if repeats > 16.0 else 0.0
 
 
 # The kernel contract: arrays in, arrays out
@@ -591,7 +591,7 @@ class NaiveGLN:
         return is_spread_event(t) and self.is_spread_yet(t)
 
     def is_spread_yet(self, t):
-        has_weights = any(row.weight > 1.0 for row in self.rows[:256])
+        has_weights = any(row.weight > 16.0 for row in self.rows[:256])
         return has_weights and t <= (2048 if self.half_life is None else 256)
 
     def event(self):
@@ -688,7 +688,7 @@ class NaiveGLN:
         ]
         self.base, self.learned, self.predicted_again = [], [], []
         unit = max(row.weight for row in self.rows)
-        if unit <= 1.0:
+        if unit <= 16.0:
             self.replay(self.rows)
         else:
             self.replay_in_rounds(unit)
@@ -705,15 +705,14 @@ class NaiveGLN:
 
     def replay_in_rounds(self, heaviest):
         """Rounds in random order. Rows that were learned less often than they weigh make later steps smaller."""
-        rounds = min(8, math.ceil(heaviest))
-        unit = max(heaviest, float(rounds))
+        rounds = 8
         for number in range(rounds):
             order = self.shuffle(number, self.t)
-            predicted = self.replay([self.rows[place] for place in order], unit, rounds)
+            predicted = self.replay([self.rows[place] for place in order], heaviest, rounds)
             self.predicted_again.append([predicted[list(order).index(place)] for place in range(self.t)])
         for layers in self.outputs:
             for layer in layers:
-                layer.accumulator = [[e2 * unit / rounds for e2 in neuron] for neuron in layer.accumulator]
+                layer.accumulator = [[e2 * heaviest / rounds for e2 in neuron] for neuron in layer.accumulator]
 
     def refresh(self):
         """A new scaler, and at some events P_x and P_p; halfspaces and weights stay."""

@@ -286,13 +286,13 @@ def test_any_split_of_the_rows_learns_the_same(backend, case, data):
     assert_all_close((weights, accumulator, means, variances), case.learn(backend))
 
 
-@on_examples(30, case=cases(rows=(1, 1)), q=st.integers(2, 4))
-def test_repeats_of_a_slots_first_row_are_rows(backend, case, q):
-    fresh = replace(case, accumulator=np.zeros_like(case.accumulator))
-    weighted = replace(fresh, repeats=np.full((1, 1), float(q)))
-    each = replace(fresh.rows(np.repeat(0, q)), repeats=None)
+@on_examples(30, case=cases(rows=(1, 12)), q=st.integers(2, 4))
+def test_a_row_of_weight_q_is_the_row_q_times(backend, case, q):
+    n = len(case.targets)
+    weighted = replace(case, repeats=np.full((n, 1), float(q)))
+    each = replace(case.rows(np.repeat(np.arange(n), q)), repeats=None)
     weights, accumulator, means, variances = each.learn(backend)
-    assert_all_close(weighted.learn(backend), (weights, accumulator, means[:1], variances[:1]))
+    assert_all_close(weighted.learn(backend), (weights, accumulator, means[::q], variances[::q]))
 
 
 @on_examples(30, case=cases(outputs=(2, 3)))

@@ -293,12 +293,14 @@ def test_limits_means_and_variances_of_neurons(backend, dtype):
 
 
 @pytest.mark.parametrize("loss", ["log", "squared"])
-def test_repeats_of_a_slots_first_row_are_rows(backend, loss):
-    case = make_case(7, n=1, k=2, j=3, sizes=(2, 3), step="preconditioned", loss=loss, damping=0.5, limit=np.inf)
-    case.accumulator[:] = 0.0
-    weighted = replace(case, repeats=np.full((1, 1), 3.0)).learn(backend)
-    repeated = case.rows([0, 0, 0]).learn(backend)
-    assert_all_close(weighted, (*repeated[:2], repeated[2][:1]))
+def test_a_row_of_weight_q_is_q_rows(backend, loss):
+    n = 16
+    case = make_case(7, n=n, k=2, j=3, sizes=(2, 3), step="preconditioned", loss=loss, damping=0.5, limit=np.inf)
+    counts = np.arange(n) % 4
+    weighted = replace(case, repeats=counts[:, np.newaxis].astype(float)).learn(backend)
+    repeated = case.rows(np.repeat(np.arange(n), counts)).learn(backend)
+    first = np.cumsum(counts)[counts > 0] - counts[counts > 0]
+    assert_all_close((*weighted[:2], weighted[2][counts > 0]), (*repeated[:2], repeated[2][first]))
 
 
 @pytest.mark.parametrize("repeats", [30.0, 1e9])

@@ -79,20 +79,26 @@ def test_the_step_follows_the_gradient_of_the_loss(name, loss, target):
     assert_allclose((w - learned) / 0.01, gradient, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("repeats", [2.5, 1e4])
-def test_repeats_of_the_squared_loss_by_hand(repeats):
-    # s = 6, y = 1: errors are not clipped, and damping counts the 8 repeats before and those of this row
+def test_repeats_of_the_squared_loss_by_hand():
+    # s = 6, y = 1: errors are not clipped, and damping counts the 2 repeats before and those of this row
     w, accumulator, s = learn(
-        [3.0], [[2.0]], [1.0], sample_weight=[repeats], rates=0.2, loss="squared", damping=0.5, limit=2.0, accumulator=8.0
+        [3.0], [[2.0]], [1.0], sample_weight=[2.5], rates=0.2, loss="squared", damping=0.5, limit=2.0, accumulator=2.0
     )
-    g1 = 0.2 * 5.0 / 5.0
-    g2 = 0.2 * (5.0 - 4.0 * g1) / 5.5
-    if repeats == 2.5:  # 8 rows among 10.5 leave 3.8 of the error: 4.2, then 3.6
-        assert_allclose(w, [3.0 - 2.0 * (g1 + g2)])
-    else:
-        assert 0.0 < 2.0 * w[0] - 1.0 < 5.0 * 8.0 / 10008.0
-    assert_allclose(accumulator, 8.0 + repeats)
+    g1 = 0.2 * 5.0 / 2.0
+    g2 = 0.2 * (5.0 - 4.0 * g1) / 2.5
+    g3 = 0.5 * 0.2 * (5.0 - 4.0 * (g1 + g2)) / 3.0
+    assert_allclose(w, [3.0 - 2.0 * (g1 + g2 + g3)])
+    assert_allclose(accumulator, 4.5)
     assert_allclose(s, [2.0])
+
+
+def test_many_repeats_move_the_mean_of_the_slots_rows():
+    options = {"rates": 0.05, "loss": "squared", "limit": 2.0, "accumulator": 8.0}
+    w, accumulator, _ = learn([3.0], [[2.0]], [1.0], sample_weight=[24.0], **options)
+    assert 0.8 * 1.25 < 2.0 * w[0] - 1.0 <= 1.25  # 8 rows among 32 leave 1.25 of the error 5
+    few, _, _ = learn([3.0], [[2.0]], [1.0], sample_weight=[16.0], **options)
+    assert_allclose(2.0 * few[0] - 1.0, 5.0 * 0.8**16)
+    assert_allclose(accumulator, 32.0)
 
 
 def test_the_clip_of_the_logit_does_not_stop_the_step():
@@ -104,12 +110,13 @@ def test_the_clip_of_the_logit_does_not_stop_the_step():
 
 
 @pytest.mark.parametrize("loss", ["log", "squared"])
-def test_weight_three_of_a_slots_first_row_is_the_row_three_times(loss):
+def test_weight_three_is_the_row_three_times(loss):
     rng = np.random.default_rng(1)
-    w, rows = rng.normal(size=3), rng.normal(size=(1, 3))
+    w, rows, targets = rng.normal(size=3), rng.normal(size=(4, 3)), [1.0, 0.0, 0.0, 1.0]
     options = {"rates": 0.5, "damping": 0.7, "loss": loss}
-    weighted, accumulator, _ = learn(w, rows, [1.0], sample_weight=[3.0], **options)
-    repeated, energy_repeated, _ = learn(w, rows[[0, 0, 0]], [1.0] * 3, **options)
+    weighted, accumulator, _ = learn(w, rows, targets, sample_weight=[1.0, 3.0, 0.0, 2.0], **options)
+    order = [0, 1, 1, 1, 3, 3]
+    repeated, energy_repeated, _ = learn(w, rows[order], [targets[t] for t in order], **options)
     assert_allclose(weighted, repeated)
     assert_allclose(accumulator, energy_repeated)
 

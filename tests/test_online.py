@@ -355,7 +355,7 @@ def make_oracle(params, settings, outputs, seed):
 def oracle_run(name, n):
     """What the oracle makes of a case: the stream, rows to predict at the end, the oracle, and what it predicted."""
     params = SMALL | ORACLE_CASES[name]
-    X, y, weights = make_stream([n, 1], n + 20, heavy=np.inf if name in HEAVY_CASES else 1.0)
+    X, y, weights = make_stream([n, 1], n + 20)
     if name in HEAVY_CASES:
         weights = np.where(weights > 1.0, weights**3, weights)
     if params.get("base_predictor") == "identity":
@@ -553,7 +553,8 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
         expected = learn_stream(backend, LEARNERS[learner], stream)
     learn = _network.learn
 
-    def learn_by_row(network, kernels, base_inputs, side_info, targets, samples, settings):
+    def learn_by_row(network, kernels, base_inputs, side_info, targets, samples, settings, repeats):
+        assert repeats is None
         rows = []
         for t in range(len(samples)):
             row = slice(t, t + 1)

@@ -86,9 +86,9 @@ Rules that every backend keeps:
   same weights and accumulators; the steps that meet in one slot are summed, then clipped once to
   [-max_weight, max_weight];
 - a sample of q repeats is learned floor(q) times, then once more with step and gain scaled by the fraction; the
-  repeats follow one another on the sample's own logit, and their sum is one step. After the first one they end where
-  |e| is at most N / (N + q) of what it was at the first, or after MAX_STEPS: so q samples among N others would move
-  the mean of their targets. N is the slot's accumulator before, for the log loss over p (1 - p) with the p before.
+  repeats follow one another on the sample's own logit, and their sum is one step. Where q is above FEW they end, after
+  the first one, as soon as |e| is at most N / (N + q) of what it was at the first, or after MAX_STEPS: so q samples
+  among N others would move the mean of their targets. N is the slot's accumulator before, for the log loss over p (1 - p) with the p before.
   Repeats that are left out gain what the next one would have;
 - ``weights``, ``accumulator`` and ``table`` may be overwritten: the caller uses what is returned. A backend with a
   ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; one with None has its own
@@ -130,6 +130,7 @@ BACKENDS = {
     "jax": "sklearn_gln.kernels._jax",
 }
 OTHER_NAMES = {"pytorch": "torch", "tf": "tensorflow"}
+FEW = 16  # repeats of a sample, which do no harm in succession
 MAX_STEPS = 1000  # repeats of a sample: by then normalized steps leave an error near 1e-4
 
 Kernels = ModuleType | ThreadedKernels

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sklearn_gln.kernels import MAX_STEPS, as_numpy
+from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
 
 try:
     from jax import enable_x64
@@ -314,7 +314,7 @@ def _repeat(
 def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
     """The |error| at which repeats end, from the first errors."""
     others = accumulator + repeats * spread
-    return jnp.abs(errors) * accumulator / jnp.where(others == 0, 1, others)
+    return jnp.where(repeats > FEW, jnp.abs(errors) * accumulator / jnp.where(others == 0, 1, others), 0)
 
 
 def _counted(errors: Array, enough: Array, left: Array, n_steps: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba.core.caching import FunctionCache
 
-from sklearn_gln.kernels import MAX_STEPS
+from sklearn_gln.kernels import FEW, MAX_STEPS
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
     CHUNK_SIZES,
     MAX_PROJECTIONS,
@@ -280,7 +280,7 @@ def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, 
         if n_steps > 0:
             if abs(e) <= enough or n_steps == MAX_STEPS:
                 return step, gain + times * gained
-        elif times > one and accumulated > 0:
+        elif times > FEW and accumulated > 0:
             p = e + target
             spread = one if squared else p * (one - p)
             enough = abs(e) * accumulated / (accumulated + times * spread)
@@ -473,7 +473,7 @@ def _learn_gaussian(
                 means[t, k, j], variances[t, k, j] = m, v
                 left, n_steps = repeats[t, kq], 0
                 before = weights.dtype.type(accumulator[k, j, slot])
-                enough = abs(targets[t, k] - m) * before / (before + left)
+                enough = abs(targets[t, k] - m) * before / (before + left) if left > FEW else zero
                 while left > 0:
                     e = targets[t, k] - m
                     if n_steps > 0 and (abs(e) <= enough or n_steps == MAX_STEPS):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.linalg.blas import get_blas_funcs
 
-from sklearn_gln.kernels import MAX_STEPS, as_numpy
+from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
 
 Array = NDArray[Any]
 Groups = tuple[Array, Array]
@@ -378,7 +378,7 @@ def _repeat(
 def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
     """The |error| at which repeats end, from the first errors."""
     others: Array = accumulator + repeats * spread
-    return np.abs(errors) * accumulator / np.where(others == 0, 1, others)
+    return np.where(repeats > FEW, np.abs(errors) * accumulator / np.where(others == 0, 1, others), 0)
 
 
 def _end(errors: Array, enough: Array, left: Array, n_steps: int) -> tuple[Array, Array]:

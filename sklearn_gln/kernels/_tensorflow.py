@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sklearn_gln.kernels import MAX_STEPS, as_numpy
+from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
 
 Array = Any  # tf.Tensor; tf.Variable for weights and accumulators that have been learned
 Groups = tuple[Array, Array]
@@ -576,7 +576,8 @@ def _repeat(logits: Array, accumulator: Array, of: _Scalars, several: bool) -> t
 
 def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
     """The |error| at which repeats end, from the first errors."""
-    return tf.math.divide_no_nan(tf.abs(errors) * accumulator, accumulator + repeats * spread)
+    enough = tf.math.divide_no_nan(tf.abs(errors) * accumulator, accumulator + repeats * spread)
+    return tf.where(repeats > FEW, enough, tf.zeros_like(enough))
 
 
 def _counted(errors: Array, enough: Array, left: Array, n_steps: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sklearn_gln.kernels import MAX_STEPS, as_numpy
+from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
 
 Array = torch.Tensor
 Groups = tuple[Array, Array]
@@ -516,7 +516,7 @@ def _repeat(
 def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
     """The |error| at which repeats end, from the first errors."""
     others = accumulator + repeats * spread
-    return errors.abs() * accumulator / others.where(others != 0, 1)
+    return (errors.abs() * accumulator / others.where(others != 0, 1)).where(repeats > FEW, 0)
 
 
 def _end(errors: Array, enough: Array, left: Array, n_steps: int) -> tuple[Array, Array]:
