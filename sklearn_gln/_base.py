@@ -56,8 +56,8 @@ def _check_size(extremes: tuple[float, float]) -> None:
 def _check_weights(sample_weight):
     if sample_weight.max(initial=0) > MAX_WEIGHT:
         raise ValueError(
-            f"sample_weight holds {sample_weight.max():.6g}; weights are counts of rows, and {MAX_WEIGHT:g} is the most. "
-            "Divide all of them by the same number."
+            f"sample_weight holds {sample_weight.max():.6g}; weights are counts of rows, and must be at most "
+            f"{MAX_WEIGHT:g}. Divide all of them by the same number."
         )
 
 

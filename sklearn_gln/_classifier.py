@@ -209,9 +209,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     learned q times in succession, also in part. Where one of the first 256 rows weighs more, the network is built again
     after each row up to 32, then four times in each doubling up to 2,048, and learns the rows so far in eight rounds of
     random order, a part of their weights in each; in between a weight counts as at most 1 for the neurons, and a `fit`
-    of several passes ends with such a rebuild. Later rows above 16, or with a `half_life` those from row 256 on, move
-    each neuron as far as they would move the mean of the rows that it has learned there: the order of rows that
-    disagree still matters.
+    of several passes ends with such a rebuild. Heavy rows after that, or where none of the first 256 weighs more than
+    16, or with a `half_life` after row 256, are learned up to 1,000 times in succession: of rows alike that disagree
+    the last counts most.
 
     References
     ----------

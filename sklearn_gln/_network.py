@@ -19,6 +19,7 @@ from sklearn_gln.kernels import Kernels
 
 _moving = threading.Lock()
 
+MAX_VISITS = 1000  # of a sample in succession, to bound the work: by then normalized steps leave an error near 1e-4
 POOL_SIZE = 256  # the first samples, from which pair halfspaces are drawn
 OFF_THE_SAMPLES = (
     1e-5  # of the projections: a median is a sample's own projection, and rounding must not decide its side
@@ -258,18 +259,17 @@ def learn(
     pad = partial(padded, size=size, dtype=settings.dtype, kernels=kernels)
     weight = None if size == n_samples and np.all(samples.weight == 1) else samples.weight
     total_weight = float(samples.weight.sum())
-    exists, column = None, None
+    exists, column, visits = None, None, None
     if weight is not None:
         exists, column = weight > 0, pad(weight[:, np.newaxis])
-    if repeats is not None:
-        repeats = pad(repeats[:, np.newaxis])
+        visits = pad(np.minimum(weight if repeats is None else repeats, MAX_VISITS)[:, np.newaxis])
     schedule = "constant" if settings.normalized else settings.learning_rate
     rates = scheduled_rates(schedule, settings.learning_rate_init, samples.number)
     smoothed = settings.label_smoothing + (1 - 2 * settings.label_smoothing) * targets
     lesson = Lesson(
         pad(smoothed),
         pad(rates[:, np.newaxis]),
-        column if repeats is None else repeats,
+        visits,
         settings.learning_rate_init if settings.normalized else None,
         settings.limit,
         settings.max_weight,

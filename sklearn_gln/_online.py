@@ -14,9 +14,19 @@ from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
 from sklearn_gln._samples import Samples, take_padded
-from sklearn_gln._schedule import LAST_REBUILD, LAST_SPREAD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
+from sklearn_gln._schedule import (
+    FEW,
+    LAST_REBUILD,
+    LAST_SPREAD,
+    MAX_CHUNK,
+    SHORT_PERIOD,
+    UNIT_PERIOD,
+    Chunk,
+    Event,
+    Schedule,
+)
 from sklearn_gln._settings import Settings
-from sklearn_gln.kernels import FEW, Kernels, get_kernels
+from sklearn_gln.kernels import Kernels, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments

@@ -13,8 +13,8 @@ from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._head import TargetHead
 from sklearn_gln._input import real_numbers
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
+from sklearn_gln._schedule import FEW
 from sklearn_gln._target_scale import MAX_TARGET
-from sklearn_gln.kernels import FEW
 
 MAX_SQUARES = 64  # features; with more, squares cost more than they gain
 HELD_OUT = 6  # one row of this many is, from a fit of several passes
@@ -204,9 +204,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     learned q times in succession, also in part. Where one of the first 256 rows weighs more, the network is built again
     after each row up to 32, then four times in each doubling up to 2,048, and learns the rows so far in eight rounds of
     random order, a part of their weights in each; in between a weight counts as at most 1 for the neurons, and a `fit`
-    of several passes ends with such a rebuild. Later rows above 16, or with a `half_life` those from row 256 on, move
-    each neuron as far as they would move the mean of the rows that it has learned there: the order of rows that
-    disagree still matters.
+    of several passes ends with such a rebuild. Heavy rows after that, or where none of the first 256 weighs more than
+    16, or with a `half_life` after row 256, are learned up to 1,000 times in succession: of rows alike that disagree
+    the last counts most.
 
     A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of

@@ -21,6 +21,7 @@ import numpy as np
 from sklearn_gln._arrays import Array
 
 LAST_REBUILD = 256
+FEW = 16  # a weight up to this is no reason to spread weights
 LAST_SPREAD = 2048  # the last rebuild where weights are spread
 EACH_SPREAD = 32  # samples, after each of which the network is built again there; then come
 SPREADS = 4  # rebuilds in each doubling

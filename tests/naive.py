@@ -41,32 +41,17 @@ def repeat(s, motion, target, *, rate, repeats, accumulator, loss, damping, limi
     """All repeats of one row: the factor g of their summed step -g v, and what they add to the accumulator.
 
     The row's own output s (not clipped) moves by -g times ``motion`` = v . u after each repeat. A repeat adds its e^2
-    for the log loss, and 1 for the squared loss. After the first one those left out, see `enough`, add as the next one.
+    for the log loss, and 1 for the squared loss.
     """
     step = added = 0.0
-    left, number = repeats, 0
-    while left > 0.0:
-        prediction = s if loss == "squared" else sigmoid(clip(s, -limit, limit))
-        error = prediction - target
-        gain = 1.0 if loss == "squared" else error**2
-        if number == 0:
-            evidence = accumulator if loss == "squared" else accumulator / (prediction * (1.0 - prediction))
-            least = enough(error, evidence, repeats)
-        elif abs(error) <= least or number == 1000:
-            return step, added + left * gain
-        part = min(left, 1.0)
+    whole = math.floor(repeats)
+    for part in [1.0] * whole + [repeats - whole]:
+        error = (s if loss == "squared" else sigmoid(clip(s, -limit, limit))) - target
         g = part * rate / (1.0 + damping * (accumulator + added)) * error
         s -= g * motion
         step += g
-        added += part * gain
-        left -= part
-        number += 1
+        added += part * (1.0 if loss == "squared" else error**2)
     return step, added
-
-
-def enough(error, evidence, repeats):
-    """How small an error need be: what repeats of one row among others leave of it in the mean of all."""
-    return abs(error) * evidence / (evidence + repeats) if repeats > 16.0 else 0.0
 
 
 # The kernel contract: arrays in, arrays out
@@ -367,7 +352,8 @@ class NaiveGLN:
 
     ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
     side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
-    ``shuffle(number, n)`` gives the order of n rows in a round of a replay. ``learning_rate`` is "normalized" or a function of the row number, which counts from 1.
+    ``shuffle(number, n)`` gives the order of n rows in a round of a replay. ``learning_rate`` is "normalized" or a
+    function of the row number, which counts from 1.
     """
 
     loss = "log"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tests.naive import clip, enough, join, seen_by
+from tests.naive import clip, join, seen_by
 
 
 def mix(w, gaussians):
@@ -53,15 +53,10 @@ def project(w, gaussians, min_variance, max_variance, max_weight):
 
 
 def repeat(w, gaussians, target, *, rate, repeats, count, normalized, damping, max_error, max_weight, **bounds):
-    """The weights after all repeats of one row; `count` of repeats before. Some are left out as in `naive.repeat`."""
-    left, number = repeats, 0
-    while left > 0.0:
+    """The weights after all repeats of one row; `count` of repeats before."""
+    whole = math.floor(repeats)
+    for part in [1.0] * whole + [repeats - whole] * (repeats > whole):
         m, v = predict(w, gaussians, **bounds)
-        if number == 0:
-            least = enough(target - m, count, repeats)
-        elif abs(target - m) <= least or number == 1000:
-            break
-        part = min(left, 1.0)
         bound = max_error * math.sqrt(v)
         y = m + clip(target - m, -bound, bound)
         step = part * rate / (1.0 + damping * count)
@@ -70,8 +65,6 @@ def repeat(w, gaussians, target, *, rate, repeats, count, normalized, damping, m
         w = [value - step * slope for value, slope in zip(w, gradient(m, v, y, gaussians), strict=True)]
         w = project(w, gaussians, max_weight=max_weight, **bounds)
         count += part
-        left -= part
-        number += 1
     return w
 
 

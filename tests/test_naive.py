@@ -92,15 +92,6 @@ def test_repeats_of_the_squared_loss_by_hand():
     assert_allclose(s, [2.0])
 
 
-def test_many_repeats_move_the_mean_of_the_slots_rows():
-    options = {"rates": 0.05, "loss": "squared", "limit": 2.0, "accumulator": 8.0}
-    w, accumulator, _ = learn([3.0], [[2.0]], [1.0], sample_weight=[24.0], **options)
-    assert 0.8 * 1.25 < 2.0 * w[0] - 1.0 <= 1.25  # 8 rows among 32 leave 1.25 of the error 5
-    few, _, _ = learn([3.0], [[2.0]], [1.0], sample_weight=[16.0], **options)
-    assert_allclose(2.0 * few[0] - 1.0, 5.0 * 0.8**16)
-    assert_allclose(accumulator, 32.0)
-
-
 def test_the_clip_of_the_logit_does_not_stop_the_step():
     w, accumulator, s = learn([20.0], [[1.0]], [0.0], rates=1.0, limit=2.0)
     error = naive.sigmoid(2.0)

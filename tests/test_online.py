@@ -284,7 +284,12 @@ DIRTY_CASES = {
 # Early rows of weights up to 20.8, which are replayed in rounds.
 HEAVY_CASES = {
     "heavy": {},
-    "heavy, batches of 5": {"learning_rate": "constant", "learning_rate_init": 0.02, "batch_size": 5, "max_weight": 0.2},
+    "heavy, batches of 5": {
+        "learning_rate": "constant",
+        "learning_rate_init": 0.02,
+        "batch_size": 5,
+        "max_weight": 0.2,
+    },
     "heavy, half-life": {"half_life": 300},
     "squared: heavy": {"likelihood": "squared", "aggregation": "stacked"},
     "gaussian: heavy": {"likelihood": "gaussian", "aggregation": "stacked"},

@@ -86,10 +86,7 @@ Rules that every backend keeps:
   same weights and accumulators; the steps that meet in one slot are summed, then clipped once to
   [-max_weight, max_weight];
 - a sample of q repeats is learned floor(q) times, then once more with step and gain scaled by the fraction; the
-  repeats follow one another on the sample's own logit, and their sum is one step. Where q is above FEW they end, after
-  the first one, as soon as |e| is at most N / (N + q) of what it was at the first, or after MAX_STEPS: so q samples
-  among N others would move the mean of their targets. N is the slot's accumulator before, for the log loss over p (1 - p) with the p before.
-  Repeats that are left out gain what the next one would have;
+  repeats follow one another on the sample's own logit, and their sum is one step;
 - ``weights``, ``accumulator`` and ``table`` may be overwritten: the caller uses what is returned. A backend with a
   ``TASK_SIZE`` learns in place, so that ``ThreadedKernels`` can cut its calls into tasks; one with None has its own
   threads;
@@ -105,8 +102,7 @@ Rules that every backend keeps:
   Then w is clipped to [0, max_weight]; where its precision for this sample is above 1 / min_variance w is pulled
   straight towards 0, where it is below 1 / max_variance straight towards max_weight, until it is on the bound. A sample
   of q repeats is learned floor(q) times, each time with the prediction that the repeat before left, then once more with
-  step and gain scaled by the fraction; they end as above, with e before it is clipped. The prediction before the first
-  repeat is returned. There are no batches;
+  step and gain scaled by the fraction; the prediction before the first repeat is returned. There are no batches;
 - no random numbers, no sample counter, no global configuration inside; arrays of one floating dtype in, the same out,
   except that sums are float64: beyond 2^24 float32 would no longer count;
 - nothing of shape (n, k, j, i) for all samples at once.
@@ -130,8 +126,6 @@ BACKENDS = {
     "jax": "sklearn_gln.kernels._jax",
 }
 OTHER_NAMES = {"pytorch": "torch", "tf": "tensorflow"}
-FEW = 16  # repeats of a sample, which do no harm in succession
-MAX_STEPS = 1000  # repeats of a sample: by then normalized steps leave an error near 1e-4
 
 Kernels = ModuleType | ThreadedKernels
 

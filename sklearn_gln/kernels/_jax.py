@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
+from sklearn_gln.kernels import as_numpy
 
 try:
     from jax import enable_x64
@@ -292,36 +292,20 @@ def _repeat(
         errors = jax.nn.sigmoid(jnp.clip(logits, -limit, limit)) - targets
         return errors, errors * errors
 
-    errors, gains = error(logits)
     if sample.repeats is None:
+        errors, gains = error(logits)
         return rates * errors / (1 + damping * accumulator), gains
-    repeats = jnp.broadcast_to(sample.repeats[:, jnp.newaxis], logits.shape)
-    p = errors + targets
-    enough = _enough(errors, accumulator, repeats, 1 if loss == "squared" else p * (1 - p))
 
-    def once_more(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        n_steps, left, steps, summed = state
+    def once_more(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        repeats, steps, summed = state
+        part = jnp.clip(repeats, 0, 1)
         errors, gains = error(logits - steps * sample.motion[:, jnp.newaxis])
-        counted, part = _counted(errors, enough, left, n_steps)
         steps += part * rates * errors / (1 + damping * (accumulator + summed))
-        return n_steps + 1, left - counted, steps, summed + counted * gains
+        return repeats - 1, steps, summed + part * gains
 
-    first = 0, repeats, jnp.zeros_like(logits), jnp.zeros_like(logits)
-    *_, steps, summed = lax.while_loop(lambda state: (state[1] > 0).any(), once_more, first)
+    first = sample.repeats[:, jnp.newaxis], jnp.zeros_like(logits), jnp.zeros_like(logits)
+    _, steps, summed = lax.while_loop(lambda state: (state[0] > 0).any(), once_more, first)
     return steps, summed
-
-
-def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
-    """The |error| at which repeats end, from the first errors."""
-    others = accumulator + repeats * spread
-    return jnp.where(repeats > FEW, jnp.abs(errors) * accumulator / jnp.where(others == 0, 1, others), 0)
-
-
-def _counted(errors: Array, enough: Array, left: Array, n_steps: Array) -> tuple[Array, Array]:
-    """How many of the repeats that are left count now, and how much of one is learned."""
-    ends = (n_steps > 0) & ((jnp.abs(errors) <= enough) | (n_steps == MAX_STEPS))
-    one = jnp.clip(left, 0, 1)
-    return jnp.where(ends, left, one), jnp.where(ends, 0, one)
 
 
 def _dots(table: Array, sample: tuple[Array, tuple[Array, ...]]) -> Array:
@@ -528,23 +512,18 @@ def _learn_gaussian(
         predicted = sample.predict(w, of.bounds)
 
         def repeat(state: Any) -> Any:
-            n_steps, left, w, accumulated, predicted = state
-            counted, part = _counted(errors(predicted), enough, left, n_steps)
+            left, w, accumulated, predicted = state
+            part = jnp.clip(left, 0, 1)
             stepped = _step_gaussian(w, accumulated, predicted, sample, part, of, normalized)
             w = jnp.where(part[..., jnp.newaxis] > 0, stepped, w)
-            return n_steps + 1, left - counted, w, accumulated + counted, sample.predict(w, of.bounds)
-
-        def errors(predicted: tuple[Array, Array]) -> Array:
-            return sample.target[:, jnp.newaxis] - predicted[0]
+            return left - 1, w, accumulated + part, sample.predict(w, of.bounds)
 
         if sample.repeats is None:
             part = jnp.ones((), w.dtype)
             w, accumulated = _step_gaussian(w, accumulated, predicted, sample, part, of, normalized), accumulated + part
         else:
-            repeats = jnp.broadcast_to(sample.repeats[:, jnp.newaxis], accumulated.shape)
-            enough = _enough(errors(predicted), accumulated.astype(w.dtype), repeats, 1)
-            first = 0, repeats, w, accumulated, predicted
-            _, _, w, accumulated, _ = lax.while_loop(lambda state: (state[1] > 0).any(), repeat, first)
+            first = sample.repeats[:, jnp.newaxis], w, accumulated, predicted
+            _, w, accumulated, _ = lax.while_loop(lambda state: (state[0] > 0).any(), repeat, first)
         return (_put(table, sample.flat_slots, w), _put(accumulators, sample.flat_slots, accumulated)), predicted
 
     state = lax.collapse(weights, 0, 3), lax.collapse(accumulator, 0, 3)

@@ -15,7 +15,6 @@ import numba
 import numpy as np
 from numba.core.caching import FunctionCache
 
-from sklearn_gln.kernels import FEW, MAX_STEPS
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
     CHUNK_SIZES,
     MAX_PROJECTIONS,
@@ -268,8 +267,7 @@ def _infer(weights, slots, previous, base, limit, logits):
 @jit
 def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, limit):
     """Return the size of the summed step of all repeats of one sample, on scalars, and their summed gain."""
-    step = gain = enough = one - one
-    n_steps = 0
+    step = gain = one - one
     while times > 0:
         part = min(times, one)
         if squared:
@@ -277,14 +275,6 @@ def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, 
         else:
             e = one / (one + exp(-min(max(s, -limit), limit))) - target
             gained = e * e
-        if n_steps > 0:
-            if abs(e) <= enough or n_steps == MAX_STEPS:
-                return step, gain + times * gained
-        elif times > FEW and accumulated > 0:
-            p = e + target
-            spread = one if squared else p * (one - p)
-            enough = abs(e) * accumulated / (accumulated + times * spread)
-        n_steps += 1
         g = part * rate * e / (one + damping * (accumulated + gain))
         s -= g * square
         step += g
@@ -471,18 +461,11 @@ def _learn_gaussian(
                 slot = slots[ks, j, t]
                 m, v = _mix(weights[k, j, slot], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
                 means[t, k, j], variances[t, k, j] = m, v
-                left, n_steps = repeats[t, kq], 0
-                before = weights.dtype.type(accumulator[k, j, slot])
-                enough = abs(targets[t, k] - m) * before / (before + left) if left > FEW else zero
+                left = repeats[t, kq]
                 while left > 0:
-                    e = targets[t, k] - m
-                    if n_steps > 0 and (abs(e) <= enough or n_steps == MAX_STEPS):
-                        accumulator[k, j, slot] += left
-                        break
-                    n_steps += 1
                     part = min(left, one)
                     bound = max_error * sqrt(v)
-                    e = min(max(e, -bound), bound)
+                    e = min(max(targets[t, k] - m, -bound), bound)
                     rate = part * rates[t, kr] / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
                     if normalized:
                         aa, ah, hh = products[t, kp, 0], products[t, kp, 1], products[t, kp, 2]

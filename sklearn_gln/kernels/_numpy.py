@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.linalg.blas import get_blas_funcs
 
-from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
+from sklearn_gln.kernels import as_numpy
 
 Array = NDArray[Any]
 Groups = tuple[Array, Array]
@@ -332,18 +332,17 @@ def _recursion(logits: Array, accumulator: Array, chunk: _Chunk) -> Array:
     squares = np.vecdot(chunk.inputs, chunk.directions).T[..., np.newaxis]
     if chunk.batch_size < n_samples:  # [r, t]: v_r . u_t, (samples, samples, groups, 1)
         products = (chunk.directions @ chunk.inputs.transpose(0, 2, 1)).transpose(1, 2, 0)[..., np.newaxis]
-    is_recursive = chunk.damping or chunk.repeats is not None  # else nothing here depends on the chunk's own gains
     for batch in chunk.batches():
-        before = flat_accumulator[flat_slots[batch]].astype(logits.dtype, copy=False) if is_recursive else None
+        before = flat_accumulator[flat_slots[batch]].astype(logits.dtype, copy=False) if chunk.damping else None
         steps[batch], gains[batch] = _repeat(logits[batch], squares[batch], before, chunk, batch)
-        if is_recursive:
+        if chunk.damping:  # else nothing in the chunk depends on its own accumulator
             np.add.at(flat_accumulator, flat_slots[batch], gains[batch])
         later = slice(batch.stop, n_samples)
         for r in range(batch.start, batch.stop) if batch.stop < n_samples else ():
             moved = steps[r] * products[r, later]
             moved *= chunk.slots[later] == chunk.slots[r]
             logits[later] -= moved
-    if not is_recursive:
+    if not chunk.damping:
         np.add.at(flat_accumulator, flat_slots, gains)
     return steps
 
@@ -351,40 +350,22 @@ def _recursion(logits: Array, accumulator: Array, chunk: _Chunk) -> Array:
 def _repeat(
     logits: Array, squares: Array, accumulator: Array | None, chunk: _Chunk, rows: slice, neurons: Any = ...
 ) -> tuple[Array, Array]:
-    """Return the summed steps and gains of all repeats of some samples; no accumulator: one each, without damping."""
+    """Return the summed steps and gains of all repeats of some samples; no accumulator is needed without damping."""
     targets, rates = chunk.targets[rows][neurons], chunk.rates[rows][neurons]
     if chunk.repeats is None:
         errors, gains = _error(logits, targets, chunk)
         steps = rates * errors
         return steps if accumulator is None else steps / (1 + chunk.damping * accumulator), gains
-    left = chunk.repeats[rows][neurons]
+    repeats = chunk.repeats[rows][neurons]
     steps, summed = np.zeros_like(logits), np.zeros_like(logits)
-    n_steps = 0
-    while (left > 0).any():
+    while (repeats > 0).any():
+        part = np.clip(repeats, 0, 1)
         errors, gains = _error(logits - steps * squares, targets, chunk)
-        counted = part = np.clip(left, 0, 1)
-        if n_steps == 0:
-            p = errors + targets
-            enough = _enough(errors, accumulator, left, 1 if chunk.loss == "squared" else p * (1 - p))
-        else:
-            counted, part = _end(errors, enough, left, n_steps)
-        steps += part * rates * errors / (1 + chunk.damping * (accumulator + summed))
-        summed += counted * gains
-        left = left - counted
-        n_steps += 1
+        damped = 1 if accumulator is None else 1 + chunk.damping * (accumulator + summed)
+        steps += part * rates * errors / damped
+        summed += part * gains
+        repeats = repeats - 1
     return steps, summed
-
-
-def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
-    """The |error| at which repeats end, from the first errors."""
-    others: Array = accumulator + repeats * spread
-    return np.where(repeats > FEW, np.abs(errors) * accumulator / np.where(others == 0, 1, others), 0)
-
-
-def _end(errors: Array, enough: Array, left: Array, n_steps: int) -> tuple[Array, Array]:
-    """How many of the repeats that are left count now, and how much of one is learned."""
-    ends, one = (np.abs(errors) <= enough) | (n_steps == MAX_STEPS), np.clip(left, 0, 1)
-    return np.where(ends, left, one), np.where(ends, 0, one)
 
 
 def _error(logits: Array, targets: Array, chunk: _Chunk) -> tuple[Array, Array]:
@@ -521,25 +502,17 @@ def gaussian_learn(
         a, h = precisions[t][:, np.newaxis], shifts[t][:, np.newaxis]
         aa, ah, hh, total = products[t].T[..., np.newaxis]
         w = weights[at]
-        left = np.broadcast_to(repeats[t, :, np.newaxis], w.shape[:2])
-        for n_steps in range(MAX_STEPS + 1):
+        for repeat in range(max(1, int(np.ceil(repeats[t].max())))):
             m, v = _gaussian(np.vecdot(w, a), np.vecdot(w, h), min_variance, max_variance)
-            e = targets[t, :, np.newaxis] - m
-            counted = part = np.clip(left, 0, 1)
-            if n_steps == 0:
+            if repeat == 0:
                 means[t], variances[t] = m, v
-                enough = _enough(e, accumulator[at].astype(w.dtype, copy=False), left, 1)
-            elif (left > 0).any():
-                counted, part = _end(e, enough, left, n_steps)
-            else:
-                break
+            part = np.clip(repeats[t, :, np.newaxis] - repeat, 0, 1)  # (k|1, 1), of this repeat
             bound = max_error * np.sqrt(v)
-            e = np.clip(e, -bound, bound)
+            e = np.clip(targets[t, :, np.newaxis] - m, -bound, bound)
             rate = part * rates[t, :, np.newaxis] / (1 + damping * accumulator[at].astype(w.dtype, copy=False))
             if normalized:
                 rate = rate / (v * (v * aa / 2 + np.maximum(hh - 2 * m * ah + m * m * aa, 0)))
-            accumulator[at] += counted
-            left = left - counted
+            accumulator[at] += part
             along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
             stepped = w - along_a[..., np.newaxis] * a + along_h[..., np.newaxis] * h
             np.clip(stepped, 0, max_weight, out=stepped)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
+from sklearn_gln.kernels import as_numpy
 
 Array = Any  # tf.Tensor; tf.Variable for weights and accumulators that have been learned
 Groups = tuple[Array, Array]
@@ -558,33 +558,16 @@ class _Scalars(NamedTuple):
 def _repeat(logits: Array, accumulator: Array, of: _Scalars, several: bool) -> tuple[Array, Array]:
     """Return the summed steps and gains of all repeats; at most one unless there are several."""
 
-    errors, gains = _error(logits, of)
-    if not several:
-        return of.rates * of.repeats * errors / (1 + of.damping * accumulator), of.repeats * gains
-    p = errors + of.targets
-    enough = _enough(errors, accumulator, of.repeats, p * (1 - p) if of.limit else 1)
-
-    def once(n_steps: Array, left: Array, steps: Array, summed: Array) -> tuple[Array, Array, Array, Array]:
-        errors, gains = _error(logits - steps * of.squares, of)
-        counted, part = _counted(errors, enough, left, n_steps)
+    def once(repeats: Array, steps: Array, summed: Array) -> tuple[Array, Array, Array]:
+        part = tf.minimum(repeats, 1) if several else repeats
+        errors, gains = _error(logits - steps * of.squares if several else logits, of)
         steps += of.rates * part * errors / (1 + of.damping * (accumulator + summed))
-        return n_steps + 1, left - counted, steps, summed + counted * gains
+        return tf.maximum(repeats - 1, 0), steps, summed + part * gains
 
-    start = (tf.constant(0), of.repeats, tf.zeros_like(logits), tf.zeros_like(logits))
-    return tf.while_loop(lambda _, left, *__: tf.reduce_any(left > 0), once, start)[2:]
-
-
-def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
-    """The |error| at which repeats end, from the first errors."""
-    enough = tf.math.divide_no_nan(tf.abs(errors) * accumulator, accumulator + repeats * spread)
-    return tf.where(repeats > FEW, enough, tf.zeros_like(enough))
-
-
-def _counted(errors: Array, enough: Array, left: Array, n_steps: Array) -> tuple[Array, Array]:
-    """How many of the repeats that are left count now, and how much of one is learned."""
-    ends = (n_steps > 0) & ((tf.abs(errors) <= enough) | (n_steps == MAX_STEPS))
-    one = tf.clip_by_value(left, 0, 1)
-    return tf.where(ends, left, one), tf.where(ends, tf.zeros_like(one), one)
+    start = (of.repeats, tf.zeros_like(logits), tf.zeros_like(logits))
+    if several:
+        return tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), once, start)[1:]
+    return once(*start)[1:]
 
 
 def _error(logits: Array, of: _Scalars) -> tuple[Array, Array]:
@@ -870,8 +853,8 @@ def _learn_gaussian(samples: _GaussianSamples, normalized: bool = False) -> tupl
             precision, shift = tf.unstack(tf.matmul(w, inputs), num=2, axis=2)
             return _gaussian(precision, shift, of.min_variance, of.max_variance)
 
-        def repeat(n_steps: Array, left: Array, w: Array, accumulated: Array, m: Array, v: Array) -> tuple[Array, ...]:
-            counted, part = _counted(target - m, enough, left, n_steps)
+        def repeat(left: Array, w: Array, accumulated: Array, m: Array, v: Array) -> tuple[Array, ...]:
+            part = tf.clip_by_value(left, 0, 1)
             bound = of.max_error * tf.sqrt(v)
             e = tf.clip_by_value(target - m, -bound, bound)
             length = part * rate / (1 + of.damping * tf.cast(accumulated, dtype))
@@ -885,16 +868,14 @@ def _learn_gaussian(samples: _GaussianSamples, normalized: bool = False) -> tupl
             share = tf.minimum(tf.math.divide_no_nan(within - precision, corner * totals[t][:, None] - precision), 1)
             stepped += share[..., None] * (corner[..., None] - stepped)
             w = tf.where(part[..., None] > 0, stepped, w)
-            return n_steps + 1, left - counted, w, accumulated + tf.cast(counted, tf.float64), *predict(w)
+            return left - 1, w, accumulated + tf.cast(part, tf.float64), *predict(w)
 
         m, v = predict(w)
-        repeats = tf.ones_like(m) * (samples.repeats[0][t][:, None] if samples.repeats else 1)
-        enough = _enough(target - m, tf.cast(accumulated, dtype), repeats, 1)
-        first = (tf.constant(0), repeats, w, accumulated, m, v)
         if samples.repeats:
-            _, _, w, accumulated, *_ = tf.while_loop(lambda _, left, *__: tf.reduce_any(left > 0), repeat, first)
+            first = (samples.repeats[0][t][:, None], w, accumulated, m, v)
+            _, w, accumulated, *_ = tf.while_loop(lambda left, *_: tf.reduce_any(left > 0), repeat, first)
         else:
-            _, _, w, accumulated, *_ = repeat(*first)
+            _, w, accumulated, *_ = repeat(tf.ones((1, 1), dtype), w, accumulated, m, v)
         tf.raw_ops.ResourceScatterUpdate(resource=samples.weights, indices=flat_slots, updates=w)
         tf.raw_ops.ResourceScatterUpdate(resource=samples.accumulator, indices=flat_slots, updates=accumulated)
         return t + 1, means.write(t, m), variances.write(t, v)

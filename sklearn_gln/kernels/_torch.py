@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sklearn_gln.kernels import FEW, MAX_STEPS, as_numpy
+from sklearn_gln.kernels import as_numpy
 
 Array = torch.Tensor
 Groups = tuple[Array, Array]
@@ -458,7 +458,6 @@ class _Recursion:
             first, *others = (v.transpose(0, 1) @ u.permute(1, 2, 0) for v, u in chunk.parts)
             products = sum(others, start=first).permute(1, 2, 0).unsqueeze(3) * chunk.rates.unsqueeze(1)
         motion = None if chunk.repeats is None else chunk.motion()
-        is_recursive = damping or motion is not None  # else nothing here depends on the chunk's own gains
         sample = 0
         for b, (s, gains, g, target, met) in enumerate(self.batches):  # g: the steps over the rates, until the end
             if motion is None:
@@ -469,7 +468,7 @@ class _Recursion:
             else:
                 rows = slice(b * size, (b + 1) * size)
                 _repeat(s, gains, g, motion[rows], accumulator.take(met), chunk, rows)
-            if is_recursive:
+            if damping:
                 accumulator.index_add_(0, met.view(-1), gains.view(-1))
             if b < len(self.later):
                 for later, moves, step in self.later[b]:
@@ -477,8 +476,9 @@ class _Recursion:
                         self._start_slab(chunk.slots, products, sample)
                     later.addcmul_(moves, step, value=-1)
                     sample += 1
-        if not is_recursive:
-            _gain(self.steps, chunk, out=self.gains)
+        if not damping:  # then nothing in the chunk depends on its own accumulator
+            if motion is None:
+                _gain(self.steps, chunk, out=self.gains)
             accumulator.index_add_(0, flat_slots.view(-1), self.gains.view(-1))
         self.steps.mul_(chunk.rates)
 
@@ -496,35 +496,12 @@ def _repeat(
     """Write the summed steps over the rates, and the gains, of all repeats of a batch with logits s."""
     gains.zero_()
     steps.zero_()
-    left, targets = chunk.repeats[rows].expand(s.shape), chunk.targets[rows]
-    for n_steps in range(min(max(chunk.times[rows]), MAX_STEPS + 1)):
+    for repeat in range(max(chunk.times[rows])):
+        part = (chunk.repeats[rows] - repeat).clamp_(0, 1)
         e = s - steps * motion
-        _error(e, targets, chunk, out=e)
-        counted = part = left.clamp(0, 1)
-        if n_steps == 0:
-            p = e + targets
-            enough = _enough(e, accumulator, left, 1 if chunk.loss == "squared" else p * (1 - p))
-        else:
-            if not bool((left > 0).any()):
-                break
-            counted, part = _end(e, enough, left, n_steps)
+        _error(e, chunk.targets[rows], chunk, out=e)
         steps += part * e / (1 + chunk.damping * (accumulator + gains))
-        gains += counted * _gain(e, chunk, out=e)
-        left = left - counted
-
-
-def _enough(errors: Array, accumulator: Array, repeats: Array, spread: Any) -> Array:
-    """The |error| at which repeats end, from the first errors."""
-    others = accumulator + repeats * spread
-    return (errors.abs() * accumulator / others.where(others != 0, 1)).where(repeats > FEW, 0)
-
-
-def _end(errors: Array, enough: Array, left: Array, n_steps: int) -> tuple[Array, Array]:
-    """How many of the repeats that are left count now, and how much of one is learned."""
-    ends, one = errors.abs() <= enough, left.clamp(0, 1)
-    if n_steps == MAX_STEPS:
-        ends = torch.ones_like(ends)
-    return left.where(ends, one), one.where(~ends, 0)
+        gains += part * _gain(e, chunk, out=e)
 
 
 def _error(s: Array, targets: Array, chunk: _Chunk, out: Array) -> Array:
@@ -644,25 +621,18 @@ def gaussian_learn(
         a, h = precisions[t].unsqueeze(1), shifts[t].unsqueeze(1)
         aa, ah, hh = squares[t, :, 0, :1], squares[t, :, 0, 1:], squares[t, :, 1, 1:]
         w, accumulated = table[flat_slots], flat_accumulator[flat_slots]
-        left = parts[t].expand(w.shape[:2])
-        for n_steps in range(min(max(1, times[t]), MAX_STEPS + 1)):
+        for repeat in range(max(1, times[t])):
             precision, shift = (w @ pairs[t]).unbind(2)
             m, v = _gaussian(precision, shift, min_variance, max_variance)
-            e = targets[t] - m
-            counted = part = left.clamp(0, 1)
-            if n_steps == 0:
+            if repeat == 0:
                 means[t], variances[t] = m, v
-                enough = _enough(e, accumulated, left, 1)
-            else:
-                if not bool((left > 0).any()):
-                    break
-                counted, part = _end(e, enough, left, n_steps)
+            part = (parts[t] - repeat).clamp(0, 1)
             bound = max_error * v.sqrt()
-            e = e.clamp(-bound, bound)
+            e = (targets[t] - m).clamp(-bound, bound)
             rate = part * rates[t] / (1 + damping * accumulated.to(w.dtype))
             if normalized:
                 rate = rate / (v * (v * aa / 2 + (hh - 2 * m * ah + m * m * aa).clamp(min=0)))
-            accumulated, left = accumulated + counted, left - counted
+            accumulated = accumulated + part
             along_a, along_h = rate * ((e * e - v) / 2 + e * m), rate * e
             stepped = (w - along_a.unsqueeze(2) * a + along_h.unsqueeze(2) * h).clamp_(0, max_weight)
             precision = (stepped @ pairs[t, :, :, :1]).squeeze(2)
