@@ -53,14 +53,6 @@ def _check_size(extremes: tuple[float, float]) -> None:
         )
 
 
-def _check_weights(sample_weight):
-    if sample_weight.max(initial=0) > MAX_WEIGHT:
-        raise ValueError(
-            f"sample_weight holds {sample_weight.max():.6g}; weights are counts of rows, and must be at most "
-            f"{MAX_WEIGHT:g}. Divide all of them by the same number."
-        )
-
-
 def _at_least_one(sample_weight):
     """Weights of a table: those of a mean below 1, such as shares, as multiples of their mean."""
     positive = sample_weight[sample_weight > 0]
@@ -364,7 +356,6 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
                 seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **X_CHECKS)
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
-                    _check_weights(sample_weight)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
         if sample_weight is None:
@@ -519,7 +510,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
-        sample_weight = np.minimum(sample_weight, MAX_WEIGHT)  # class_weight may have made them larger
+        sample_weight = np.minimum(sample_weight, MAX_WEIGHT)
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
