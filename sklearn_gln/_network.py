@@ -20,7 +20,7 @@ from sklearn_gln.kernels import Kernels
 _moving = threading.Lock()
 
 POOL_SIZE = 256  # the first samples, from which pair halfspaces are drawn
-MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
+MAX_REPEATS = 1e12  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
 OFF_THE_SAMPLES = (
     1e-5  # of the projections: a median is a sample's own projection, and rounding must not decide its side
 )

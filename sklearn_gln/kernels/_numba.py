@@ -267,7 +267,8 @@ def _infer(weights, slots, previous, base, limit, logits):
 @jit
 def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, limit):
     """Return the size of the summed step of all repeats of one sample, on scalars, and their summed gain."""
-    step = gain = one - one
+    step = gain = first = second = start = one - one
+    n_steps, q = 0, times
     while times > 0:
         part = min(times, one)
         if squared:
@@ -275,6 +276,15 @@ def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, 
         else:
             e = one / (one + exp(-min(max(s, -limit), limit))) - target
             gained = e * e
+        if n_steps == 0:
+            first = abs(e)
+        else:
+            if n_steps == 1:
+                second = abs(e)
+            if e * (start) <= 0 or n_steps == 1000 or second >= first or first * second >= abs(e) * (second + q * (first - second)):
+                return step, gain + times * gained
+        start = e
+        n_steps += 1
         g = part * rate * e / (one + damping * (accumulated + gain))
         s -= g * square
         step += g
