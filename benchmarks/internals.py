@@ -13,7 +13,7 @@ from sklearn_gln import GLNClassifier
 from sklearn_gln._network import contexts_by_layer, draw_halfspaces, infer, init_network, learn
 from sklearn_gln._regressor import gaussian_losses  # noqa: F401  (numerics.py's)
 from sklearn_gln._samples import Samples
-from sklearn_gln._schedule import MAX_CHUNK  # noqa: F401  (speed/plain.py's)
+from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK  # noqa: F401  (speed/plain.py's)
 from sklearn_gln.kernels import get_kernels, in_tasks
 
 # A fitted model
@@ -39,9 +39,13 @@ def preconditioners_of(model):
     return [matrix.astype(float) for each in model._online.network.preconditioners for matrix in each.matrix]
 
 
-def moments_of(model, of):
-    """Running moments of the model's "features" or "targets"."""
-    return (model._online.predictor if of == "features" else model._online.head.scale).moments
+def scaling_of(model, of):
+    """Mean and deviation of the model's "features" so far, or of "targets" up to the last rebuild; their weight."""
+    if of == "features":
+        moments = model._online.predictor.moments
+        return moments.mean, np.sqrt(moments.variance), float(moments.weight[0])
+    scale = model._online.head.scale
+    return scale.origin, scale.unit, float(min(model._online.n_samples_seen, LAST_REBUILD))
 
 
 def contexts_of(model, X):

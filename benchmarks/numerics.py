@@ -46,8 +46,8 @@ from internals import (
     gaussian_losses,
     halfspaces_drawn_by,
     layers_of,
-    moments_of,
     preconditioners_of,
+    scaling_of,
     settings_of,
 )
 from scipy.special import expit
@@ -273,23 +273,22 @@ def learn_with_offset(of, kind, offset, spread, rows, dtype, input):
             predicted = predicted - [offset if name == "with" else 0.0, 0.0]
             predicted, stream = predicted / spread, (X, without / spread)
         scores |= {f"{figure} {name}": value for figure, value in figures(predicted, stream[1]).items()}
-        moments = moments_of(model, of)
         if name == "with":
-            values = values if of == "features" else values[: int(moments.weight[0])]
-            errors = moment_errors(moments, values.reshape(len(values), -1))
+            *scaling, weight = scaling_of(model, of)  # of rows of weight 1
+            errors = scaling_errors(*scaling, values[: int(weight)].reshape(int(weight), -1))
     return {"digits": float(np.log10(max(spread / spacing(offset, input), 1))), **scores, **errors}
 
 
-def moment_errors(moments, X):
-    """The largest error of running means, in deviations, and relative error of deviations, against exact fractions."""
+def scaling_errors(means, deviations, X):
+    """The largest error of means, in deviations, and relative error of deviations, against exact fractions."""
     of_mean, of_deviation = [], []
-    for mean, variance, column in zip(moments.mean, moments.variance, X.T, strict=True):
+    for mean, deviation, column in zip(means, deviations, X.T, strict=True):
         values = list(map(Fraction, column.tolist()))
         exact = sum(values) / len(values)
-        deviation = float(sum((value - exact) ** 2 for value in values) / len(values)) ** 0.5
-        if deviation > 0:
-            of_mean.append(abs(float(Fraction(float(mean)) - exact)) / deviation)
-            of_deviation.append(abs(float(variance) ** 0.5 / deviation - 1))
+        exact_deviation = float(sum((value - exact) ** 2 for value in values) / len(values)) ** 0.5
+        if exact_deviation > 0:
+            of_mean.append(abs(float(Fraction(float(mean)) - exact)) / exact_deviation)
+            of_deviation.append(abs(float(deviation) / exact_deviation - 1))
     return {"mean error": max(of_mean, default=None), "deviation error": max(of_deviation, default=None)}
 
 
@@ -425,7 +424,7 @@ def counts_of(model, n_rows):
     layer = layers_of(model)[-1]
     accumulated = layer.accumulator.sum(axis=(1, 2), dtype=float)[0] / layer.accumulator.shape[1]
     counts = {
-        "moments": float(moments_of(model, "features").weight[0] / n_rows),
+        "moments": scaling_of(model, "features")[2] / n_rows,
         "accumulator": float(accumulated / n_rows),
     }
     if layer.spread is not None:

@@ -318,7 +318,7 @@ class TargetHead(Head):
 
     @property
     def origin(self) -> Array:
-        return self.scale.moments.mean
+        return self.scale.origin
 
     @property
     def limits(self) -> Array:

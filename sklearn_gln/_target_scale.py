@@ -26,7 +26,8 @@ HEADROOM = 3.0  # of neurons' predictions, over the largest target seen
 
 @dataclass
 class TargetScale:
-    moments: RunningMoments = field(metadata=BY_OUTPUT)  # of the targets (n_outputs,) up to the last rebuild
+    origin: Array = field(metadata=BY_OUTPUT)  # (n_outputs,): the targets' mean
+    unit: Array = field(metadata=BY_OUTPUT)  # (n_outputs,): their deviation, or their size where they are all the same
     largest: Array = field(metadata=BY_OUTPUT)  # (n_outputs,): of |target|, in its unit
     window: Window = field(metadata=BY_SAMPLE_AND_OUTPUT)  # of targets
     reach: Array = field(metadata=BY_OUTPUT)  # (n_outputs,) in their units, since the last event
@@ -35,20 +36,13 @@ class TargetScale:
     @classmethod
     def empty(cls, n_outputs: int) -> "TargetScale":
         return cls(
-            RunningMoments.empty(n_outputs),
+            np.zeros(n_outputs),
+            np.ones(n_outputs),
             np.zeros(n_outputs),
             Window.empty(n_outputs),
             np.full(n_outputs, MAX_DEVIATIONS),
             np.zeros(n_outputs, bool),
         )
-
-    @property
-    def unit(self) -> Array:
-        """The targets' deviation (n_outputs,), or their size where they are all the same."""
-        deviation = np.sqrt(self.moments.variance)
-        size = np.abs(self.moments.mean)
-        constant = deviation <= np.maximum(CONSTANT * size, 1 / MAX_TARGET)
-        return np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
 
     @property
     def limits(self) -> Array:
@@ -57,13 +51,13 @@ class TargetScale:
 
     def standardize(self, y: Array) -> Array:
         """Targets (n, n_outputs) in their units; from the reach on they count the less the further off they are."""
-        standardized = np.clip((y - self.moments.mean) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        standardized = np.clip((y - self.origin) / self.unit, -MAX_DEVIATIONS, MAX_DEVIATIONS)
         excess = np.maximum(np.abs(standardized) / self.reach, 1)
         return standardized / excess**3
 
     def restore(self, means: Array) -> Array:
         """The inverse of `standardize`, of means (..., n_outputs)."""
-        return means * self.unit + self.moments.mean
+        return means * self.unit + self.origin
 
     def rescale(self, y: Array, sample_weight: Array, kernels: Kernels) -> Array:
         """Go over to the units of the targets y (n, n_outputs) of all samples so far.
@@ -71,11 +65,14 @@ class TargetScale:
         Returns the factors (n_outputs,) that errors in the old units are to be multiplied by.
         """
         before = self.unit
-        self.moments = RunningMoments.empty(len(before))
         self.window = Window(y, sample_weight)
         usual = self.window.usual(of_targets=True)
         bound = np.where(usual.n_others > 0, usual.reach, np.inf)
-        self.moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
+        moments = RunningMoments.empty(len(before))
+        moments.update(y, sample_weight, kernels, (usual.median - bound, usual.median + bound))
+        self.origin, deviation, size = moments.mean, np.sqrt(moments.variance), np.abs(moments.mean)
+        constant = deviation <= np.maximum(CONSTANT * size, 1 / MAX_TARGET)
+        self.unit = np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
         self.largest = np.zeros(len(before))
         self.reach = np.where(self.varied, FARTHEST, MAX_DEVIATIONS)
         self.follow()
@@ -89,7 +86,7 @@ class TargetScale:
     def follow(self) -> None:
         """Have the reach follow the last targets."""
         usual = self.window.usual(of_targets=True)
-        of_window = (np.abs(usual.median - self.moments.mean) + usual.reach) / self.unit
+        of_window = (np.abs(usual.median - self.origin) + usual.reach) / self.unit
         before = np.where(self.varied, FADING * self.reach, 0)
         reach = np.clip(np.maximum(of_window, before), FARTHEST, MAX_DEVIATIONS)
         self.reach = np.where(usual.n_others > 0, reach, self.reach)

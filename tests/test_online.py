@@ -77,7 +77,7 @@ class Learned:
                     state[f"{part} of {name}"] = getattr(preconditioner, part)
         head = online.head
         if isinstance(head, TargetHead):
-            state |= {f"head.moments.{name}": array for name, array in vars(head.scale.moments).items()}
+            state |= {"head.origin": head.scale.origin, "head.unit": head.scale.unit}
             state |= {"head.largest": head.scale.largest, "head.scores": head.scores.of_output}
             state |= {"head.reach": head.scale.reach, "head.window": head.scale.window.values.T}
             state |= {f"head.{name}": getattr(head.stack, name) for name in ("weights", "products")}
@@ -411,7 +411,7 @@ def test_learning_equals_the_oracle(backend, name, n):
 def assert_equal_beside_the_neurons(online, oracle):
     """All that regression knows besides weights and accumulators."""
     head, layer = online.head, online.network.layers[-1]
-    units = np.stack([head.scale.moments.mean, head.scale.unit], axis=1)
+    units = np.stack([head.scale.origin, head.scale.unit], axis=1)
     assert_allclose(units, oracle.units, **TOLERANCE)
     assert_allclose(head.limits, oracle.limits, **TOLERANCE)
     if layer.spread is not None:
@@ -690,7 +690,7 @@ def test_an_event_changes_what_it_should(backend, learner):
         assert changes["matrix of base"] == changes["matrix of layer 1"]
         assert changes["matrix of base"] == [event for event in EVENTS if 64 <= event <= n]
     if regression:
-        assert changes["head.moments.mean"] == rebuilds
+        assert changes["head.origin"] == rebuilds
         assert changes["head.coefficients"] == events  # by row 2 the target has varied, and is not constant any more
         assert set(changes["head.weights"]) <= set(events)
     if learner == "squared":

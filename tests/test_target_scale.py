@@ -51,7 +51,7 @@ def test_wild_targets_have_no_part_in_the_unit():
     others = np.delete(Y, [3, 70], axis=0)
     rescaled(unspoilt, others)
     assert_allclose(scale.unit, [Y[:, 0].std(), unspoilt.unit[1]])
-    assert_allclose(scale.moments.mean, [Y[:, 0].mean(), unspoilt.moments.mean[1]])
+    assert_allclose(scale.origin, [Y[:, 0].mean(), unspoilt.origin[1]])
     assert_allclose(scale.limits[1], unspoilt.limits[1])
 
 
@@ -62,7 +62,7 @@ def test_beyond_the_reach_a_target_counts_the_less_the_further_off_it_is():
     distances = np.abs(Y - np.median(Y, axis=0)).max(axis=0)
     assert_allclose(scale.reach, GAP * distances / scale.unit, rtol=0.05)  # the mean is not the median
     for share, counts in ((-0.999, -0.999), (1.0, 1.0), (2.0, 1 / 4), (-10.0, -1 / 100), (1e100, 0.0)):
-        y = scale.moments.mean + share * scale.reach * scale.unit
+        y = scale.origin + share * scale.reach * scale.unit
         assert_allclose(scale.standardize(y[np.newaxis])[0], counts * scale.reach, rtol=1e-9, atol=1e-9)
 
 
@@ -81,7 +81,7 @@ def test_the_reach_follows_the_last_targets():
             assert_allclose(scale.reach, usual, rtol=0.2)  # they are no part of what is usual
     scale.follow()  # 144 of 256: the median is theirs
     assert scale.reach > 999
-    standardized = (far - scale.moments.mean) / unit
+    standardized = (far - scale.origin) / unit
     assert_allclose(scale.standardize(far), standardized)
     assert_allclose(scale.limits, HEADROOM * standardized.max(axis=0))
     assert_array_equal(scale.unit, unit)  # it goes with the weights of the network
@@ -95,7 +95,7 @@ def test_targets_like_those_of_the_unit_stay_within_reach():
     rescaled(scale, y[:256])
     scale.take_in(y[256:], scale.standardize(y[256:]), np.ones(344))
     scale.follow()
-    assert_allclose(scale.standardize(y[:1]), (y[:1] - scale.moments.mean) / scale.unit)
+    assert_allclose(scale.standardize(y[:1]), (y[:1] - scale.origin) / scale.unit)
 
 
 def test_limits_follow_the_largest_target():
