@@ -25,6 +25,8 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn_gln import GLNClassifier, GLNRegressor
 from tests.helpers import FRAMEWORKS, INTERPRETED, NAMES, assert_same_object
 
+pytestmark = pytest.mark.filterwarnings("ignore:sample_weight holds")
+
 FAST = ["numpy"] if INTERPRETED or "numba" not in NAMES else ["numpy", "numba"]
 BACKENDS = list(dict.fromkeys([*FAST, *NAMES]))
 
