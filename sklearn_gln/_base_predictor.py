@@ -106,8 +106,10 @@ class BasePredictor:
         """Have some of the samples in the window, from which `follow` knows what is usual."""
         sampled = np.flatnonzero((samples.number % SAMPLED == 0) & (samples.weight > 0))
         if self.has_statistics and len(sampled):
-            rows = kernels.to_numpy(samples.X)[sampled, : len(self.moments.mean)]
-            self.window.add(rows, samples.weight[sampled])
+            places = np.zeros(-(-samples.X.shape[0] // SAMPLED), int)  # as many for each number of rows, if compiled
+            places[: len(sampled)] = sampled
+            rows = kernels.to_numpy(kernels.take(samples.X, places))
+            self.window.add(rows[: len(sampled), : len(self.moments.mean)], samples.weight[sampled])
 
     def follow(self) -> bool:
         """Have the bounds follow the last samples; where a feature's unit has changed, start again from them.
