@@ -27,6 +27,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gln._runtime import interrupts_held
 from sklearn_gln.kernels import as_numpy
 
 try:
@@ -488,14 +489,16 @@ def _write(content, estimator, target, trusted):
     with _without_callbacks(estimator):
         if hasattr(target, "write"):
             buffer = BytesIO()
-            skops.io.dump(content, buffer)
+            with interrupts_held():
+                skops.io.dump(content, buffer)
             _check_known(estimator, trusted, data=buffer.getvalue())
             try:
                 target.write(buffer.getbuffer())
             except TypeError as error:
                 raise TypeError(f"{target!r} does not take bytes; open the file with mode='wb'.") from error
             return
-        with _replacement(_writable(target, "path")) as file:
+        # Ctrl-C waits: out of a ZipFile it would come as another error.
+        with interrupts_held(), _replacement(_writable(target, "path")) as file:
             skops.io.dump(content, file)
             file.flush()
             _check_known(estimator, trusted, file=file.name)
@@ -536,7 +539,8 @@ def _writable(path, name):
         part.open("xb").close()
     except OSError as error:
         raise type(error)(error.errno, f"{name} cannot be written ({error.strerror})", str(path)) from error
-    part.unlink()
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
