@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._base_predictor import RunningMoments
-from sklearn_gln._window import Window
+from sklearn_gln._window import Usual, Window
 from sklearn_gln.kernels import Kernels
 
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
@@ -75,7 +75,7 @@ class TargetScale:
         self.unit = np.where(constant, np.where(size > 1 / MAX_TARGET, size, 1), deviation)
         self.largest = np.zeros(len(before))
         self.reach = np.where(self.varied, FARTHEST, MAX_DEVIATIONS)
-        self.follow()
+        self._follow(usual)
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
     def take_in(self, y: Array, standardized: Array, sample_weight: Array) -> None:
@@ -85,7 +85,9 @@ class TargetScale:
 
     def follow(self) -> None:
         """Have the reach follow the last targets."""
-        usual = self.window.usual(of_targets=True)
+        self._follow(self.window.usual(of_targets=True))
+
+    def _follow(self, usual: Usual) -> None:
         of_window = (np.abs(usual.median - self.origin) + usual.reach) / self.unit
         before = np.where(self.varied, FADING * self.reach, 0)
         reach = np.clip(np.maximum(of_window, before), FARTHEST, MAX_DEVIATIONS)
