@@ -55,7 +55,7 @@ class Calibration:
 
     def follow(self, weight: float, had_varied: Array, varied: Array) -> None:
         """Take in samples of this weight: of targets (n_outputs,) that have not varied yet, and that just have."""
-        n_alike = np.exp(-self.coefficients[:, 0]) + weight
+        n_alike = np.exp(np.minimum(-self.coefficients[:, 0], MAX_LOG)) + weight
         alike = np.stack([-np.log(n_alike), 0 * n_alike], axis=1)
         begun = np.where((varied & ~had_varied)[:, np.newaxis], [0.0, 1.0], self.coefficients)
         self.coefficients = np.where(varied[:, np.newaxis], begun, alike)

@@ -101,6 +101,9 @@ class Likelihood(ABC):
     def _damping(self, layer: Layer, lesson: Lesson) -> float:
         return 0.0 if lesson.normalized_rate is None else self.damping(layer.weights.shape[-1], lesson.normalized_rate)
 
+    def count_scatter(self, kernels: Kernels, layer: Layer, slots: Array, scatter: Array) -> None:
+        """Take in the scatter (n, n_outputs) of targets around those to be learned, where accumulators sum errors."""
+
     def initial_base_weight(self, n_inputs: int) -> float:
         """The weight of base inputs in the first layer with initial_weights="mean"."""
         return 0.0
@@ -252,6 +255,10 @@ class Bernoulli(_Linear):
 
     def mean(self, outputs: Array) -> Array:
         return expit(outputs)
+
+    def count_scatter(self, kernels: Kernels, layer: Layer, slots: Array, scatter: Array) -> None:
+        of_neurons = np.repeat(kernels.to_numpy(scatter)[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
+        layer.accumulator = kernels.add_at_slots(layer.accumulator, slots, kernels.asarray(of_neurons))
 
 
 class Squared(_Linear):

@@ -10,16 +10,27 @@ from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
-from sklearn_gln._head import Head, layer_means
+from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
-from sklearn_gln._samples import Samples, take_padded
-from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
+from sklearn_gln._samples import Samples, groups_of_alike, take_padded
+from sklearn_gln._schedule import (
+    FEW,
+    LAST_MERGE,
+    LAST_REBUILD,
+    MAX_CHUNK,
+    SHORT_PERIOD,
+    UNIT_PERIOD,
+    Chunk,
+    Event,
+    Schedule,
+)
 from sklearn_gln._settings import Settings
-from sklearn_gln.kernels import Kernels, get_kernels
+from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments
+ROUNDS = 4  # in which samples alike are learned as one: in one alone the last would count most
 
 
 @dataclass
@@ -38,6 +49,7 @@ class OnlineNetwork:
     n_samples_seen: int = 0  # of positive weight
     network: Network | None = None  # from sample 1 on
     buffer: list[Samples] = field(default_factory=list)  # to replay
+    merges: bool = False  # whether the last rebuild learned samples alike as one
 
     @classmethod
     def new(
@@ -99,16 +111,22 @@ class OnlineNetwork:
         self._begin_pass(epoch)
         if held_out:
             self.head.restart()
-        for indices, chunk in self.chunks(order, numbers):
+        for indices, chunk in self.chunks(order, X, sample_weight, epoch):
             first_pass = np.full(len(indices), epoch == 1 and not held_out)
             placed = take_padded(X, indices, kernels)
             samples = Samples(placed, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
             gathered = self._learn_chunk(samples, kernels)
             predictions = self._learn_head(gathered, samples.y, samples.weight, epoch)
             if chunk.event is not None:
-                self._rebuild(kernels) if chunk.event.rebuild else self._refresh(chunk.event, kernels)
+                again = None
+                if chunk.event.rebuild:
+                    again = self._rebuild(kernels)
+                else:
+                    self._refresh(chunk.event, kernels)
                 if not held_out:
-                    self.head.update()
+                    self.head.update(again)
+                if self.n_samples_seen >= self._last_rebuild(self._is_weighted()):
+                    self.buffer.clear()
             if self.drift is not None and epoch == 1 and self.n_samples_seen > LAST_REBUILD:
                 self.drift.add(self.head.bounded_losses(predictions, samples.y, MAX_LOSS), samples.weight)
             if chunk.event is not None and chunk.event.forget:
@@ -121,10 +139,41 @@ class OnlineNetwork:
         """The numbers (n,) that samples to come will have; one of weight 0 has that of the sample before."""
         return self.n_samples_seen + np.cumsum(sample_weight > 0)
 
-    def chunks(self, order: Array, numbers: Array) -> Iterator[tuple[Array, Chunk]]:
+    def chunks(self, order: Array, X: Array, sample_weight: Array, epoch: int) -> list[tuple[Array, Chunk]]:
         """The indices of samples to come, chunk by chunk."""
-        for chunk in self.schedule.chunks(self.n_samples_seen, numbers):
-            yield order[chunk.place], chunk
+        weight = sample_weight[order]
+        numbers = self.sample_numbers(weight)
+        merges = self._merges(X, order, weight, numbers, epoch)
+        return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, merges)]
+
+    def _merges(self, X: Array, order: Array, weight: Array, numbers: Array, epoch: int) -> Array:
+        """Whether, at each sample to come (n,), samples alike are learned as one: some are, and weights are counts."""
+        last = self._last_rebuild(is_weighted=True)
+        is_heavy = np.logical_or.accumulate((weight > FEW) & (numbers <= LAST_REBUILD)) | self._is_weighted()
+        found = is_heavy & (numbers <= last)
+        if not found.any():
+            return found
+        incoming = np.flatnonzero((weight > 0) & (numbers <= last)) if epoch == 1 else order[:0]
+        known = [part.X[part.first_pass] for part in self.buffer]
+        first, _ = groups_of_alike(np.concatenate([*known, as_numpy(X)[order[incoming]]]))
+        is_first = np.zeros(sum(map(len, known)) + len(incoming), bool)
+        is_first[first] = True
+        is_alike = np.zeros(len(order), bool)
+        is_alike[incoming] = ~is_first[len(is_first) - len(incoming) :]
+        return found & (np.logical_or.accumulate(is_alike) | ~is_first[: len(is_first) - len(incoming)].all())
+
+    def _is_weighted(self) -> bool:
+        """Whether weights of samples in the buffer are counts."""
+        return any((part.weight > FEW).any() for part in self.buffer)
+
+    def _last_rebuild(self, is_weighted: bool) -> int:
+        """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
+        return LAST_MERGE if is_weighted and self.settings.half_life is None else LAST_REBUILD
+
+    def settle(self, kernels: Kernels) -> None:
+        """Learn samples alike as one, between events, where no samples are to come."""
+        if self.merges and self.buffer:
+            self.head.update(self._rebuild(kernels))
 
     def check_rates(self, sample_weight: Array) -> None:
         """Have a learning_rate callable that fails for samples to come fail now, before anything is learned."""
@@ -133,14 +182,21 @@ class OnlineNetwork:
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
 
     def learn_head(
-        self, chunks: list[tuple[Array, Chunk]], gathered: list[Array], y: Array, sample_weight: Array, epoch: int
+        self,
+        chunks: list[tuple[Array, Chunk]],
+        gathered: list[Array],
+        again: list[Again | None],
+        y: Array,
+        sample_weight: Array,
+        epoch: int,
     ) -> Iterator[tuple[Array, Array]]:
-        """The rest of `learn` where the layers have learned already, and gave this for each chunk."""
+        """The rest of `learn` where the layers have learned already, and gave this for each chunk and each event."""
         self._begin_pass(epoch)
+        at_events = iter(again[epoch > 1 :])  # the first update is not an event's then
         for (indices, chunk), of_chunk in zip(chunks, gathered, strict=True):
             predictions = self._learn_head(of_chunk, y[indices], sample_weight[indices], epoch)
             if chunk.event is not None:
-                self.head.update()
+                self.head.update(next(at_events))
                 if chunk.event.forget and epoch == 1:
                     self.head.forget(self._share_kept())
             yield indices, predictions
@@ -158,10 +214,12 @@ class OnlineNetwork:
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
         if network is not None:
-            gathered = self._learn_network(network, samples, kernels)
-        if self.n_samples_seen < LAST_REBUILD:
+            brief = replace(samples, weight=np.minimum(samples.weight, 1)) if self.merges else samples
+            targets = self.head.targets(samples.y, self.output_numbers)
+            gathered = self._learn_network(network, brief, targets, kernels)
+        if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
-        else:
+        if self.n_samples_seen >= LAST_REBUILD:
             weight = np.zeros(samples.X.shape[0])
             weight[: len(samples)] = samples.weight
             self.predictor.update(samples.X, kernels.asarray(weight), kernels)
@@ -169,9 +227,15 @@ class OnlineNetwork:
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
-    def _learn_network(self, network: Network, samples: Samples, kernels: Kernels) -> Array:
-        """As `_learn_chunk`, of samples whose X is an array of the kernels."""
-        targets = self.head.targets(samples.y, self.output_numbers)
+    def _learn_network(
+        self,
+        network: Network,
+        samples: Samples,
+        targets: Array,
+        kernels: Kernels,
+        scatter: Array | None = None,
+    ) -> Array:
+        """As `_learn_chunk`, of samples whose X is an array of the kernels; scatter as in `_network.learn`."""
         settings, parts = self.settings, [slice(None)]
         if settings.normalized:
             rate = settings.likelihood.rate_in_epoch(settings.learning_rate_init, samples.epoch)
@@ -185,7 +249,8 @@ class OnlineNetwork:
         for place in parts:
             part = samples if len(parts) == 1 else samples.part(place, kernels)
             inputs = self.predictor.transform(part.X, kernels)
-            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings)
+            known = None if scatter is None else scatter[place]
+            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings, known)
             gathered.append(self.head.gather(outputs, kernels)[: len(part)])
         return np.concatenate(gathered)
 
@@ -202,10 +267,16 @@ class OnlineNetwork:
             self.network.move_to(kernels)
         return self.network
 
-    def _rebuild(self, kernels: Kernels) -> None:
+    def _rebuild(self, kernels: Kernels) -> Again | None:
+        """Build the network from the buffer; where samples alike are one, return what it then predicts of them."""
         samples = Samples.concatenate(self.buffer)
+        first, _ = groups_of_alike(samples.X[samples.first_pass])
+        self.merges = self._is_weighted() and len(first) < samples.first_pass.sum()
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
-        self.predictor.restart(samples.X, samples.weight)
+        if len(samples) <= LAST_REBUILD:
+            self.predictor.restart(samples.X, samples.weight)
+        else:
+            self.predictor.refresh()
         self.head.rebuild(samples.y, samples.weight, host)
         base_inputs, side_info = self.predictor.transform(samples.X, host)
         n_base = self.settings.n_base(base_inputs.shape[1])
@@ -222,13 +293,29 @@ class OnlineNetwork:
             so_far.update(host, base, samples.weight[:, np.newaxis], samples.weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
-        self._learn_network(network, samples.part(slice(None), kernels), kernels)
+        again = self._replay(network, samples, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
         network.refresh_spread(kernels)
         self.network = network
-        if self.n_samples_seen == LAST_REBUILD:
-            self.buffer.clear()
+        self.buffer = [samples]
+        return again
+
+    def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> Again | None:
+        """Learn all samples so far: in their order, or samples alike as one, in rounds of random order."""
+        targets = self.head.targets(samples.y, self.output_numbers)
+        if not self.merges:
+            self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
+            return None
+        merged, targets, scatter = samples.merged(targets)
+        share = replace(merged, weight=merged.weight / ROUNDS)
+        for number in range(ROUNDS):
+            order = np.random.default_rng((self.seed, number)).permutation(len(merged))
+            known = scatter[order] if number == 0 else None
+            self._learn_network(network, share.part(order, kernels), targets[order], kernels, known)
+        inputs = self.predictor.transform(take_padded(samples.X, np.arange(len(samples)), kernels), kernels)
+        outputs = _network.infer(network, kernels, *inputs, self.settings)
+        return Again(self.head.gather(outputs, kernels)[: len(samples)], samples.y, samples.weight)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()

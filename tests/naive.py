@@ -292,6 +292,11 @@ def is_event(t):
     return t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) or (t > 0 and t % 2048 == 0)
 
 
+def is_spread_event(t):
+    """Where weights are spread: each row up to 32, then four times in each doubling."""
+    return t <= 32 or t % (2 ** ((t - 1).bit_length() - 1) // 4) == 0
+
+
 def is_short_event(t):
     """With a half-life: 512, 768, 1024, ..."""
     return t > 256 and t % 256 == 0
@@ -355,7 +360,8 @@ class NaiveGLN:
 
     ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
     side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
-    ``learning_rate`` is "normalized" or a function of the row number, which counts from 1.
+    ``shuffle(number, n)`` gives the order of n rows in a round of a replay. ``learning_rate`` is "normalized" or a
+    function of the row number, which counts from 1.
     """
 
     loss = "log"
@@ -382,8 +388,9 @@ class NaiveGLN:
         max_weight=math.inf,
         batch_size=1,
         half_life=None,
+        shuffle=None,
     ):
-        self.half_life = half_life
+        self.half_life, self.shuffle = half_life, shuffle
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
         self.layer_sizes = list(layer_sizes)
         if aggregation == "neuron" or not self.layer_sizes:
@@ -403,6 +410,8 @@ class NaiveGLN:
         self.scaling = None  # of each feature: (mean, deviation) that it is scaled by, None while it is constant
         self.unit_changes = []  # numbers of rows after which a feature's unit was found to have changed
         self.base = []  # their base logits x, as each was scaled when it was learned
+        self.learned = []  # (row, share of its weight): what the base logits are of
+        self.predicted_again = []  # in each round of the last rebuild that had rounds, of all rows
         self.base_matrix = None  # P_x
         self.outputs = None  # outputs[k][l] is a Layer; None before row 1
 
@@ -431,7 +440,7 @@ class NaiveGLN:
             self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
             self.take_in(self.rows[-1])
             batch.append((self.rows[-1], computed))
-            at_event = self.is_event(self.t)
+            at_event = self.is_event(self.t) or self.is_spread(self.t)
             if len(batch) == self.batch_size or at_event:
                 self.update(batch)
                 batch = []
@@ -496,13 +505,17 @@ class NaiveGLN:
     def damping(self, n_inputs):
         return 1.0 / math.sqrt(n_inputs)
 
-    def update(self, batch):
-        """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once."""
+    def update(self, batch, unit=1.0, rounds=1):
+        """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once.
+
+        In one of several rounds each is learned in proportion to its weight, the heaviest, of weight `unit`, once.
+        """
         if self.outputs is None:
             return
         steps, gains = defaultdict(float), defaultdict(float)
         for row, (x, traces) in batch:
             self.base.append(x)
+            self.learned.append((row, 1.0 / rounds))
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
                     layer = self.outputs[output][level]
@@ -514,7 +527,7 @@ class NaiveGLN:
                             dot(v, u),
                             self.target(row, output),
                             rate=rate,
-                            repeats=row.weight,
+                            repeats=self.repeats(row, unit, rounds),
                             accumulator=layer.accumulator[neuron][c],
                             loss=self.loss,
                             damping=damping,
@@ -528,6 +541,11 @@ class NaiveGLN:
             w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
         for (output, level, neuron, c), added in gains.items():
             self.outputs[output][level].accumulator[neuron][c] += added
+
+    def repeats(self, row, unit, rounds):
+        """In all rounds together no less than a whole one, or the weight; before a rebuild, once at most."""
+        most = min(row.weight, 1.0)
+        return most if rounds == 1 and self.is_spread_yet(row.number) else max(row.weight / unit, most / rounds)
 
     def step(self, row, level, layer, p, x):
         """The inputs u of a layer, its direction v, rate and damping."""
@@ -545,8 +563,8 @@ class NaiveGLN:
     # The clock
 
     def counts(self):
-        """How much each row counts now: half as much for each half-life that it was forgotten by."""
-        return [row.weight * self.share_kept(row.number) for row in self.rows]
+        """How much what was learned counts now: half as much for each half-life that it was forgotten by."""
+        return [share * row.weight * self.share_kept(row.number) for row, share in self.learned]
 
     def share_kept(self, number):
         """Of what came with this row, or after it."""
@@ -556,16 +574,29 @@ class NaiveGLN:
 
     def base_counts(self):
         """As base inputs rows count a fiftieth from a change of a feature's unit on."""
-        n_changes = [sum(row.number <= t for t in self.unit_changes) for row in self.rows]
+        n_changes = [sum(row.number <= t for t in self.unit_changes) for row, _ in self.learned]
         return [q * 0.02**n for q, n in zip(self.counts(), n_changes, strict=True)]
 
     def is_event(self, t):
         return is_event(t) or (self.half_life is not None and is_short_event(t))
 
+    def is_spread(self, t):
+        """Where one of the first rows weighs more than 1, unless it would undo forgetting."""
+        return is_spread_event(t) and self.is_spread_yet(t)
+
+    def is_spread_yet(self, t):
+        has_weights = any(row.weight > 16.0 for row in self.rows[:256])
+        return has_weights and t <= (2048 if self.half_life is None else 256)
+
     def event(self):
-        self.rebuild() if self.t <= 256 else self.refresh()
+        self.rebuild() if self.t <= 256 or self.is_spread(self.t) else self.refresh()
         if self.half_life is not None and is_short_event(self.t):
             self.forget()
+
+    def settle(self):
+        """At the end of several epochs weights are spread once more."""
+        if self.is_spread_yet(self.t):
+            self.rebuild()
 
     def forget(self):
         """Energies count less; `counts` has the rows' count less in all else."""
@@ -637,19 +668,43 @@ class NaiveGLN:
 
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""
-        self.restart_features()
+        if self.t <= 256:
+            self.restart_features()
         self.fit_scaler()
+        self.learned = [(row, 1.0) for row in self.rows]
         base, pool = map(list, zip(*(self.scale(row.features) for row in self.rows), strict=True))
         self.set_base_matrix(base)
         self.outputs = [
             [self.new_layer(pool, level, output, len(base[0])) for level in range(len(self.layer_sizes))]
             for output in range(self.n_outputs)
         ]
-        self.base = []
-        for first in range(0, self.t, self.batch_size):
-            batch = self.rows[first : first + self.batch_size]
-            self.update([(row, self.forward(row.features)) for row in batch])
+        self.base, self.learned, self.predicted_again = [], [], []
+        unit = max(row.weight for row in self.rows)
+        if unit <= 16.0:
+            self.replay(self.rows)
+        else:
+            self.replay_in_rounds(unit)
         self.set_layer_matrices()
+
+    def replay(self, rows, unit=1.0, rounds=1):
+        """What is predicted of each row before it is learned again."""
+        predicted = []
+        for first in range(0, self.t, self.batch_size):
+            batch = [(row, self.forward(row.features)) for row in rows[first : first + self.batch_size]]
+            predicted += [self.aggregate(computed) for _, computed in batch]
+            self.update(batch, unit, rounds)
+        return predicted
+
+    def replay_in_rounds(self, heaviest):
+        """Rounds in random order. Rows that were learned less often than they weigh make later steps smaller."""
+        rounds = 8
+        for number in range(rounds):
+            order = self.shuffle(number, self.t)
+            predicted = self.replay([self.rows[place] for place in order], heaviest, rounds)
+            self.predicted_again.append([predicted[list(order).index(place)] for place in range(self.t)])
+        for layers in self.outputs:
+            for layer in layers:
+                layer.accumulator = [[e2 * heaviest / rounds for e2 in neuron] for neuron in layer.accumulator]
 
     def refresh(self):
         """A new scaler, and at some events P_x and P_p; halfspaces and weights stay."""

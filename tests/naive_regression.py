@@ -70,8 +70,10 @@ class NaiveRegressor(NaiveGLN):
 
     def variance(self, output, trace):
         mean, n = self.layer_mean(trace), len(trace.logits)
-        noise = sum(ratios[c] for ratios, c in zip(self.log_ratio[output], trace.contexts, strict=True)) / n
         disagreement = sum((value - mean) ** 2 for value in trace.logits) / n
+        if self.log_ratio[output] is None:  # during a replay
+            return 1.0 + disagreement
+        noise = sum(ratios[c] for ratios, c in zip(self.log_ratio[output], trace.contexts, strict=True)) / n
         return self.mean_square[output] * math.exp(noise) + disagreement
 
     def predict(self, aggregated):
@@ -139,8 +141,8 @@ class NaiveRegressor(NaiveGLN):
     def damping(self, n_inputs):
         return self.learning_rate_init / n_inputs
 
-    def update(self, batch):
-        super().update(batch)
+    def update(self, batch, unit=1.0, rounds=1):
+        super().update(batch, unit, rounds)
         for row, computed in batch if self.outputs is not None else []:
             for output, layers in enumerate(computed[1]):
                 self.seen[output].append((row, layers[-1].contexts, layers[-1].logits, self.target(row, output)))
@@ -153,7 +155,14 @@ class NaiveRegressor(NaiveGLN):
 
     def event(self):
         super().event()
-        if not self.rows[-1].held_out:
+        if self.rows[-1].held_out:
+            self.predicted_again = []
+        else:
+            self.fit_stacks()
+
+    def settle(self):
+        super().settle()
+        if self.predicted_again:
             self.fit_stacks()
 
     def rebuild(self):
@@ -163,6 +172,7 @@ class NaiveRegressor(NaiveGLN):
         self.largest = [0.0] * self.n_outputs
         self.reach = [16.0 if varied else 1e12 for varied in self.varied]
         self.follow_targets()
+        self.last_targets = self.last_targets[-256:]
         self.seen = [[] for _ in range(self.n_outputs)]
         self.mean_square, self.log_ratio = [None] * self.n_outputs, [None] * self.n_outputs
         super().rebuild()
@@ -228,12 +238,26 @@ class NaiveRegressor(NaiveGLN):
             ]
 
     def fit_stacks(self):
-        """From the rows since the last fit that had not been learned before they were predicted."""
+        """From the rows since the last fit that had not been learned before they were predicted.
+
+        Where weights are spread, what they are in excess of 1 counts for predictions made meanwhile, from all rows.
+        """
         rows, self.fitted = [row for row in self.rows[self.fitted :] if row.epoch == 1], self.t
+        again, self.predicted_again = self.predicted_again, []
         for output in range(self.n_outputs):
             had_varied = self.varied[output]
-            if rows and had_varied:
-                self.fit_stack(output, rows)
+            surplus, most = self.surplus[output], 1.0 if again else math.inf
+            lessons = []  # weight, residuals of the layers, variance
+            for row in rows:
+                means, variance = row.predicted[output]
+                residuals = [(mean - row.lesson[output]) / surplus for mean in means]
+                lessons.append((min(row.weight, most), residuals, variance / surplus**2))
+            if again:
+                self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
+                heavy = [(place, row) for place, row in enumerate(self.rows) if row.weight > 1.0]
+                lessons += [(row.weight - 1.0, *self.learned_again(row, output, place, again)) for place, row in heavy]
+            if lessons and had_varied:
+                self.fit_stack(output, lessons)
             self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
             if rows and not self.varied[output]:  # another value is expected with a chance of 1 / (1 + n)
                 n_alike = sum(row.weight for row in self.rows if row.epoch == 1)
@@ -242,12 +266,18 @@ class NaiveRegressor(NaiveGLN):
                 self.calibration[output] = np.array([0.0, 1.0])
             self.surplus[output] = 1.0
 
-    def fit_stack(self, output, rows):
+    def learned_again(self, row, output, place, again):
+        """Residuals and variance of a row, averaged over the rounds but the first."""
+        predicted = [of_round[place][output] for of_round in again[1:]]
+        centre, unit = self.units[output]
+        lesson, n = centre + unit * self.target(row, output), len(predicted)
+        residuals = [sum(layer) / n - lesson for layer in zip(*(means for means, _ in predicted), strict=True)]
+        return residuals, math.exp(sum(math.log(variance) for _, variance in predicted) / n)
+
+    def fit_stack(self, output, lessons):
         """What earlier rows said counts half as much."""
-        unit, weights = self.units[output][1], [row.weight for row in rows]
-        surplus = self.surplus[output]
-        residuals = [[(mean - row.lesson[output]) / surplus for mean in row.predicted[output][0]] for row in rows]
-        variances = [row.predicted[output][1] / surplus**2 for row in rows]
+        unit = self.units[output][1]
+        weights, residuals, variances = zip(*lessons, strict=True)
         products = self.products[output] / 2.0
         for q, r in zip(weights, residuals, strict=True):
             products += [[q * left * right for right in r] for left in r]
@@ -353,8 +383,9 @@ class NaiveGaussianRegressor(NaiveRegressor):
             return [2.0 / n_beside] * n_beside
         return super().initial(n_below, n_beside)
 
-    def update(self, batch):
+    def update(self, batch, unit=1.0, rounds=1):
         for row, (x, traces) in batch if self.outputs is not None else []:
+            repeats = self.repeats(row, unit, rounds)
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
                     layer, u = self.outputs[output][level], trace.p + self.beside(level, x)
@@ -364,7 +395,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
                             u,
                             self.target(row, output),
                             rate=self.learning_rate_init if self.normalized else self.learning_rate(row.number),
-                            repeats=row.weight,
+                            repeats=repeats,
                             count=layer.accumulator[neuron][c],
                             normalized=self.normalized,
                             damping=0.5 / len(u) if self.normalized else 0.0,
@@ -372,7 +403,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
                             max_weight=self.max_weight,
                             **self.bounds,
                         )
-                        layer.accumulator[neuron][c] += row.weight
+                        layer.accumulator[neuron][c] += repeats
 
     def refresh_spread(self):
         pass  # neurons know their variances
