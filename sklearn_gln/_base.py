@@ -220,9 +220,6 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
-            if self.max_iter > 1:
-                with self._kernels(len(X)) as kernels, kernels.scope(self.device):
-                    online.settle(kernels)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
                 counts = counts + self._count(targets[chunk])
             self._online = online
@@ -551,7 +548,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         before = max(self.n_iter_, 1) if online.n_samples_seen else 0  # epochs
         for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
-            n_chunks = len(online.chunks(order, X, sample_weight, epoch))
+            n_chunks = len(online.chunks(order, X, sample_weight, first_pass=epoch == 1))
             task = context.subcontext(task_name="epoch", max_subtasks=n_chunks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums, scored = 0.0, self._counted(online, order, sample_weight, counted)

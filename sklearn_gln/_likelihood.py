@@ -76,6 +76,7 @@ class Likelihood(ABC):
     has_limits: ClassVar[bool] = False  # whether outputs are bounded by the targets seen
     has_spread: ClassVar[bool] = False  # whether the last layer's errors tell the variance
     mixes_densities: ClassVar[bool] = False  # whether signals have variances too
+    sums_errors: ClassVar[bool] = False  # whether accumulators sum squared errors; else they count
     ridge: ClassVar[float] = 0.3  # of preconditioners
 
     def default_max_weight(self, batch_size: int) -> float:
@@ -100,9 +101,6 @@ class Likelihood(ABC):
 
     def _damping(self, layer: Layer, lesson: Lesson) -> float:
         return 0.0 if lesson.normalized_rate is None else self.damping(layer.weights.shape[-1], lesson.normalized_rate)
-
-    def count_scatter(self, kernels: Kernels, layer: Layer, slots: Array, scatter: Array) -> None:
-        """Take in the scatter (n, n_outputs) of targets around those to be learned, where accumulators sum errors."""
 
     def initial_base_weight(self, n_inputs: int) -> float:
         """The weight of base inputs in the first layer with initial_weights="mean"."""
@@ -239,6 +237,7 @@ class Bernoulli(_Linear):
     default_rate = DEFAULT_RATES["normalized"]
     reads_probabilities = True
     has_linear_first = False
+    sums_errors = True
     ridge = 1.0  # errors of real targets say more than those of labels, so theirs may be bolder
 
     def limit(self, eps: float) -> float:
@@ -255,10 +254,6 @@ class Bernoulli(_Linear):
 
     def mean(self, outputs: Array) -> Array:
         return expit(outputs)
-
-    def count_scatter(self, kernels: Kernels, layer: Layer, slots: Array, scatter: Array) -> None:
-        of_neurons = np.repeat(kernels.to_numpy(scatter)[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
-        layer.accumulator = kernels.add_at_slots(layer.accumulator, slots, kernels.asarray(of_neurons))
 
 
 class Squared(_Linear):

@@ -285,8 +285,10 @@ def learn(
     # All slots are assigned before any layer learns: where memory does not suffice nothing has been learned.
     slots = [layer.assign_slots(of_layer, exists) for layer, of_layer in zip(network.layers, contexts, strict=True)]
     for layer, of_layer in zip(network.layers, slots, strict=True):
-        if scatter is not None:
-            likelihood.count_scatter(kernels, layer, of_layer, pad(scatter))
+        if scatter is not None and likelihood.sums_errors:
+            of_neurons = np.repeat(scatter[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
+            of_neurons = padded(of_neurons, size, "float64", kernels)
+            layer.accumulator = kernels.add_at_slots(layer.accumulator, of_layer, of_neurons)
         inputs = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else (prepared,)
         signal = likelihood.learn_layer(kernels, layer, of_layer, inputs, lesson)
         if layer.preconditioner is not None:

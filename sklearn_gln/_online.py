@@ -13,7 +13,7 @@ from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
-from sklearn_gln._samples import Samples, groups_of_alike, take_padded
+from sklearn_gln._samples import Samples, groups_of_alike, has_alike, take_padded
 from sklearn_gln._schedule import (
     FEW,
     LAST_MERGE,
@@ -30,6 +30,7 @@ from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments
+MAX_MEAN = 100  # of weights there: more would say no more, and take longer
 ROUNDS = 4  # in which samples alike are learned as one: in one alone the last would count most
 
 
@@ -49,7 +50,7 @@ class OnlineNetwork:
     n_samples_seen: int = 0  # of positive weight
     network: Network | None = None  # from sample 1 on
     buffer: list[Samples] = field(default_factory=list)  # to replay
-    merges: bool = False  # whether the last rebuild learned samples alike as one
+    unit_weight: float = 1.0  # for which neurons learn a sample once
 
     @classmethod
     def new(
@@ -108,11 +109,12 @@ class OnlineNetwork:
         """
         order = np.arange(len(X)) if order is None else order
         numbers = self.sample_numbers(sample_weight[order])
+        is_first_pass = epoch == 1 and not held_out
         self._begin_pass(epoch)
         if held_out:
             self.head.restart()
-        for indices, chunk in self.chunks(order, X, sample_weight, epoch):
-            first_pass = np.full(len(indices), epoch == 1 and not held_out)
+        for indices, chunk in self.chunks(order, X, sample_weight, first_pass=is_first_pass):
+            first_pass = np.full(len(indices), is_first_pass)
             placed = take_padded(X, indices, kernels)
             samples = Samples(placed, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
             gathered = self._learn_chunk(samples, kernels)
@@ -139,28 +141,30 @@ class OnlineNetwork:
         """The numbers (n,) that samples to come will have; one of weight 0 has that of the sample before."""
         return self.n_samples_seen + np.cumsum(sample_weight > 0)
 
-    def chunks(self, order: Array, X: Array, sample_weight: Array, epoch: int) -> list[tuple[Array, Chunk]]:
+    def chunks(self, order: Array, X: Array, sample_weight: Array, *, first_pass: bool) -> list[tuple[Array, Chunk]]:
         """The indices of samples to come, chunk by chunk."""
         weight = sample_weight[order]
         numbers = self.sample_numbers(weight)
-        merges = self._merges(X, order, weight, numbers, epoch)
-        return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, merges)]
+        may_merge = self._may_merge(weight, numbers)
+        if may_merge.any():
+            may_merge &= self._have_alike(as_numpy(X)[order], may_merge & (weight > 0) & first_pass)
+        return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, may_merge)]
 
-    def _merges(self, X: Array, order: Array, weight: Array, numbers: Array, epoch: int) -> Array:
-        """Whether, at each sample to come (n,), samples alike are learned as one: some are, and weights are counts."""
-        last = self._last_rebuild(is_weighted=True)
-        is_heavy = np.logical_or.accumulate((weight > FEW) & (numbers <= LAST_REBUILD)) | self._is_weighted()
-        found = is_heavy & (numbers <= last)
-        if not found.any():
-            return found
-        incoming = np.flatnonzero((weight > 0) & (numbers <= last)) if epoch == 1 else order[:0]
-        known = [part.X[part.first_pass] for part in self.buffer]
-        first, _ = groups_of_alike(np.concatenate([*known, as_numpy(X)[order[incoming]]]))
-        is_first = np.zeros(sum(map(len, known)) + len(incoming), bool)
+    def _may_merge(self, weight: Array, numbers: Array) -> Array:
+        """Whether, at each sample to come (n,), weights are counts and the network can be built again."""
+        is_weighted = np.logical_or.accumulate((weight > FEW) & (numbers <= LAST_REBUILD)) | self._is_weighted()
+        is_buffered: Array = numbers <= self._last_rebuild(is_weighted=True)
+        return is_weighted & is_buffered
+
+    def _have_alike(self, X: Array, counted: Array) -> Array:
+        """Whether, at each of the samples X to come, two so far are alike; of X those count that are `counted` (n,)."""
+        before = np.concatenate([part.X[part.first_pass] for part in self.buffer] + [X[:0]])
+        first, _ = groups_of_alike(np.concatenate([before, X[counted]]))
+        is_first = np.zeros(len(before) + np.count_nonzero(counted), bool)
         is_first[first] = True
-        is_alike = np.zeros(len(order), bool)
-        is_alike[incoming] = ~is_first[len(is_first) - len(incoming) :]
-        return found & (np.logical_or.accumulate(is_alike) | ~is_first[: len(is_first) - len(incoming)].all())
+        found = np.zeros(len(X), bool)
+        found[counted] = ~is_first[len(before) :]
+        return np.logical_or.accumulate(found) | ~is_first[: len(before)].all()
 
     def _is_weighted(self) -> bool:
         """Whether weights of samples in the buffer are counts."""
@@ -169,11 +173,6 @@ class OnlineNetwork:
     def _last_rebuild(self, is_weighted: bool) -> int:
         """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
         return LAST_MERGE if is_weighted and self.settings.half_life is None else LAST_REBUILD
-
-    def settle(self, kernels: Kernels) -> None:
-        """Learn samples alike as one, between events, where no samples are to come."""
-        if self.merges and self.buffer:
-            self.head.update(self._rebuild(kernels))
 
     def check_rates(self, sample_weight: Array) -> None:
         """Have a learning_rate callable that fails for samples to come fail now, before anything is learned."""
@@ -214,9 +213,9 @@ class OnlineNetwork:
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
         if network is not None:
-            brief = replace(samples, weight=np.minimum(samples.weight, 1)) if self.merges else samples
+            scaled = replace(samples, weight=samples.weight / self.unit_weight)
             targets = self.head.targets(samples.y, self.output_numbers)
-            gathered = self._learn_network(network, brief, targets, kernels)
+            gathered = self._learn_network(network, scaled, targets, kernels)
         if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
         if self.n_samples_seen >= LAST_REBUILD:
@@ -270,8 +269,6 @@ class OnlineNetwork:
     def _rebuild(self, kernels: Kernels) -> Again | None:
         """Build the network from the buffer; where samples alike are one, return what it then predicts of them."""
         samples = Samples.concatenate(self.buffer)
-        first, _ = groups_of_alike(samples.X[samples.first_pass])
-        self.merges = self._is_weighted() and len(first) < samples.first_pass.sum()
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
         if len(samples) <= LAST_REBUILD:
             self.predictor.restart(samples.X, samples.weight)
@@ -293,29 +290,33 @@ class OnlineNetwork:
             so_far.update(host, base, samples.weight[:, np.newaxis], samples.weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
-        again = self._replay(network, samples, kernels)
+        merges = self._is_weighted() and has_alike(samples.X[samples.first_pass])
+        self._replay_merged(network, samples, kernels) if merges else self._replay(network, samples, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
         network.refresh_spread(kernels)
+        if merges:
+            self.unit_weight = float(samples.weight.mean())
+            if self.n_samples_seen >= self._last_rebuild(is_weighted=True):
+                network.forget(1 / self.unit_weight)
         self.network = network
         self.buffer = [samples]
-        return again
+        return Again(self._gathered(samples.X, kernels), samples.y, samples.weight) if merges else None
 
-    def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> Again | None:
-        """Learn all samples so far: in their order, or samples alike as one, in rounds of random order."""
+    def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> None:
         targets = self.head.targets(samples.y, self.output_numbers)
-        if not self.merges:
-            self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
-            return None
+        self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
+
+    def _replay_merged(self, network: Network, samples: Samples, kernels: Kernels) -> None:
+        """Learn samples alike as one, in rounds of random order."""
+        targets = self.head.targets(samples.y, self.output_numbers)
         merged, targets, scatter = samples.merged(targets)
-        share = replace(merged, weight=merged.weight / ROUNDS)
+        unit = max(1.0, float(samples.weight.mean()) / MAX_MEAN)
+        share, scatter = replace(merged, weight=merged.weight / unit / ROUNDS), scatter / unit
         for number in range(ROUNDS):
             order = np.random.default_rng((self.seed, number)).permutation(len(merged))
             known = scatter[order] if number == 0 else None
             self._learn_network(network, share.part(order, kernels), targets[order], kernels, known)
-        inputs = self.predictor.transform(take_padded(samples.X, np.arange(len(samples)), kernels), kernels)
-        outputs = _network.infer(network, kernels, *inputs, self.settings)
-        return Again(self.head.gather(outputs, kernels)[: len(samples)], samples.y, samples.weight)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()
@@ -364,17 +365,21 @@ class OnlineNetwork:
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2), for samples X (n, n_columns)."""
-        parts = [self.before_sample_1(0)]
-        for indices, _, outputs in self.forward(X, kernels):
-            if outputs is None:
-                parts.append(self.before_sample_1(len(indices)))
-            else:
-                parts.append(self.head.predict(self.head.gather(outputs, kernels)[: len(indices)]))
-        return np.concatenate(parts)
+        return self.head.predict(self._gathered(X, kernels))
 
     def before_sample_1(self, n_samples: int) -> Array:
         """The result of `infer` before anything is learned."""
         return self.head.predict(self.head.untrained(n_samples, self.n_outputs))
+
+    def _gathered(self, X: Array, kernels: Kernels) -> Array:
+        """What the head gathers of predictions for samples X."""
+        parts = [self.head.untrained(0, self.n_outputs)]
+        for indices, _, outputs in self.forward(X, kernels):
+            if outputs is None:
+                parts.append(self.head.untrained(len(indices), self.n_outputs))
+            else:
+                parts.append(self.head.gather(outputs, kernels)[: len(indices)])
+        return np.concatenate(parts)
 
     def layer_means(self, X: Array, kernels: Kernels) -> Array:
         """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""

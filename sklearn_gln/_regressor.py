@@ -196,21 +196,20 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
     1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
-    feature's unit changes. A missing value (NaN) is not evidence: its input is 0. Parameters are read when learning begins; only `backend`,
-    `device` and `n_jobs` may change later.
+    feature's unit changes. A missing value (NaN) is not evidence: its input is 0. Parameters are read when learning
+    begins; only `backend`, `device` and `n_jobs` may change later.
 
     A target more than 16 deviations off is taken for an error, and teaches next to nothing even if the features
     foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one
     in five are like it, or 8 times as far and one of the two farthest. Where such targets are real, transform them
     (:class:`~sklearn.compose.TransformedTargetRegressor`).
 
-    Weights are counts: a row of weight q does about what q rows spread among the others do. Up to a weight of 16 it is
-    learned q times in succession, also in part. Where one of the first 256 rows weighs more, the network is built again
-    after each row up to 32, then four times in each doubling up to 2,048, and learns the rows so far in eight rounds of
-    random order, a part of their weights in each; in between a weight counts as at most 1 for the neurons, and a `fit`
-    of several passes ends with such a rebuild. Heavy rows after that, or where none of the first 256 weighs more than
-    16, or with a `half_life` after row 256, are learned up to 1,000 times in succession: of rows alike that disagree
-    the last counts most.
+    Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
+    succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
+    the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
+    each doubling up to 1,024 (with a `half_life` up to 256), and learns rows alike as one, whose target is the mean of
+    theirs, in four rounds of random order. In between, and afterwards, neurons learn a row as often as it weighs
+    multiples of the mean weight so far.
 
     A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of

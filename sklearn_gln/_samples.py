@@ -61,6 +61,11 @@ def groups_of_alike(X: Array) -> tuple[Array, Array]:
     return first[order], np.argsort(order)[group]
 
 
+def has_alike(X: Array) -> bool:
+    """Whether samples have equal features."""
+    return len(groups_of_alike(X)[0]) < len(X)
+
+
 def take_padded(X: Array, indices: Array, kernels: Kernels) -> Array:
     """X[indices] as an array of the kernels, padded with copies of the first sample."""
     if kernels.CHUNK_SIZES is not None:

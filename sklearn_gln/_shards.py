@@ -45,7 +45,7 @@ def learn(
     )  # fmt: skip
     parts, predicted, again = zip(*Parallel(n_workers, batch_size=1)(tasks), strict=True)
     joined = join(parts)
-    chunks = online.chunks(order, X, sample_weight, epoch)
+    chunks = online.chunks(order, X, sample_weight, first_pass=epoch == 1 and not held_out)
     predictions = [np.concatenate(of_chunk, axis=1) for of_chunk in zip(*predicted, strict=True)]
     if online.head.is_by_output:
         return joined, [(indices, of_chunk) for (indices, _), of_chunk in zip(chunks, predictions, strict=True)]

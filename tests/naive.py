@@ -8,7 +8,7 @@ common is the mathematics.
 import itertools
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -292,9 +292,9 @@ def is_event(t):
     return t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) or (t > 0 and t % 2048 == 0)
 
 
-def is_spread_event(t):
-    """Where weights are spread: each row up to 32, then four times in each doubling."""
-    return t <= 32 or t % (2 ** ((t - 1).bit_length() - 1) // 4) == 0
+def is_merge_event(t):
+    """Where rows alike are learned as one: each row up to 16, then eight times in each doubling."""
+    return t <= 16 or t % (2 ** ((t - 1).bit_length() - 1) // 8) == 0
 
 
 def is_short_event(t):
@@ -331,6 +331,8 @@ class Row:
     epoch: int
     held_out: bool
     lesson: list | None = None  # in regression: what the targets counted as when it came
+    means: list | None = None  # of several rows alike: of what they teach, and their scatter about it
+    scatter: list | None = None
 
 
 @dataclass
@@ -360,8 +362,8 @@ class NaiveGLN:
 
     ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
     side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
-    ``shuffle(number, n)`` gives the order of n rows in a round of a replay. ``learning_rate`` is "normalized" or a
-    function of the row number, which counts from 1.
+    ``shuffle(number, n)`` gives the order of n rows in a round of a replay of merged rows. ``learning_rate`` is
+    "normalized" or a function of the row number, which counts from 1.
     """
 
     loss = "log"
@@ -411,7 +413,8 @@ class NaiveGLN:
         self.unit_changes = []  # numbers of rows after which a feature's unit was found to have changed
         self.base = []  # their base logits x, as each was scaled when it was learned
         self.learned = []  # (row, share of its weight): what the base logits are of
-        self.predicted_again = []  # in each round of the last rebuild that had rounds, of all rows
+        self.unit_weight = 1.0  # that neurons learn once
+        self.known = []  # what is predicted of all rows after a rebuild that merged some
         self.base_matrix = None  # P_x
         self.outputs = None  # outputs[k][l] is a Layer; None before row 1
 
@@ -440,13 +443,13 @@ class NaiveGLN:
             self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
             self.take_in(self.rows[-1])
             batch.append((self.rows[-1], computed))
-            at_event = self.is_event(self.t) or self.is_spread(self.t)
+            at_event = self.is_event(self.t) or (is_merge_event(self.t) and self.merges())
             if len(batch) == self.batch_size or at_event:
-                self.update(batch)
+                self.update(batch, 1.0 / self.unit_weight)
                 batch = []
             if at_event:
                 self.event()
-        self.update(batch)
+        self.update(batch, 1.0 / self.unit_weight)
         return logits
 
     # Prediction
@@ -505,17 +508,20 @@ class NaiveGLN:
     def damping(self, n_inputs):
         return 1.0 / math.sqrt(n_inputs)
 
-    def update(self, batch, unit=1.0, rounds=1):
+    def lesson(self, row, output):
+        return self.target(row, output) if row.means is None else row.means[output]
+
+    def update(self, batch, share=1.0):
         """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once.
 
-        In one of several rounds each is learned in proportion to its weight, the heaviest, of weight `unit`, once.
+        Of their weights this share counts.
         """
         if self.outputs is None:
             return
         steps, gains = defaultdict(float), defaultdict(float)
         for row, (x, traces) in batch:
             self.base.append(x)
-            self.learned.append((row, 1.0 / rounds))
+            self.learned.append((row, share))
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
                     layer = self.outputs[output][level]
@@ -525,9 +531,9 @@ class NaiveGLN:
                         g, added = repeat(
                             s,
                             dot(v, u),
-                            self.target(row, output),
+                            self.lesson(row, output),
                             rate=rate,
-                            repeats=self.repeats(row, unit, rounds),
+                            repeats=share * row.weight,
                             accumulator=layer.accumulator[neuron][c],
                             loss=self.loss,
                             damping=damping,
@@ -541,11 +547,6 @@ class NaiveGLN:
             w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
         for (output, level, neuron, c), added in gains.items():
             self.outputs[output][level].accumulator[neuron][c] += added
-
-    def repeats(self, row, unit, rounds):
-        """In all rounds together no less than a whole one, or the weight; before a rebuild, once at most."""
-        most = min(row.weight, 1.0)
-        return most if rounds == 1 and self.is_spread_yet(row.number) else max(row.weight / unit, most / rounds)
 
     def step(self, row, level, layer, p, x):
         """The inputs u of a layer, its direction v, rate and damping."""
@@ -580,23 +581,28 @@ class NaiveGLN:
     def is_event(self, t):
         return is_event(t) or (self.half_life is not None and is_short_event(t))
 
-    def is_spread(self, t):
-        """Where one of the first rows weighs more than 1, unless it would undo forgetting."""
-        return is_spread_event(t) and self.is_spread_yet(t)
+    def merges(self):
+        """Where one of the first rows weighs more than 4, and rows are alike, unless it would undo forgetting."""
+        is_weighted = any(row.weight > 4.0 for row in self.rows[:256])
+        features = [tuple(row.features) for row in self.rows if row.epoch == 1 and not row.held_out]
+        has_alike = len(set(map(repr, features))) < len(features)
+        return is_weighted and has_alike and self.t <= self.last_merge
 
-    def is_spread_yet(self, t):
-        has_weights = any(row.weight > 16.0 for row in self.rows[:256])
-        return has_weights and t <= (2048 if self.half_life is None else 256)
+    @property
+    def last_merge(self):
+        return 1024 if self.half_life is None else 256
 
     def event(self):
-        self.rebuild() if self.t <= 256 or self.is_spread(self.t) else self.refresh()
+        merges = is_merge_event(self.t) and self.merges()
+        self.rebuild() if self.t <= 256 or merges else self.refresh()
+        if merges:
+            self.known = [self.aggregate(self.forward(row.features)) for row in self.rows]
+        if merges and self.t == self.last_merge:  # from here on weights count as multiples of their mean
+            self.learned = [(row, share / self.unit_weight) for row, share in self.learned]
+            for layer in itertools.chain(*self.outputs):
+                layer.accumulator = [[e2 / self.unit_weight for e2 in neuron] for neuron in layer.accumulator]
         if self.half_life is not None and is_short_event(self.t):
             self.forget()
-
-    def settle(self):
-        """At the end of several epochs weights are spread once more."""
-        if self.is_spread_yet(self.t):
-            self.rebuild()
 
     def forget(self):
         """Energies count less; `counts` has the rows' count less in all else."""
@@ -678,33 +684,47 @@ class NaiveGLN:
             [self.new_layer(pool, level, output, len(base[0])) for level in range(len(self.layer_sizes))]
             for output in range(self.n_outputs)
         ]
-        self.base, self.learned, self.predicted_again = [], [], []
-        unit = max(row.weight for row in self.rows)
-        if unit <= 16.0:
-            self.replay(self.rows)
-        else:
-            self.replay_in_rounds(unit)
+        self.base, self.learned = [], []
+        self.replay_merged() if self.merges() else self.replay(self.rows)
         self.set_layer_matrices()
 
-    def replay(self, rows, unit=1.0, rounds=1):
-        """What is predicted of each row before it is learned again."""
-        predicted = []
-        for first in range(0, self.t, self.batch_size):
-            batch = [(row, self.forward(row.features)) for row in rows[first : first + self.batch_size]]
-            predicted += [self.aggregate(computed) for _, computed in batch]
-            self.update(batch, unit, rounds)
-        return predicted
+    def replay(self, rows, share=1.0):
+        for first in range(0, len(rows), self.batch_size):
+            self.update([(row, self.forward(row.features)) for row in rows[first : first + self.batch_size]], share)
 
-    def replay_in_rounds(self, heaviest):
-        """Rounds in random order. Rows that were learned less often than they weigh make later steps smaller."""
-        rounds = 8
-        for number in range(rounds):
-            order = self.shuffle(number, self.t)
-            predicted = self.replay([self.rows[place] for place in order], heaviest, rounds)
-            self.predicted_again.append([predicted[list(order).index(place)] for place in range(self.t)])
-        for layers in self.outputs:
-            for layer in layers:
-                layer.accumulator = [[e2 * heaviest / rounds for e2 in neuron] for neuron in layer.accumulator]
+    def replay_merged(self):
+        """Four rounds in random order, with rows alike as one; weights of a mean above 100 count in proportion."""
+        rows = self.merged_rows()
+        self.unit_weight = sum(row.weight for row in self.rows) / len(self.rows)
+        unit = max(1.0, self.unit_weight / 100.0)
+        if self.loss == "log":  # the energies of the single labels
+            for row in rows:
+                _, z = self.scale(row.features)
+                for scatter, layers in zip(row.scatter, self.outputs, strict=True):
+                    for layer in layers:
+                        halfspaces = zip(layer.accumulator, layer.normals, layer.offsets, strict=True)
+                        for accumulator, *of_neuron in halfspaces:
+                            accumulator[find_context(z, *of_neuron)] += scatter / unit
+        for number in range(4):
+            self.replay([rows[place] for place in self.shuffle(number, len(rows))], 1.0 / (4.0 * unit))
+
+    def merged_rows(self):
+        """One for each row's features, of the weighted mean of its targets."""
+        groups = defaultdict(list)
+        for row in self.rows:
+            groups[repr(row.features)].append(row)
+        merged = []
+        for rows in groups.values():
+            total, means, scatter = sum(row.weight for row in rows), [], []
+            for output in range(self.n_outputs):
+                targets = [self.target(row, output) for row in rows]
+                mean = sum(row.weight * target for row, target in zip(rows, targets, strict=True)) / total
+                means.append(mean)
+                raw = [row.targets[output] for row in rows]
+                middle = sum(row.weight * target for row, target in zip(rows, raw, strict=True)) / total
+                scatter.append(sum(row.weight * (y - middle) ** 2 for row, y in zip(rows, raw, strict=True)))
+            merged.append(replace(rows[0], weight=total, means=means, scatter=scatter))
+        return merged
 
     def refresh(self):
         """A new scaler, and at some events P_x and P_p; halfspaces and weights stay."""

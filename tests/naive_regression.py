@@ -70,10 +70,8 @@ class NaiveRegressor(NaiveGLN):
 
     def variance(self, output, trace):
         mean, n = self.layer_mean(trace), len(trace.logits)
-        disagreement = sum((value - mean) ** 2 for value in trace.logits) / n
-        if self.log_ratio[output] is None:  # during a replay
-            return 1.0 + disagreement
         noise = sum(ratios[c] for ratios, c in zip(self.log_ratio[output], trace.contexts, strict=True)) / n
+        disagreement = sum((value - mean) ** 2 for value in trace.logits) / n
         return self.mean_square[output] * math.exp(noise) + disagreement
 
     def predict(self, aggregated):
@@ -141,11 +139,11 @@ class NaiveRegressor(NaiveGLN):
     def damping(self, n_inputs):
         return self.learning_rate_init / n_inputs
 
-    def update(self, batch, unit=1.0, rounds=1):
-        super().update(batch, unit, rounds)
+    def update(self, batch, share=1.0):
+        super().update(batch, share)
         for row, computed in batch if self.outputs is not None else []:
             for output, layers in enumerate(computed[1]):
-                self.seen[output].append((row, layers[-1].contexts, layers[-1].logits, self.target(row, output)))
+                self.seen[output].append((row, layers[-1].contexts, layers[-1].logits, self.lesson(row, output)))
 
     # The clock
 
@@ -156,13 +154,8 @@ class NaiveRegressor(NaiveGLN):
     def event(self):
         super().event()
         if self.rows[-1].held_out:
-            self.predicted_again = []
+            self.known = []
         else:
-            self.fit_stacks()
-
-    def settle(self):
-        super().settle()
-        if self.predicted_again:
             self.fit_stacks()
 
     def rebuild(self):
@@ -240,22 +233,22 @@ class NaiveRegressor(NaiveGLN):
     def fit_stacks(self):
         """From the rows since the last fit that had not been learned before they were predicted.
 
-        Where weights are spread, what they are in excess of 1 counts for predictions made meanwhile, from all rows.
+        Where rows are merged, what weights are in excess of 1 counts for what is predicted afterwards, from all rows.
         """
         rows, self.fitted = [row for row in self.rows[self.fitted :] if row.epoch == 1], self.t
-        again, self.predicted_again = self.predicted_again, []
+        known, self.known = self.known, []
         for output in range(self.n_outputs):
             had_varied = self.varied[output]
-            surplus, most = self.surplus[output], 1.0 if again else math.inf
+            surplus, most = self.surplus[output], 1.0 if known else math.inf
             lessons = []  # weight, residuals of the layers, variance
             for row in rows:
                 means, variance = row.predicted[output]
                 residuals = [(mean - row.lesson[output]) / surplus for mean in means]
                 lessons.append((min(row.weight, most), residuals, variance / surplus**2))
-            if again:
+            if known:
                 self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
                 heavy = [(place, row) for place, row in enumerate(self.rows) if row.weight > 1.0]
-                lessons += [(row.weight - 1.0, *self.learned_again(row, output, place, again)) for place, row in heavy]
+                lessons += [(row.weight - 1.0, *self.errors(row, output, known[place])) for place, row in heavy]
             if lessons and had_varied:
                 self.fit_stack(output, lessons)
             self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
@@ -266,13 +259,11 @@ class NaiveRegressor(NaiveGLN):
                 self.calibration[output] = np.array([0.0, 1.0])
             self.surplus[output] = 1.0
 
-    def learned_again(self, row, output, place, again):
-        """Residuals and variance of a row, averaged over the rounds but the first."""
-        predicted = [of_round[place][output] for of_round in again[1:]]
+    def errors(self, row, output, predicted):
+        """Residuals of the layers, and variance."""
         centre, unit = self.units[output]
-        lesson, n = centre + unit * self.target(row, output), len(predicted)
-        residuals = [sum(layer) / n - lesson for layer in zip(*(means for means, _ in predicted), strict=True)]
-        return residuals, math.exp(sum(math.log(variance) for _, variance in predicted) / n)
+        means, variance = predicted[output]
+        return [mean - centre - unit * self.target(row, output) for mean in means], variance
 
     def fit_stack(self, output, lessons):
         """What earlier rows said counts half as much."""
@@ -383,9 +374,8 @@ class NaiveGaussianRegressor(NaiveRegressor):
             return [2.0 / n_beside] * n_beside
         return super().initial(n_below, n_beside)
 
-    def update(self, batch, unit=1.0, rounds=1):
+    def update(self, batch, share=1.0):
         for row, (x, traces) in batch if self.outputs is not None else []:
-            repeats = self.repeats(row, unit, rounds)
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
                     layer, u = self.outputs[output][level], trace.p + self.beside(level, x)
@@ -393,9 +383,9 @@ class NaiveGaussianRegressor(NaiveRegressor):
                         layer.weights[neuron][c] = naive_gaussian.repeat(
                             layer.weights[neuron][c],
                             u,
-                            self.target(row, output),
+                            self.lesson(row, output),
                             rate=self.learning_rate_init if self.normalized else self.learning_rate(row.number),
-                            repeats=repeats,
+                            repeats=share * row.weight,
                             count=layer.accumulator[neuron][c],
                             normalized=self.normalized,
                             damping=0.5 / len(u) if self.normalized else 0.0,
@@ -403,7 +393,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
                             max_weight=self.max_weight,
                             **self.bounds,
                         )
-                        layer.accumulator[neuron][c] += repeats
+                        layer.accumulator[neuron][c] += share * row.weight
 
     def refresh_spread(self):
         pass  # neurons know their variances

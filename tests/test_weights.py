@@ -127,7 +127,7 @@ def test_any_split_of_a_weighted_stream_gives_the_same_model(make, sizes):
 
 
 @pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("factor", [1e-9, 1e9])
+@pytest.mark.parametrize("factor", [1e-9, 1e8])
 def test_extreme_weights_are_numbers_like_any(make, factor):
     X, y = make_classification(40, 4, random_state=0)
     weight = factor * np.random.default_rng(0).uniform(0.5, 1.5, 40)
