@@ -25,6 +25,7 @@ from sklearn_gln._stack import FORGETTING
 
 PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, besides what is known
 MAX_LOG = 60.0  # of variances: nothing overflows
+MAX_TOTAL = 1e6  # of weights: more would say no more, and leave nothing of the constant that holds (a, b)
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 
@@ -103,6 +104,7 @@ def calibrate(
     What is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre; b is not negative.
     """
     inputs = np.stack([np.ones_like(log_variance), log_variance], axis=1)
+    sample_weight = sample_weight / max(1.0, sample_weight.sum() / MAX_TOTAL)
     squares = np.maximum(squares, SMALLEST)  # of errors that are all 0 the likelihood has no maximum
     precision = known + np.diag(PRECISION)
 

@@ -30,7 +30,7 @@ MIN_SAMPLES = 16  # of a fit of a LogitStack: one confident error among the firs
 
 
 class Again(NamedTuple):
-    """What was predicted of all samples so far while they were learned again, in parts of their weights."""
+    """What is predicted of all samples so far, now that they have been learned again."""
 
     gathered: Array  # (n, n_outputs, ...): as from `Head.gather`
     y: Array
@@ -107,8 +107,7 @@ class Head(ABC):
     def update(self, again: Again | None = None) -> None:
         """Fit to the samples since the last event.
 
-        A weight above 1 counts for the predictions that were made while the sample was learned again, as those of its
-        repetitions would.
+        What a sample weighs above 1 counts for what is predicted of it `again`, as of its repetitions.
         """
 
     def forget(self, factor: float) -> None:
