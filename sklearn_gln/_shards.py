@@ -10,7 +10,7 @@ goes with them. Nothing changes before all workers have succeeded.
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from sklearn_gln._arrays import Array
-from sklearn_gln._head import Again, LayersHead
+from sklearn_gln._head import Again, StandIn
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import as_numpy
@@ -57,30 +57,16 @@ def learn(
     return joined, list(joined.learn_head(chunks, predictions, at_events, y, sample_weight, epoch))
 
 
-@dataclass
-class _Recorder(LayersHead):
-    """Stands for a head that is elsewhere, and keeps what it is to be given at each event."""
-
-    again: list[Again | None] = field(default_factory=list)
-
-    def update(self, again: Again | None = None) -> None:
-        self.again.append(again)
-
-
 def _learn_part(
     model: Any, online: OnlineNetwork, X: Array, y: Array, sample_weight: Array, order: Array, epoch: int,
     held_out: bool,
 ) -> tuple[OnlineNetwork, list[Array], list[Again | None]]:  # fmt: skip
     """A worker's task: the part of the network after learning, and its predictions for each chunk and each event."""
     online = deepcopy(online)  # engines may hand over memory that is the parent's, or cannot be written
-    recorder = _Recorder(online.head.n_layers) if type(online.head) is LayersHead else None
-    if recorder is not None:
-        online.head = recorder
     learned = model._learn(online, X, y, sample_weight, order, epoch, held_out=held_out)
     predicted = [predictions for _, predictions in learned]
-    if recorder is not None:
-        online.head = LayersHead(recorder.n_layers)
-    return from_plain(to_plain(online)), predicted, [] if recorder is None else recorder.again
+    again = online.head.hand_over()
+    return from_plain(to_plain(online)), predicted, again
 
 
 def part(online: OnlineNetwork, outputs: slice) -> OnlineNetwork:
@@ -89,7 +75,7 @@ def part(online: OnlineNetwork, outputs: slice) -> OnlineNetwork:
     def cut(states: list[Any], axis: int) -> Any:
         return states[0][outputs] if axis == 0 else states[0][:, outputs]
 
-    head = online.head if online.head.is_by_output else LayersHead(len(online.settings.layer_sizes))
+    head = online.head if online.head.is_by_output else StandIn(len(online.settings.layer_sizes))
     return _by_output(cut, [replace(online, head=head)], online.settings.share_halfspaces)
 
 

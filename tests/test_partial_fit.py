@@ -21,6 +21,7 @@ from tests.helpers import (
 # Weights and row numbers
 
 
+@pytest.mark.filterwarnings("ignore:sample_weight holds")
 @pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 def test_a_weight_beyond_1e9_is_1e9(kind, learn):
     weights = np.where(np.arange(100) % 50 == 25, 1e30, 1.0)
