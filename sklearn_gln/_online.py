@@ -145,16 +145,12 @@ class OnlineNetwork:
         """The indices of samples to come, chunk by chunk."""
         weight = sample_weight[order]
         numbers = self.sample_numbers(weight)
-        may_merge = self._may_merge(weight, numbers)
-        if may_merge.any():
-            may_merge &= self._have_alike(as_numpy(X)[order], may_merge & (weight > 0) & first_pass)
-        return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, may_merge)]
-
-    def _may_merge(self, weight: Array, numbers: Array) -> Array:
-        """Whether, at each sample to come (n,), weights are counts and the network can be built again."""
         is_weighted = np.logical_or.accumulate((weight > FEW) & (numbers <= LAST_REBUILD)) | self._is_weighted()
-        is_buffered: Array = numbers <= self._last_rebuild(is_weighted=True)
-        return is_weighted & is_buffered
+        is_kept = numbers <= self._last_rebuild(is_weighted=True)
+        may_merge = is_weighted & is_kept
+        if may_merge.any():
+            may_merge &= self._have_alike(as_numpy(X)[order], is_kept & (weight > 0) & first_pass)
+        return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, may_merge)]
 
     def _have_alike(self, X: Array, counted: Array) -> Array:
         """Whether, at each of the samples X to come, two so far are alike; of X those count that are `counted` (n,)."""
