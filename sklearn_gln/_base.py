@@ -31,7 +31,7 @@ from sklearn_gln._compat import (
 from sklearn_gln._input import features
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
 from sklearn_gln._likelihood import BERNOULLI, Likelihood
-from sklearn_gln._network import MAX_REPEATS, estimate_memory
+from sklearn_gln._network import estimate_memory
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._runtime import entered, installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
 from sklearn_gln._settings import Settings
@@ -40,6 +40,7 @@ from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_SAMPLES_FOR_THREADS = 64  # below, starting threads costs more than they save
 X_CHECKS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's
+MAX_WEIGHT = 1e9  # of a row: beside it one of weight 1 is still more than rounding
 MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
 DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
@@ -54,9 +55,9 @@ def _check_size(extremes: tuple[float, float]) -> None:
 
 
 def _check_weights(sample_weight):
-    if sample_weight.max(initial=0) > MAX_REPEATS:
+    if sample_weight.max(initial=0) > MAX_WEIGHT:
         warnings.warn(
-            f"sample_weight holds {sample_weight.max():.6g}, but no row counts as more than {MAX_REPEATS:,} rows. "
+            f"sample_weight holds {sample_weight.max():.6g}, but no row counts as more than {MAX_WEIGHT:g} rows. "
             "Divide all weights by the same number, so that none is larger.",
             stacklevel=2,
         )
@@ -216,7 +217,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             data = X, targets, weights, sample_weight
             online = deepcopy(self._online) if begun else self._begin(X, random_state)
             validation, rows = self._validation(online, data, rows, given, random_state)
-            rows, held_out = self._hold_out(rows, random_state)
+            rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
@@ -296,7 +297,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _add_counts(self, counts):
         pass
 
-    def _hold_out(self, rows, random_state):  # noqa: ARG002
+    def _hold_out(self, rows, weights, random_state):  # noqa: ARG002
         """The rows to learn in all epochs, and those to learn after them, once."""
         return rows, rows[:0]
 
@@ -517,7 +518,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
-        sample_weight = np.minimum(sample_weight, MAX_REPEATS)  # which bounds what one sample tells statistics too
+        sample_weight = np.minimum(sample_weight, MAX_WEIGHT)
         n_workers = self._n_workers(online, len(X))
         if n_workers > 1:
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
@@ -547,8 +548,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         before = max(self.n_iter_, 1) if online.n_samples_seen else 0  # epochs
         for epoch in range(before + 1, before + self.max_iter + 1):
             order = random_state.permutation(rows) if self.shuffle else rows
-            numbers = online.n_samples_seen + np.arange(1, len(order) + 1)
-            n_chunks = len(online.schedule.chunks(online.n_samples_seen, numbers))
+            n_chunks = len(online.chunks(order, X, sample_weight, first_pass=epoch == 1))
             task = context.subcontext(task_name="epoch", max_subtasks=n_chunks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
             sums, scored = 0.0, self._counted(online, order, sample_weight, counted)

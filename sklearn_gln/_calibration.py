@@ -25,6 +25,7 @@ from sklearn_gln._stack import FORGETTING
 
 PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, besides what is known
 MAX_LOG = 60.0  # of variances: nothing overflows
+MAX_TOTAL = 1e6  # of weights: more would say no more, and leave nothing of the constant that holds (a, b)
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
 
@@ -55,7 +56,7 @@ class Calibration:
 
     def follow(self, weight: float, had_varied: Array, varied: Array) -> None:
         """Take in samples of this weight: of targets (n_outputs,) that have not varied yet, and that just have."""
-        n_alike = np.exp(-self.coefficients[:, 0]) + weight
+        n_alike = np.exp(np.minimum(-self.coefficients[:, 0], MAX_LOG)) + weight
         alike = np.stack([-np.log(n_alike), 0 * n_alike], axis=1)
         begun = np.where((varied & ~had_varied)[:, np.newaxis], [0.0, 1.0], self.coefficients)
         self.coefficients = np.where(varied[:, np.newaxis], begun, alike)
@@ -103,6 +104,7 @@ def calibrate(
     What is `known` (2, 2) and a small constant hold (a, b) to the last values, the centre; b is not negative.
     """
     inputs = np.stack([np.ones_like(log_variance), log_variance], axis=1)
+    sample_weight = sample_weight / max(1.0, sample_weight.sum() / MAX_TOTAL)
     squares = np.maximum(squares, SMALLEST)  # of errors that are all 0 the likelihood has no maximum
     precision = known + np.diag(PRECISION)
 

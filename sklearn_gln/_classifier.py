@@ -202,9 +202,15 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     -----
     At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; scaling and
     preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
-    a `half_life`. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A missing
-    value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins; only `backend`, `device`
-    and `n_jobs` may change later.
+    a `half_life`. A missing value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins;
+    only `backend`, `device` and `n_jobs` may change later.
+
+    Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
+    succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
+    the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
+    each doubling up to 1,024 (with a `half_life` up to 256), and learns rows alike as one, whose target is the mean of
+    theirs, in four rounds of random order. In between, and afterwards, neurons learn a row as often as it weighs
+    multiples of the mean weight so far.
 
     References
     ----------
@@ -335,9 +341,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included and up to 1,000 times; None: once. Rows of weight 0 are left
-            out. Weights of a mean below 1, such as shares that sum to 1, are taken as multiples of their mean, before
-            `class_weight` multiplies them; losses count them as given.
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
+            below 1, such as shares that sum to 1, are taken as multiples of their mean, before `class_weight`
+            multiplies them. Losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
@@ -372,8 +378,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included and up to 1,000 times; None: once. Unlike in `fit` never
-            rescaled: small weights are little evidence. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Never rescaled: small weights are little
+            evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning

@@ -4,7 +4,7 @@
 PlainHead       the mean logit of the layers, or of the last one
 StackedHead     the layers' mean logits, weighed by how well each predicted so far, and the class frequencies
 TargetHead      in regression: the layers' means, weighed likewise, in the target's unit; variances; intervals
-LayersHead      nothing: the layers' mean logits as they are, where the head that needs all outputs is elsewhere
+StandIn         nothing: the layers' mean logits as they are, where the head that needs all outputs is elsewhere
 ==============  =======================================================================================================
 
 A head answers before it learns, so what it is fitted to are predictions made before samples were learned. It waits with
@@ -13,8 +13,8 @@ fitting for an event of the clock.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,19 @@ from sklearn_gln._target_scale import TargetScale
 from sklearn_gln.kernels import Kernels
 
 MIN_SAMPLES = 16  # of a fit of a LogitStack: one confident error among the first few would silence every layer
+
+
+class Again(NamedTuple):
+    """What is predicted of all samples so far, now that they have been learned again."""
+
+    gathered: Array  # (n, n_outputs, ...): as from `Head.gather`
+    y: Array
+    weight: Array  # (n,)
+
+    def rest(self) -> "Again":
+        """Those of samples that weigh more than 1, with what they weigh above it."""
+        heavy = self.weight > 1
+        return Again(self.gathered[heavy], self.y[heavy], self.weight[heavy] - 1)
 
 
 class Head(ABC):
@@ -91,14 +104,21 @@ class Head(ABC):
     def follow(self) -> None:
         """Have what counts of targets follow the last ones."""
 
-    def update(self) -> None:
-        """Fit to the samples since the last event."""
+    def update(self, again: Again | None = None) -> None:
+        """Fit to the samples since the last event.
+
+        What a sample weighs above 1 counts for what is predicted of it `again`, as of its repetitions.
+        """
 
     def forget(self, factor: float) -> None:
         """Have the samples so far count less."""
 
     def restart(self) -> None:
         """Forget how good predictions were: those to come are another network's."""
+
+    def hand_over(self) -> list[Again | None]:
+        """What it took in place of another head, at each update."""
+        return []
 
     def has_sound_pending(self, n_outputs: int) -> bool:
         """Whether the samples since the last event are of shapes that fit: they may come from a file."""
@@ -132,6 +152,18 @@ class LayersHead(Head):
 
     def takes(self, y: Array, n_outputs: int) -> bool:
         return y.shape[1:] in ((), (n_outputs,))
+
+
+@dataclass
+class StandIn(LayersHead):
+    taken: list[Again | None] = field(default_factory=list)
+
+    def update(self, again: Again | None = None) -> None:
+        self.taken.append(again)
+
+    def hand_over(self) -> list[Again | None]:
+        taken, self.taken = self.taken, []
+        return taken
 
 
 @dataclass
@@ -183,11 +215,19 @@ class StackedHead(LayersHead):
             self.pending.append(PendingLogits(inputs[exists], codes[exists], sample_weight[exists]))
         return inputs @ self.stack.weights
 
-    def update(self) -> None:
+    def update(self, again: Again | None = None) -> None:
         """Fit the stack; too few samples wait for more."""
-        if sum(len(part.codes) for part in self.pending) < MIN_SAMPLES:
+        parts = self.pending
+        if again is not None:
+            rest = again.rest()
+            prior = np.broadcast_to(self.class_weight, (len(rest.weight), *self.class_weight.shape))
+            once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
+            parts = [*once, PendingLogits(self._inputs(rest.gathered, prior), rest.y.astype(int), rest.weight)]
+        if sum(len(part.codes) for part in parts) < MIN_SAMPLES:
             return
-        inputs, codes, weight = _concatenate(self.pending, "inputs", "codes", "weight")
+        if again is not None:
+            self.stack.forget(0)  # the rest of all samples so far counts again
+        inputs, codes, weight = _concatenate(parts, "inputs", "codes", "weight")
         self.pending = []
         self.stack.fit(inputs, codes, weight)
 
@@ -279,6 +319,7 @@ class TargetHead(Head):
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         factor = self.scale.rescale(y, sample_weight, kernels)
+        self.scale.window.add(y[:0], sample_weight[:0])  # of more samples than it has room for it keeps the last
         self.stack.rescale(factor)
         self.pending = [
             PendingErrors(part.residuals * factor[:, np.newaxis], part.log_variance + 2 * np.log(factor), part.weight)
@@ -288,11 +329,19 @@ class TargetHead(Head):
     def follow(self) -> None:
         self.scale.follow()
 
-    def update(self) -> None:
-        had_varied, total_weight = self.scale.varied, 0.0
-        if self.pending:
-            residuals, log_variance, weight = _concatenate(self.pending, "residuals", "log_variance", "weight")
-            self.pending, total_weight = [], float(weight.sum())
+    def update(self, again: Again | None = None) -> None:
+        had_varied, parts = self.scale.varied, self.pending
+        total_weight = sum(float(part.weight.sum()) for part in parts)
+        if again is not None:
+            rest = again.rest()
+            residuals = rest.gathered[..., :-1] - self.scale.standardize(rest.y)[..., np.newaxis]
+            once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
+            parts = [*once, PendingErrors(residuals, rest.gathered[..., -1], rest.weight)]
+            self.stack.restart()  # the rest of all samples so far counts again
+            self.calibration.restart()
+        if parts:
+            residuals, log_variance, weight = _concatenate(parts, "residuals", "log_variance", "weight")
+            self.pending = []
             self._fit(residuals, log_variance, np.outer(weight, had_varied))
         self.scale.update()
         self.calibration.follow(total_weight, had_varied, self.scale.varied)

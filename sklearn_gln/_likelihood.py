@@ -76,6 +76,7 @@ class Likelihood(ABC):
     has_limits: ClassVar[bool] = False  # whether outputs are bounded by the targets seen
     has_spread: ClassVar[bool] = False  # whether the last layer's errors tell the variance
     mixes_densities: ClassVar[bool] = False  # whether signals have variances too
+    sums_errors: ClassVar[bool] = False  # whether accumulators sum squared errors; else they count
     ridge: ClassVar[float] = 0.3  # of preconditioners
 
     def default_max_weight(self, batch_size: int) -> float:
@@ -236,6 +237,7 @@ class Bernoulli(_Linear):
     default_rate = DEFAULT_RATES["normalized"]
     reads_probabilities = True
     has_linear_first = False
+    sums_errors = True
     ridge = 1.0  # errors of real targets say more than those of labels, so theirs may be bolder
 
     def limit(self, eps: float) -> float:

@@ -244,6 +244,7 @@ def learn(
     targets: Array,
     samples: Samples,
     settings: Settings,
+    scatter: Array | None = None,
 ) -> LayerOutputs:
     """Learn samples in order, in place; return what was predicted just before each was learned.
 
@@ -251,7 +252,8 @@ def learn(
     the next is the same as learning sample by sample.
 
     base_inputs (n, n_base) and side_info (n, n_side) are arrays of the kernels, which may end in padding, as do the
-    outputs; targets (n, n_outputs) are NumPy's.
+    outputs; targets (n, n_outputs) are NumPy's. A sample that stands for several has a scatter (n, n_outputs): the sum
+    of their targets' squared deviations from its own.
     """
     n_samples, size, likelihood = len(samples), base_inputs.shape[0], settings.likelihood
     pad = partial(padded, size=size, dtype=settings.dtype, kernels=kernels)
@@ -283,6 +285,10 @@ def learn(
     # All slots are assigned before any layer learns: where memory does not suffice nothing has been learned.
     slots = [layer.assign_slots(of_layer, exists) for layer, of_layer in zip(network.layers, contexts, strict=True)]
     for layer, of_layer in zip(network.layers, slots, strict=True):
+        if scatter is not None and likelihood.sums_errors:
+            of_neurons = np.repeat(scatter[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
+            of_neurons = padded(of_neurons, size, "float64", kernels)
+            layer.accumulator = kernels.add_at_slots(layer.accumulator, of_layer, of_neurons)
         inputs = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else (prepared,)
         signal = likelihood.learn_layer(kernels, layer, of_layer, inputs, lesson)
         if layer.preconditioner is not None:

@@ -10,16 +10,28 @@ from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
-from sklearn_gln._head import Head, layer_means
+from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
-from sklearn_gln._samples import Samples, take_padded
-from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK, SHORT_PERIOD, UNIT_PERIOD, Chunk, Event, Schedule
+from sklearn_gln._samples import Samples, groups_of_alike, has_alike, take_padded
+from sklearn_gln._schedule import (
+    FEW,
+    LAST_MERGE,
+    LAST_REBUILD,
+    MAX_CHUNK,
+    SHORT_PERIOD,
+    UNIT_PERIOD,
+    Chunk,
+    Event,
+    Schedule,
+)
 from sklearn_gln._settings import Settings
-from sklearn_gln.kernels import Kernels, get_kernels
+from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments
+MAX_MEAN = 100  # of weights there: more would say no more, and take longer
+ROUNDS = 4  # in which samples alike are learned as one: in one alone the last would count most
 
 
 @dataclass
@@ -38,6 +50,7 @@ class OnlineNetwork:
     n_samples_seen: int = 0  # of positive weight
     network: Network | None = None  # from sample 1 on
     buffer: list[Samples] = field(default_factory=list)  # to replay
+    unit_weight: float = 1.0  # for which neurons learn a sample once
 
     @classmethod
     def new(
@@ -96,19 +109,26 @@ class OnlineNetwork:
         """
         order = np.arange(len(X)) if order is None else order
         numbers = self.sample_numbers(sample_weight[order])
+        is_first_pass = epoch == 1 and not held_out
         self._begin_pass(epoch)
         if held_out:
             self.head.restart()
-        for indices, chunk in self.chunks(order, numbers):
-            first_pass = np.full(len(indices), epoch == 1 and not held_out)
+        for indices, chunk in self.chunks(order, X, sample_weight, first_pass=is_first_pass):
+            first_pass = np.full(len(indices), is_first_pass)
             placed = take_padded(X, indices, kernels)
             samples = Samples(placed, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
             gathered = self._learn_chunk(samples, kernels)
             predictions = self._learn_head(gathered, samples.y, samples.weight, epoch)
             if chunk.event is not None:
-                self._rebuild(kernels) if chunk.event.rebuild else self._refresh(chunk.event, kernels)
+                again = None
+                if chunk.event.rebuild:
+                    again = self._rebuild(kernels)
+                else:
+                    self._refresh(chunk.event, kernels)
                 if not held_out:
-                    self.head.update()
+                    self.head.update(again)
+                if self.n_samples_seen >= self._last_rebuild(self._is_weighted()):
+                    self.buffer.clear()
             if self.drift is not None and epoch == 1 and self.n_samples_seen > LAST_REBUILD:
                 self.drift.add(self.head.bounded_losses(predictions, samples.y, MAX_LOSS), samples.weight)
             if chunk.event is not None and chunk.event.forget:
@@ -121,10 +141,34 @@ class OnlineNetwork:
         """The numbers (n,) that samples to come will have; one of weight 0 has that of the sample before."""
         return self.n_samples_seen + np.cumsum(sample_weight > 0)
 
-    def chunks(self, order: Array, numbers: Array) -> Iterator[tuple[Array, Chunk]]:
+    def chunks(self, order: Array, X: Array, sample_weight: Array, *, first_pass: bool) -> list[tuple[Array, Chunk]]:
         """The indices of samples to come, chunk by chunk."""
-        for chunk in self.schedule.chunks(self.n_samples_seen, numbers):
-            yield order[chunk.place], chunk
+        weight = sample_weight[order]
+        numbers = self.sample_numbers(weight)
+        is_weighted = np.logical_or.accumulate((weight > FEW) & (numbers <= LAST_REBUILD)) | self._is_weighted()
+        is_kept = numbers <= self._last_rebuild(is_weighted=True)
+        may_merge = is_weighted & is_kept
+        if may_merge.any():
+            may_merge &= self._have_alike(as_numpy(X)[order], is_kept & (weight > 0) & first_pass)
+        return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, may_merge)]
+
+    def _have_alike(self, X: Array, counted: Array) -> Array:
+        """Whether, at each of the samples X to come, two so far are alike; of X those count that are `counted` (n,)."""
+        before = np.concatenate([part.X[part.first_pass] for part in self.buffer] + [X[:0]])
+        first, _ = groups_of_alike(np.concatenate([before, X[counted]]))
+        is_first = np.zeros(len(before) + np.count_nonzero(counted), bool)
+        is_first[first] = True
+        found = np.zeros(len(X), bool)
+        found[counted] = ~is_first[len(before) :]
+        return np.logical_or.accumulate(found) | ~is_first[: len(before)].all()
+
+    def _is_weighted(self) -> bool:
+        """Whether weights of samples in the buffer are counts."""
+        return any((part.weight > FEW).any() for part in self.buffer)
+
+    def _last_rebuild(self, is_weighted: bool) -> int:
+        """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
+        return LAST_MERGE if is_weighted and self.settings.half_life is None else LAST_REBUILD
 
     def check_rates(self, sample_weight: Array) -> None:
         """Have a learning_rate callable that fails for samples to come fail now, before anything is learned."""
@@ -133,14 +177,21 @@ class OnlineNetwork:
             scheduled_rates(self.settings.learning_rate, self.settings.learning_rate_init, numbers)
 
     def learn_head(
-        self, chunks: list[tuple[Array, Chunk]], gathered: list[Array], y: Array, sample_weight: Array, epoch: int
+        self,
+        chunks: list[tuple[Array, Chunk]],
+        gathered: list[Array],
+        again: list[Again | None],
+        y: Array,
+        sample_weight: Array,
+        epoch: int,
     ) -> Iterator[tuple[Array, Array]]:
-        """The rest of `learn` where the layers have learned already, and gave this for each chunk."""
+        """The rest of `learn` where the layers have learned already, and gave this for each chunk and each event."""
         self._begin_pass(epoch)
+        at_events = iter(again[epoch > 1 :])  # the first update is not an event's then
         for (indices, chunk), of_chunk in zip(chunks, gathered, strict=True):
             predictions = self._learn_head(of_chunk, y[indices], sample_weight[indices], epoch)
             if chunk.event is not None:
-                self.head.update()
+                self.head.update(next(at_events))
                 if chunk.event.forget and epoch == 1:
                     self.head.forget(self._share_kept())
             yield indices, predictions
@@ -158,10 +209,12 @@ class OnlineNetwork:
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
         if network is not None:
-            gathered = self._learn_network(network, samples, kernels)
-        if self.n_samples_seen < LAST_REBUILD:
+            scaled = replace(samples, weight=samples.weight / self.unit_weight)
+            targets = self.head.targets(samples.y, self.output_numbers)
+            gathered = self._learn_network(network, scaled, targets, kernels)
+        if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
-        else:
+        if self.n_samples_seen >= LAST_REBUILD:
             weight = np.zeros(samples.X.shape[0])
             weight[: len(samples)] = samples.weight
             self.predictor.update(samples.X, kernels.asarray(weight), kernels)
@@ -169,9 +222,15 @@ class OnlineNetwork:
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
-    def _learn_network(self, network: Network, samples: Samples, kernels: Kernels) -> Array:
-        """As `_learn_chunk`, of samples whose X is an array of the kernels."""
-        targets = self.head.targets(samples.y, self.output_numbers)
+    def _learn_network(
+        self,
+        network: Network,
+        samples: Samples,
+        targets: Array,
+        kernels: Kernels,
+        scatter: Array | None = None,
+    ) -> Array:
+        """As `_learn_chunk`, of samples whose X is an array of the kernels; scatter as in `_network.learn`."""
         settings, parts = self.settings, [slice(None)]
         if settings.normalized:
             rate = settings.likelihood.rate_in_epoch(settings.learning_rate_init, samples.epoch)
@@ -185,7 +244,8 @@ class OnlineNetwork:
         for place in parts:
             part = samples if len(parts) == 1 else samples.part(place, kernels)
             inputs = self.predictor.transform(part.X, kernels)
-            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings)
+            known = None if scatter is None else scatter[place]
+            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings, known)
             gathered.append(self.head.gather(outputs, kernels)[: len(part)])
         return np.concatenate(gathered)
 
@@ -202,10 +262,14 @@ class OnlineNetwork:
             self.network.move_to(kernels)
         return self.network
 
-    def _rebuild(self, kernels: Kernels) -> None:
+    def _rebuild(self, kernels: Kernels) -> Again | None:
+        """Build the network from the buffer; where samples alike are one, return what it then predicts of them."""
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
-        self.predictor.restart(samples.X, samples.weight)
+        if len(samples) <= LAST_REBUILD:
+            self.predictor.restart(samples.X, samples.weight)
+        else:
+            self.predictor.refresh()
         self.head.rebuild(samples.y, samples.weight, host)
         base_inputs, side_info = self.predictor.transform(samples.X, host)
         n_base = self.settings.n_base(base_inputs.shape[1])
@@ -222,13 +286,33 @@ class OnlineNetwork:
             so_far.update(host, base, samples.weight[:, np.newaxis], samples.weight.sum())
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
-        self._learn_network(network, samples.part(slice(None), kernels), kernels)
+        merges = self._is_weighted() and has_alike(samples.X[samples.first_pass])
+        self._replay_merged(network, samples, kernels) if merges else self._replay(network, samples, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
         network.refresh_spread(kernels)
+        if merges:
+            self.unit_weight = float(samples.weight.mean())
+            if self.n_samples_seen >= self._last_rebuild(is_weighted=True):
+                network.forget(1 / self.unit_weight)
         self.network = network
-        if self.n_samples_seen == LAST_REBUILD:
-            self.buffer.clear()
+        self.buffer = [samples]
+        return Again(self._gathered(samples.X, kernels), samples.y, samples.weight) if merges else None
+
+    def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> None:
+        targets = self.head.targets(samples.y, self.output_numbers)
+        self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
+
+    def _replay_merged(self, network: Network, samples: Samples, kernels: Kernels) -> None:
+        """Learn samples alike as one, in rounds of random order."""
+        targets = self.head.targets(samples.y, self.output_numbers)
+        merged, targets, scatter = samples.merged(targets)
+        unit = max(1.0, float(samples.weight.mean()) / MAX_MEAN)
+        share, scatter = replace(merged, weight=merged.weight / unit / ROUNDS), scatter / unit
+        for number in range(ROUNDS):
+            order = np.random.default_rng((self.seed, number)).permutation(len(merged))
+            known = scatter[order] if number == 0 else None
+            self._learn_network(network, share.part(order, kernels), targets[order], kernels, known)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()
@@ -277,17 +361,21 @@ class OnlineNetwork:
 
     def infer(self, X: Array, kernels: Kernels) -> Array:
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2), for samples X (n, n_columns)."""
-        parts = [self.before_sample_1(0)]
-        for indices, _, outputs in self.forward(X, kernels):
-            if outputs is None:
-                parts.append(self.before_sample_1(len(indices)))
-            else:
-                parts.append(self.head.predict(self.head.gather(outputs, kernels)[: len(indices)]))
-        return np.concatenate(parts)
+        return self.head.predict(self._gathered(X, kernels))
 
     def before_sample_1(self, n_samples: int) -> Array:
         """The result of `infer` before anything is learned."""
         return self.head.predict(self.head.untrained(n_samples, self.n_outputs))
+
+    def _gathered(self, X: Array, kernels: Kernels) -> Array:
+        """What the head gathers of predictions for samples X."""
+        parts = [self.head.untrained(0, self.n_outputs)]
+        for indices, _, outputs in self.forward(X, kernels):
+            if outputs is None:
+                parts.append(self.head.untrained(len(indices), self.n_outputs))
+            else:
+                parts.append(self.head.gather(outputs, kernels)[: len(indices)])
+        return np.concatenate(parts)
 
     def layer_means(self, X: Array, kernels: Kernels) -> Array:
         """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""

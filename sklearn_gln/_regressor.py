@@ -13,6 +13,7 @@ from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._head import TargetHead
 from sklearn_gln._input import real_numbers
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
+from sklearn_gln._schedule import FEW
 from sklearn_gln._target_scale import MAX_TARGET
 
 MAX_SQUARES = 64  # features; with more, squares cost more than they gain
@@ -195,14 +196,20 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
     1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
-    feature's unit changes. A row of weight q is learned q times in succession, also in part, and at most 1,000 times. A
-    missing value (NaN) is not evidence: its input is 0. Parameters are read when learning begins; only `backend`,
-    `device` and `n_jobs` may change later.
+    feature's unit changes. A missing value (NaN) is not evidence: its input is 0. Parameters are read when learning
+    begins; only `backend`, `device` and `n_jobs` may change later.
 
     A target more than 16 deviations off is taken for an error, and teaches next to nothing even if the features
     foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one
     in five are like it, or 8 times as far and one of the two farthest. Where such targets are real, transform them
     (:class:`~sklearn.compose.TransformedTargetRegressor`).
+
+    Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
+    succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
+    the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
+    each doubling up to 1,024 (with a `half_life` up to 256), and learns rows alike as one, whose target is the mean of
+    theirs, in four rounds of random order. In between, and afterwards, neurons learn a row as often as it weighs
+    multiples of the mean weight so far.
 
     A target that has been the same in all rows so far is predicted as that value. Its standard deviation is the
     value's magnitude (1 for 0) divided by sqrt(1 + n), with n the weight of the rows up to the last refresh of
@@ -333,9 +340,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included and up to 1,000 times; None: once. Rows of weight 0 are left
-            out. Weights of a mean below 1, such as shares that sum to 1, are taken as multiples of their mean.
-            Losses count them as given.
+            How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
+            below 1, such as shares that sum to 1, are taken as multiples of their mean. Losses count them as given.
 
         X_val, y_val, sample_weight_val : array-like, default=None
             Rows to validate on after each pass, in place of a `validation_fraction` of X.
@@ -367,8 +373,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included and up to 1,000 times; None: once. Unlike in `fit` never
-            rescaled: small weights are little evidence. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Never rescaled: small weights are little
+            evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
@@ -572,8 +578,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         calibrated = settings.likelihood.has_spread or settings.aggregation == "stacked"
         return TargetHead.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
 
-    def _hold_out(self, rows, random_state):
-        if self.max_iter == 1:
+    def _hold_out(self, rows, weights, random_state):
+        if self.max_iter == 1 or weights[rows].mean() > FEW:  # rows of which others alike would stay
             return rows, rows[:0]
         held_out = random_state.permutation(len(rows)) % HELD_OUT == HELD_OUT - 1
         return rows[~held_out], rows[held_out]

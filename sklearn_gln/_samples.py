@@ -29,11 +29,41 @@ class Samples:
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return cls(**joined, epoch=parts[-1].epoch)
 
+    def merged(self, targets: Array) -> tuple["Samples", Array, Array]:
+        """Samples alike as one that weighs as much as they do together, in the order of the first of each.
+
+        Returned with the means (n, n_outputs) of their targets (n, n_outputs), and the sums of the squared deviations.
+        """
+        first, group = groups_of_alike(self.X)
+        weight = np.bincount(group, self.weight)
+        columns = targets.astype(float).T
+        sums = np.stack([np.bincount(group, self.weight * column) for column in columns], axis=1)
+        means = sums / weight[:, np.newaxis]
+        deviations = (columns - means[group].T) ** 2
+        scatter = np.stack([np.bincount(group, self.weight * column) for column in deviations], axis=1)
+        one = Samples(self.X[first], self.y[first], weight, self.number[first], self.first_pass[first], self.epoch)
+        return one, means, scatter
+
     def part(self, places: slice | Array, kernels: Kernels) -> "Samples":
         """Those at some places, a slice or a mask; X as an array of the kernels, padded to a size they compile for."""
         X = take_padded(self.X, np.arange(len(self))[places], kernels)
         y, weight, number, first_pass = (array[places] for array in (self.y, self.weight, self.number, self.first_pass))
         return Samples(X, y, weight, number, first_pass, self.epoch)
+
+
+def groups_of_alike(X: Array) -> tuple[Array, Array]:
+    """The samples of equal features: the first of each group, in their order, and the group of each sample (n,)."""
+    rows = np.ascontiguousarray(X + 0.0)  # without -0
+    _, first, group = np.unique(
+        rows.view(np.dtype((np.void, rows.strides[0]))).ravel(), return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[group]
+
+
+def has_alike(X: Array) -> bool:
+    """Whether samples have equal features."""
+    return len(groups_of_alike(X)[0]) < len(X)
 
 
 def take_padded(X: Array, indices: Array, kernels: Kernels) -> Array:

@@ -8,6 +8,9 @@ classifier without a half-life events come at
 
 and with a half-life, after the rebuilds, every 256 samples: scaling, and forgetting. Regression has events every 64
 samples up to 1024 and every 256 after that: variances and limits. After each event the head is fitted.
+
+Where a sample up to 256 weighs more than FEW and some samples are alike, the network is built again more often and for
+longer: after each sample up to 16, then eight times in each doubling, up to 1024.
 """
 
 from dataclasses import dataclass
@@ -18,6 +21,9 @@ import numpy as np
 from sklearn_gln._arrays import Array
 
 LAST_REBUILD = 256
+FEW = 4  # weights up to this are not taken for counts
+LAST_MERGE = 1024  # the last rebuild that learns samples alike as one
+MERGES = 8  # of such rebuilds in each doubling
 REFRESH_PERIOD = 2048
 SHORT_PERIOD = LAST_REBUILD  # with a half-life, and in regression
 EARLY_PERIOD, LATE = 64, 1024  # in regression, and the sample from which on periods are the later ones
@@ -65,16 +71,31 @@ class Schedule:
             forget=number > LAST_REBUILD and number % self.forget_period == 0,
         )
 
-    def chunks(self, n_seen: int, numbers: Array) -> list[Chunk]:
-        """Cut samples of these numbers, which follow n_seen others, at events and where a chunk is full."""
+    def chunks(self, n_seen: int, numbers: Array, merges: Array) -> list[Chunk]:
+        """Cut samples of these numbers, which follow n_seen others, at events and where a chunk is full.
+
+        merges (n,): whether samples alike are learned as one at each of them.
+        """
         chunks, start = [], 0
+        rebuilds = [number for number in numbers[merges].tolist() if next_merge(number - 1) == number]
         while start < len(numbers):
             event = self.event_after(n_seen)
+            number = next((number for number in rebuilds if n_seen < number <= event.number), None)
+            if number == event.number:
+                event = event._replace(rebuild=True)
+            elif number is not None:
+                event = Event(number, True, rescale=False, recondition=False, bound=False, forget=False)
             stop = min(start + MAX_CHUNK, int(np.searchsorted(numbers, event.number)) + 1, len(numbers))
             n_seen = int(numbers[stop - 1])
             chunks.append(Chunk(slice(start, stop), event if n_seen == event.number else None))
             start = stop
         return chunks
+
+
+def next_merge(n_seen: int) -> int:
+    """The first number after n_seen samples at which samples alike may be learned as one."""
+    period = max(1, (1 << n_seen.bit_length() >> 1) // MERGES)
+    return (n_seen // period + 1) * period
 
 
 def _next_number(n_seen: int, period: int) -> int:

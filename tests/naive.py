@@ -8,7 +8,7 @@ common is the mathematics.
 import itertools
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -292,6 +292,11 @@ def is_event(t):
     return t in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) or (t > 0 and t % 2048 == 0)
 
 
+def is_merge_event(t):
+    """Where rows alike are learned as one: each row up to 16, then eight times in each doubling."""
+    return t <= 16 or t % (2 ** ((t - 1).bit_length() - 1) // 8) == 0
+
+
 def is_short_event(t):
     """With a half-life: 512, 768, 1024, ..."""
     return t > 256 and t % 256 == 0
@@ -326,6 +331,8 @@ class Row:
     epoch: int
     held_out: bool
     lesson: list | None = None  # in regression: what the targets counted as when it came
+    means: list | None = None  # of several rows alike: of what they teach, and their scatter about it
+    scatter: list | None = None
 
 
 @dataclass
@@ -355,7 +362,8 @@ class NaiveGLN:
 
     ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
     side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
-    ``learning_rate`` is "normalized" or a function of the row number, which counts from 1.
+    ``shuffle(number, n)`` gives the order of n rows in a round of a replay of merged rows. ``learning_rate`` is
+    "normalized" or a function of the row number, which counts from 1.
     """
 
     loss = "log"
@@ -382,8 +390,9 @@ class NaiveGLN:
         max_weight=math.inf,
         batch_size=1,
         half_life=None,
+        shuffle=None,
     ):
-        self.half_life = half_life
+        self.half_life, self.shuffle = half_life, shuffle
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
         self.layer_sizes = list(layer_sizes)
         if aggregation == "neuron" or not self.layer_sizes:
@@ -403,6 +412,9 @@ class NaiveGLN:
         self.scaling = None  # of each feature: (mean, deviation) that it is scaled by, None while it is constant
         self.unit_changes = []  # numbers of rows after which a feature's unit was found to have changed
         self.base = []  # their base logits x, as each was scaled when it was learned
+        self.learned = []  # (row, share of its weight): what the base logits are of
+        self.unit_weight = 1.0  # that neurons learn once
+        self.known = []  # what is predicted of all rows after a rebuild that merged some
         self.base_matrix = None  # P_x
         self.outputs = None  # outputs[k][l] is a Layer; None before row 1
 
@@ -431,13 +443,13 @@ class NaiveGLN:
             self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
             self.take_in(self.rows[-1])
             batch.append((self.rows[-1], computed))
-            at_event = self.is_event(self.t)
+            at_event = self.is_event(self.t) or (is_merge_event(self.t) and self.merges())
             if len(batch) == self.batch_size or at_event:
-                self.update(batch)
+                self.update(batch, 1.0 / self.unit_weight)
                 batch = []
             if at_event:
                 self.event()
-        self.update(batch)
+        self.update(batch, 1.0 / self.unit_weight)
         return logits
 
     # Prediction
@@ -496,13 +508,20 @@ class NaiveGLN:
     def damping(self, n_inputs):
         return 1.0 / math.sqrt(n_inputs)
 
-    def update(self, batch):
-        """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once."""
+    def lesson(self, row, output):
+        return self.target(row, output) if row.means is None else row.means[output]
+
+    def update(self, batch, share=1.0):
+        """Learn rows that were all predicted from the same weights: steps that meet are summed, then clipped once.
+
+        Of their weights this share counts.
+        """
         if self.outputs is None:
             return
         steps, gains = defaultdict(float), defaultdict(float)
         for row, (x, traces) in batch:
             self.base.append(x)
+            self.learned.append((row, share))
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
                     layer = self.outputs[output][level]
@@ -512,9 +531,9 @@ class NaiveGLN:
                         g, added = repeat(
                             s,
                             dot(v, u),
-                            self.target(row, output),
+                            self.lesson(row, output),
                             rate=rate,
-                            repeats=row.weight,
+                            repeats=share * row.weight,
                             accumulator=layer.accumulator[neuron][c],
                             loss=self.loss,
                             damping=damping,
@@ -545,8 +564,8 @@ class NaiveGLN:
     # The clock
 
     def counts(self):
-        """How much each row counts now: half as much for each half-life that it was forgotten by."""
-        return [row.weight * self.share_kept(row.number) for row in self.rows]
+        """How much what was learned counts now: half as much for each half-life that it was forgotten by."""
+        return [share * row.weight * self.share_kept(row.number) for row, share in self.learned]
 
     def share_kept(self, number):
         """Of what came with this row, or after it."""
@@ -556,14 +575,32 @@ class NaiveGLN:
 
     def base_counts(self):
         """As base inputs rows count a fiftieth from a change of a feature's unit on."""
-        n_changes = [sum(row.number <= t for t in self.unit_changes) for row in self.rows]
+        n_changes = [sum(row.number <= t for t in self.unit_changes) for row, _ in self.learned]
         return [q * 0.02**n for q, n in zip(self.counts(), n_changes, strict=True)]
 
     def is_event(self, t):
         return is_event(t) or (self.half_life is not None and is_short_event(t))
 
+    def merges(self):
+        """Where one of the first rows weighs more than 4, and rows are alike, unless it would undo forgetting."""
+        is_weighted = any(row.weight > 4.0 for row in self.rows[:256])
+        features = [tuple(row.features) for row in self.rows if row.epoch == 1 and not row.held_out]
+        has_alike = len(set(map(repr, features))) < len(features)
+        return is_weighted and has_alike and self.t <= self.last_merge
+
+    @property
+    def last_merge(self):
+        return 1024 if self.half_life is None else 256
+
     def event(self):
-        self.rebuild() if self.t <= 256 else self.refresh()
+        merges = is_merge_event(self.t) and self.merges()
+        self.rebuild() if self.t <= 256 or merges else self.refresh()
+        if merges:
+            self.known = [self.aggregate(self.forward(row.features)) for row in self.rows]
+        if merges and self.t == self.last_merge:  # from here on weights count as multiples of their mean
+            self.learned = [(row, share / self.unit_weight) for row, share in self.learned]
+            for layer in itertools.chain(*self.outputs):
+                layer.accumulator = [[e2 / self.unit_weight for e2 in neuron] for neuron in layer.accumulator]
         if self.half_life is not None and is_short_event(self.t):
             self.forget()
 
@@ -637,19 +674,57 @@ class NaiveGLN:
 
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""
-        self.restart_features()
+        if self.t <= 256:
+            self.restart_features()
         self.fit_scaler()
+        self.learned = [(row, 1.0) for row in self.rows]
         base, pool = map(list, zip(*(self.scale(row.features) for row in self.rows), strict=True))
         self.set_base_matrix(base)
         self.outputs = [
             [self.new_layer(pool, level, output, len(base[0])) for level in range(len(self.layer_sizes))]
             for output in range(self.n_outputs)
         ]
-        self.base = []
-        for first in range(0, self.t, self.batch_size):
-            batch = self.rows[first : first + self.batch_size]
-            self.update([(row, self.forward(row.features)) for row in batch])
+        self.base, self.learned = [], []
+        self.replay_merged() if self.merges() else self.replay(self.rows)
         self.set_layer_matrices()
+
+    def replay(self, rows, share=1.0):
+        for first in range(0, len(rows), self.batch_size):
+            self.update([(row, self.forward(row.features)) for row in rows[first : first + self.batch_size]], share)
+
+    def replay_merged(self):
+        """Four rounds in random order, with rows alike as one; weights of a mean above 100 count in proportion."""
+        rows = self.merged_rows()
+        self.unit_weight = sum(row.weight for row in self.rows) / len(self.rows)
+        unit = max(1.0, self.unit_weight / 100.0)
+        if self.loss == "log":  # the energies of the single labels
+            for row in rows:
+                _, z = self.scale(row.features)
+                for scatter, layers in zip(row.scatter, self.outputs, strict=True):
+                    for layer in layers:
+                        halfspaces = zip(layer.accumulator, layer.normals, layer.offsets, strict=True)
+                        for accumulator, *of_neuron in halfspaces:
+                            accumulator[find_context(z, *of_neuron)] += scatter / unit
+        for number in range(4):
+            self.replay([rows[place] for place in self.shuffle(number, len(rows))], 1.0 / (4.0 * unit))
+
+    def merged_rows(self):
+        """One for each row's features, of the weighted mean of its targets."""
+        groups = defaultdict(list)
+        for row in self.rows:
+            groups[repr(row.features)].append(row)
+        merged = []
+        for rows in groups.values():
+            total, means, scatter = sum(row.weight for row in rows), [], []
+            for output in range(self.n_outputs):
+                targets = [self.target(row, output) for row in rows]
+                mean = sum(row.weight * target for row, target in zip(rows, targets, strict=True)) / total
+                means.append(mean)
+                raw = [row.targets[output] for row in rows]
+                middle = sum(row.weight * target for row, target in zip(rows, raw, strict=True)) / total
+                scatter.append(sum(row.weight * (y - middle) ** 2 for row, y in zip(rows, raw, strict=True)))
+            merged.append(replace(rows[0], weight=total, means=means, scatter=scatter))
+        return merged
 
     def refresh(self):
         """A new scaler, and at some events P_x and P_p; halfspaces and weights stay."""

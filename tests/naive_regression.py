@@ -139,11 +139,11 @@ class NaiveRegressor(NaiveGLN):
     def damping(self, n_inputs):
         return self.learning_rate_init / n_inputs
 
-    def update(self, batch):
-        super().update(batch)
+    def update(self, batch, share=1.0):
+        super().update(batch, share)
         for row, computed in batch if self.outputs is not None else []:
             for output, layers in enumerate(computed[1]):
-                self.seen[output].append((row, layers[-1].contexts, layers[-1].logits, self.target(row, output)))
+                self.seen[output].append((row, layers[-1].contexts, layers[-1].logits, self.lesson(row, output)))
 
     # The clock
 
@@ -153,7 +153,9 @@ class NaiveRegressor(NaiveGLN):
 
     def event(self):
         super().event()
-        if not self.rows[-1].held_out:
+        if self.rows[-1].held_out:
+            self.known = []
+        else:
             self.fit_stacks()
 
     def rebuild(self):
@@ -163,6 +165,7 @@ class NaiveRegressor(NaiveGLN):
         self.largest = [0.0] * self.n_outputs
         self.reach = [16.0 if varied else 1e12 for varied in self.varied]
         self.follow_targets()
+        self.last_targets = self.last_targets[-256:]
         self.seen = [[] for _ in range(self.n_outputs)]
         self.mean_square, self.log_ratio = [None] * self.n_outputs, [None] * self.n_outputs
         super().rebuild()
@@ -228,12 +231,26 @@ class NaiveRegressor(NaiveGLN):
             ]
 
     def fit_stacks(self):
-        """From the rows since the last fit that had not been learned before they were predicted."""
+        """From the rows since the last fit that had not been learned before they were predicted.
+
+        Where rows are merged, what weights are in excess of 1 counts for what is predicted afterwards, from all rows.
+        """
         rows, self.fitted = [row for row in self.rows[self.fitted :] if row.epoch == 1], self.t
+        known, self.known = self.known, []
         for output in range(self.n_outputs):
             had_varied = self.varied[output]
-            if rows and had_varied:
-                self.fit_stack(output, rows)
+            surplus, most = self.surplus[output], 1.0 if known else math.inf
+            lessons = []  # weight, residuals of the layers, variance
+            for row in rows:
+                means, variance = row.predicted[output]
+                residuals = [(mean - row.lesson[output]) / surplus for mean in means]
+                lessons.append((min(row.weight, most), residuals, variance / surplus**2))
+            if known:
+                self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
+                heavy = [(place, row) for place, row in enumerate(self.rows) if row.weight > 1.0]
+                lessons += [(row.weight - 1.0, *self.errors(row, output, known[place])) for place, row in heavy]
+            if lessons and had_varied:
+                self.fit_stack(output, lessons)
             self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
             if rows and not self.varied[output]:  # another value is expected with a chance of 1 / (1 + n)
                 n_alike = sum(row.weight for row in self.rows if row.epoch == 1)
@@ -242,12 +259,16 @@ class NaiveRegressor(NaiveGLN):
                 self.calibration[output] = np.array([0.0, 1.0])
             self.surplus[output] = 1.0
 
-    def fit_stack(self, output, rows):
+    def errors(self, row, output, predicted):
+        """Residuals of the layers, and variance."""
+        centre, unit = self.units[output]
+        means, variance = predicted[output]
+        return [mean - centre - unit * self.target(row, output) for mean in means], variance
+
+    def fit_stack(self, output, lessons):
         """What earlier rows said counts half as much."""
-        unit, weights = self.units[output][1], [row.weight for row in rows]
-        surplus = self.surplus[output]
-        residuals = [[(mean - row.lesson[output]) / surplus for mean in row.predicted[output][0]] for row in rows]
-        variances = [row.predicted[output][1] / surplus**2 for row in rows]
+        unit = self.units[output][1]
+        weights, residuals, variances = zip(*lessons, strict=True)
         products = self.products[output] / 2.0
         for q, r in zip(weights, residuals, strict=True):
             products += [[q * left * right for right in r] for left in r]
@@ -353,7 +374,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
             return [2.0 / n_beside] * n_beside
         return super().initial(n_below, n_beside)
 
-    def update(self, batch):
+    def update(self, batch, share=1.0):
         for row, (x, traces) in batch if self.outputs is not None else []:
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
@@ -362,9 +383,9 @@ class NaiveGaussianRegressor(NaiveRegressor):
                         layer.weights[neuron][c] = naive_gaussian.repeat(
                             layer.weights[neuron][c],
                             u,
-                            self.target(row, output),
+                            self.lesson(row, output),
                             rate=self.learning_rate_init if self.normalized else self.learning_rate(row.number),
-                            repeats=row.weight,
+                            repeats=share * row.weight,
                             count=layer.accumulator[neuron][c],
                             normalized=self.normalized,
                             damping=0.5 / len(u) if self.normalized else 0.0,
@@ -372,7 +393,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
                             max_weight=self.max_weight,
                             **self.bounds,
                         )
-                        layer.accumulator[neuron][c] += row.weight
+                        layer.accumulator[neuron][c] += share * row.weight
 
     def refresh_spread(self):
         pass  # neurons know their variances

@@ -108,7 +108,7 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
     y = y if classifies else y[:, outputs]
     n_features, X = X.shape[1], add_base_predictions(base_predictor, X, classifies)
     online = new_online({"dtype": "float64"} | params, n_features, outputs, seed, X.shape[1] - n_features)
-    seen = []
+    seen, learned = [], False
 
     def see(network, kernels, side_info, n_samples):
         hyperplanes, offsets = network.hyperplanes, network.offsets
@@ -122,7 +122,7 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         return learn(network, kernels, base_logits, side_info, targets, *args)
 
     def infer_and_see(network, kernels, base_logits, side_info, *args):
-        see(network, kernels, side_info, len(unseen))
+        see(network, kernels, side_info, len(unseen) if learned else online.n_samples_seen)
         return infer(network, kernels, base_logits, side_info, *args)
 
     logits = np.full((len(X), *online.before_sample_1(0).shape[1:]), np.nan)
@@ -131,6 +131,7 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
         for first, last in zip([0, *cuts], [*cuts, len(X)], strict=True):
             for rows, before in online.learn(X[first:last], y[first:last], weights[first:last], kernels):
                 logits[first:last][rows] = before
+        learned = True
         if unseen is not None:
             logits = np.concatenate(
                 [logits, online.infer(add_base_predictions(base_predictor, unseen, classifies), kernels)]
@@ -281,7 +282,21 @@ DIRTY_CASES = {
     "squared: dirty, half-life": {"likelihood": "squared", "aggregation": "stacked", "half_life": 900},
     "gaussian: dirty": {"likelihood": "gaussian", "aggregation": "stacked"},
 }
-ORACLE_CASES |= DIRTY_CASES
+# Weights are counts, of pairs of rows alike.
+HEAVY_CASES = {
+    "heavy": {},
+    "heavy, batches of 5": {
+        "learning_rate": "constant",
+        "learning_rate_init": 0.02,
+        "batch_size": 5,
+        "max_weight": 0.2,
+    },
+    "heavy, half-life": {"half_life": 300},
+    "squared: heavy": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: heavy, half-life": {"likelihood": "squared", "aggregation": "stacked", "half_life": 300},
+    "gaussian: heavy": {"likelihood": "gaussian", "aggregation": "stacked"},
+}
+ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -323,6 +338,9 @@ def make_oracle(params, settings, outputs, seed):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
         return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
 
+    def shuffle(number, n):
+        return np.random.default_rng((seed, number)).permutation(n)
+
     same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size", "half_life")
     rate = settings.learning_rate
     own = ("squares",) if "likelihood" in params else ("label_smoothing", "eps")
@@ -330,6 +348,7 @@ def make_oracle(params, settings, outputs, seed):
         len(outputs),
         draw,
         layer_sizes=params["layer_sizes"],
+        shuffle=shuffle,
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),
@@ -344,6 +363,10 @@ def oracle_run(name, n):
     """What the oracle makes of a case: the stream, rows to predict at the end, the oracle, and what it predicted."""
     params = SMALL | ORACLE_CASES[name]
     X, y, weights = make_stream([n, 1], n + 20)
+    if name in HEAVY_CASES:
+        weights = np.where(weights > 1.0, weights**3, weights)
+        places = np.arange(1, n // 4 * 4, 4)
+        X[places + 2] = X[places]
     if params.get("base_predictor") == "identity":
         X = expit(X)
         X[np.flatnonzero(weights)[0]] = np.nan  # alone in the first pool, on all its hyperplanes: exactly if it is 0
@@ -372,8 +395,12 @@ def oracle_run(name, n):
     ("name", "n"),
     thorough_but(
         [
-            *((name, 600) for name in ORACLE_CASES if name not in DIRTY_CASES),
+            *((name, 600) for name in ORACLE_CASES if name not in DIRTY_CASES | HEAVY_CASES),
             *((name, 1300) for name in DIRTY_CASES),
+            *((name, n) for name in HEAVY_CASES for n in (30, 90)),
+            ("heavy, half-life", 600),
+            ("squared: heavy, half-life", 600),
+            ("squared: heavy", 300),
             ("default", 2100),
             ("half-life", 1600),
             ("squared: default", 1300),
@@ -381,6 +408,9 @@ def oracle_run(name, n):
             ("gaussian: half-life, identity", 1100),
         ],
         *((name, 600) for name in BRIEF_CASES),
+        ("heavy", 30),
+        ("squared: heavy", 30),
+        ("gaussian: heavy", 30),
         ("dirty", 1300),
         ("squared: dirty", 1300),
     ),
@@ -533,7 +563,8 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
         expected = learn_stream(backend, LEARNERS[learner], stream)
     learn = _network.learn
 
-    def learn_by_row(network, kernels, base_inputs, side_info, targets, samples, settings):
+    def learn_by_row(network, kernels, base_inputs, side_info, targets, samples, settings, scatter):
+        assert scatter is None
         rows = []
         for t in range(len(samples)):
             row = slice(t, t + 1)

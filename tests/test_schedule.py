@@ -90,12 +90,20 @@ def make_numbers(seed, n, n_seen=0):
     return n_seen + np.cumsum(rng.random(n) < rng.choice([0.1, 0.7, 1.0], size=n // 50 + 1).repeat(50)[:n])
 
 
+# Rebuilds where samples alike are learned as one.
+MERGES = [*range(1, 17), *range(18, 33, 2), *range(36, 65, 4), *range(72, 129, 8), *range(144, 257, 16)]
+MERGES += [*range(288, 513, 32), *range(576, 1025, 64)]
+
+
 @CASES
 @pytest.mark.parametrize("n_seen", [0, 1, 255, 256, 1000, 1024, 3000])
-def test_chunks_are_cut_at_events_and_where_they_are_full(likelihood, half_life, n_seen):
+@pytest.mark.parametrize("first_merge", [1, 45, 1025])
+def test_chunks_are_cut_at_events_and_where_they_are_full(likelihood, half_life, n_seen, first_merge):
     schedule, numbers = schedule_of(likelihood, half_life), make_numbers(n_seen, 6000, n_seen)
-    chunks = schedule.chunks(n_seen, numbers)
-    events = {*REBUILDS, *EVENTS[likelihood, half_life]}
+    chunks = schedule.chunks(n_seen, numbers, (numbers >= first_merge) & (numbers <= 1024))
+    rebuilds = {number for number in MERGES if number >= first_merge}
+    events = {*REBUILDS, *EVENTS[likelihood, half_life], *rebuilds}
+    assert all(event.rebuild == (event.number in {*REBUILDS, *rebuilds}) for _, event in chunks if event is not None)
     assert [(place, event and event.number) for place, event in chunks] == naive_chunks(events, n_seen, numbers)
     assert [place.start for place, _ in chunks[1:]] == [place.stop for place, _ in chunks[:-1]]
     assert (chunks[0].place.start, chunks[-1].place.stop) == (0, 6000)
@@ -104,17 +112,17 @@ def test_chunks_are_cut_at_events_and_where_they_are_full(likelihood, half_life,
 
 def test_chunks_of_nothing_and_of_samples_without_weight():
     schedule = schedule_of("bernoulli", None)
-    assert schedule.chunks(0, np.zeros(0, int)) == []
-    for n_seen in (0, 256, 300, 2048):  # an event that has happened does not happen again
-        chunks = schedule.chunks(n_seen, np.full(MAX_CHUNK + 5, n_seen))
+    assert schedule.chunks(0, np.zeros(0, int), np.zeros(0, bool)) == []
+    for n_seen in (0, 20, 256, 300, 320, 1024):  # an event that has happened does not happen again
+        chunks = schedule.chunks(n_seen, np.full(MAX_CHUNK + 5, n_seen), np.full(MAX_CHUNK + 5, 0 < n_seen < 1024))
         assert chunks == [Chunk(slice(0, MAX_CHUNK), None), Chunk(slice(MAX_CHUNK, MAX_CHUNK + 5), None)]
 
 
-def happenings(schedule, numbers, cuts):
+def happenings(schedule, numbers, merges, cuts):
     """The places of the samples after which something happens, and what, in a stream that is cut into calls."""
     found, n_seen = [], 0
     for start, stop in pairwise([0, *cuts, len(numbers)]):
-        for place, event in schedule.chunks(n_seen, numbers[start:stop]):
+        for place, event in schedule.chunks(n_seen, numbers[start:stop], merges[start:stop]):
             n_seen = int(numbers[start + place.stop - 1])
             found += [] if event is None else [(start + place.stop - 1, event)]
     return found
@@ -123,11 +131,13 @@ def happenings(schedule, numbers, cuts):
 @CASES
 def test_any_split_of_a_stream_sees_the_same_events(likelihood, half_life):
     schedule, numbers = schedule_of(likelihood, half_life), make_numbers(1, 5000)
-    expected = happenings(schedule, numbers, [])
+    merges = (numbers >= 45) & (numbers <= 1024)
+    expected = happenings(schedule, numbers, merges, [])
+    rebuilds = {number for number in MERGES if number >= 45}
     assert [event.number for _, event in expected] == [
-        number for number in (*REBUILDS, *EVENTS[likelihood, half_life]) if number <= numbers[-1]
+        number for number in sorted({*REBUILDS, *EVENTS[likelihood, half_life], *rebuilds}) if number <= numbers[-1]
     ]
     for seed in range(5):
         cuts = np.sort(np.random.default_rng(seed).integers(0, 5001, size=3 ** (seed + 1)))
-        assert happenings(schedule, numbers, cuts.tolist()) == expected
-    assert happenings(schedule, numbers, range(1, 5000)) == expected
+        assert happenings(schedule, numbers, merges, cuts.tolist()) == expected
+    assert happenings(schedule, numbers, merges, range(1, 5000)) == expected
