@@ -66,7 +66,7 @@ class ThreadedKernels:
             )
             return logits
 
-        return self._over_neurons(infer, len(slots), weights)
+        return self._over_neurons(infer, slots, weights)
 
     def linear_learn(
         self,
@@ -94,7 +94,7 @@ class ThreadedKernels:
             )
             return logits
 
-        return weights, accumulator, self._over_neurons(learn, len(slots), weights)
+        return weights, accumulator, self._over_neurons(learn, slots, weights)
 
     def gaussian_learn(
         self,
@@ -120,18 +120,19 @@ class ThreadedKernels:
             )
             return np.stack([means, variances])
 
-        means, variances = self._over_neurons(learn, len(slots), weights, (2,))
+        means, variances = self._over_neurons(learn, slots, weights, (2,))
         return weights, accumulator, means, variances
 
     def _map(self, function: Callable[..., Any], *tasks: Sequence[Any]) -> Iterator[Any]:
         return map(function, *tasks) if self._executor is None else self._executor.map(function, *tasks)
 
     def _over_neurons(
-        self, function: Callable[[slice, slice], Array], n_samples: int, weights: Array, stacked: tuple[int, ...] = ()
+        self, function: Callable[[slice, slice], Array], slots: Array, weights: Array, stacked: tuple[int, ...] = ()
     ) -> Array:
         """The results (*stacked, n, n_outputs, n_neurons) of a layer, from `function` of some outputs and neurons."""
-        n_outputs, n_neurons = weights.shape[:2]
-        tasks = layer_tasks(n_samples, n_outputs, n_neurons, self._kernels.TASK_SIZE)
+        n_samples, (n_outputs, n_neurons) = len(slots), weights.shape[:2]
+        together = self._kernels.OUTPUTS_TOGETHER and slots.shape[1] == 1
+        tasks = layer_tasks(n_samples, n_outputs, n_neurons, self._kernels.TASK_SIZE, together)
         if len(tasks) == 1:
             return function(*tasks[0])
         results = np.empty((*stacked, n_samples, n_outputs, n_neurons), weights.dtype)
@@ -140,10 +141,14 @@ class ThreadedKernels:
         return results
 
 
-def layer_tasks(n_samples: int, n_outputs: int, n_neurons: int, task_size: int) -> list[tuple[slice, slice]]:
-    """Cut a layer into (outputs, neurons) of about task_size neurons whose weights are contiguous."""
+def layer_tasks(
+    n_samples: int, n_outputs: int, n_neurons: int, task_size: int, together: bool
+) -> list[tuple[slice, slice]]:
+    """Cut a layer into (outputs, neurons) of about task_size neurons: with all outputs `together`, or contiguous."""
     if n_outputs * n_neurons <= task_size or n_samples * n_outputs * n_neurons <= MIN_TASK_WORK:
         return [(slice(0, n_outputs), slice(0, n_neurons))]
+    if together:
+        return [(slice(0, n_outputs), neurons) for neurons in _slices(n_neurons, max(1, task_size // n_outputs))]
     return [
         (outputs, neurons)
         for outputs in _slices(n_outputs, max(1, task_size // n_neurons))
