@@ -361,6 +361,15 @@ def test_tasks_write_their_part_in_place(backend, case, data):
                 weights[k : k + 1, part], accumulator[k : k + 1, part], alone.slots[:, :, part], *arrays, **case.options
             )[2]
     assert_all_close((weights, accumulator, logits), case.learn(backend))
+    weights, accumulator = case.weights.copy(), case.accumulator.copy()
+    if not backend.OUTPUTS_TOGETHER or case.slots.shape[1] > 1:
+        return
+    arrays = (case.inputs, case.directions, case.targets, case.rates, case.repeats)
+    for part in (slice(0, cut), slice(cut, n_neurons)):
+        logits[:, :, part] = backend.linear_learn(
+            weights[:, part], accumulator[:, part], case.slots[:, :, part], *arrays, **case.options
+        )[2]
+    assert_all_close((weights, accumulator, logits), case.learn(backend))
 
 
 @on_examples(60, case=cases(rows=(1, 150)), data=st.data())

@@ -370,20 +370,23 @@ def test_before_any_step_a_layer_passes_on_the_mean_of_the_layer_before(backend)
 @pytest.mark.parametrize("n_rows", [1, 100, 5000])
 @pytest.mark.parametrize("task_size", [1, 16, 100])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (10, 50), (10, 1), (3, 16), (7, 13), (2, 101)])
-def test_tasks_cover_every_neuron_once(n_rows, task_size, shape):
-    tasks = layer_tasks(n_rows, *shape, task_size)
+@pytest.mark.parametrize("together", [0, 4, 16])
+def test_tasks_cover_every_neuron_once(n_rows, task_size, shape, together):
+    tasks = layer_tasks(n_rows, *shape, task_size, together)
     covered = np.zeros(shape, int)
     array = np.empty(shape)
     for task in tasks:
         covered[task] += 1
         assert array[task].size
-        assert array[task].flags.c_contiguous
+        assert together or array[task].flags.c_contiguous
     assert_array_equal(covered, 1)
+    n_outputs, n_neurons = shape
     if len(tasks) > 1:
-        assert max(array[task].size for task in tasks) <= task_size
-    if n_rows == 5000 and np.prod(shape) > task_size:
+        assert max(array[task].size for task in tasks) <= max(task_size, min(together, n_outputs))
+        assert not together or len(array[tasks[0]]) == min(together, n_outputs)
+    if n_rows == 5000 and np.prod(shape) > task_size and (n_neurons > 1 or together < n_outputs):
         assert len(tasks) > 1
-    assert tasks == layer_tasks(n_rows, *shape, task_size)
+    assert tasks == layer_tasks(n_rows, *shape, task_size, together)
 
 
 def test_pairs_keep_off_the_rows():

@@ -71,6 +71,9 @@ information selects, may or may not have a slot of the same number: kernels that
 
     ON_DEVICE: bool                         # has its own arrays, and a slot for every context from the start
     TASK_SIZE: int | None                   # the neurons that one call serves best; see below
+    OUTPUTS_TOGETHER: bool                  # with a TASK_SIZE: whether one call had best have all outputs of a neuron
+                                            # that share halfspaces; its weights then are those of some neurons of each
+                                            # output, not contiguous
     CHUNK_SIZES: tuple[int, ...] | None     # chunk sizes to which callers pad their arrays (with samples of 0 repeats),
                                             # because others would be compiled again; None: any number of samples
 

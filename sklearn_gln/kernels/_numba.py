@@ -1,8 +1,8 @@
 """Kernels compiled by Numba: the textbook loops, ordered for the caches.
 
 A neuron's slots are independent of one another, so the samples of each slot are run from the first to the last while
-its weights stay in the L1 cache. Threads are the caller's (``TASK_SIZE``): ``parallel=True`` would abort under two
-Python threads or after a fork.
+its weights stay in the L1 cache. Outputs that share halfspaces take each sample together, so that it is fetched once.
+Threads are the caller's (``TASK_SIZE``): ``parallel=True`` would abort under two Python threads or after a fork.
 """
 
 import warnings
@@ -14,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core.caching import FunctionCache
+from numpy.lib.stride_tricks import as_strided
 
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
     CHUNK_SIZES,
@@ -48,7 +49,8 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     to_numpy,
 )
 
-TASK_SIZE = 16
+TASK_SIZE = 32
+OUTPUTS_TOGETHER = True
 LOCKSTEP = 4  # neurons at most; fewer where their weights would crowd the L1 cache
 LOCKSTEP_INPUTS = 1024
 
@@ -132,8 +134,8 @@ def _pack(projections, thresholds, contexts):
 
 def linear_infer(weights: Array, slots: Array, inputs: Sequence[Array], *, limit: float) -> Array:
     logits = np.empty((len(slots), *weights.shape[:2]), weights.dtype)
-    previous, base = _two_blocks(inputs)
-    _infer(weights, _neuron_major(slots), previous, base, weights.dtype.type(limit), logits)
+    rows, step = _rows(weights)
+    _infer(rows, step, weights.shape[2], _neuron_major(slots), *_two_blocks(inputs), weights.dtype.type(limit), logits)
     return logits
 
 
@@ -161,9 +163,12 @@ def linear_learn(
         squares = sum(np.vecdot(u, v) for u, v in zip(inputs, directions, strict=True))
         squares = np.ascontiguousarray(np.broadcast_to(squares, repeats.shape))
     scalar = weights.dtype.type  # one float64 scalar would make the inner loops run in float64
+    rows, step = _rows(weights)
     arguments = (
-        weights,
-        accumulator,
+        rows,
+        _rows(accumulator[..., np.newaxis])[0][:, 0],
+        step,
+        weights.shape[2],
         _neuron_major(slots),
         *_two_blocks(inputs),
         *_two_blocks(directions),
@@ -174,10 +179,10 @@ def linear_learn(
         loss == "squared",
         scalar(damping),
         scalar(limit),
-        scalar(max_weight),
+        None if max_weight == np.inf else scalar(max_weight),  # None is a type: the loops without it have no bounds
     )
     if batch_size == 1:
-        _learn(*arguments, logits)
+        (_learn_together if slots.shape[1] < weights.shape[0] else _learn)(*arguments, logits)
     else:
         _learn_batches(*arguments, batch_size, logits)
     return weights, accumulator, logits
@@ -191,6 +196,17 @@ def _two_blocks(blocks: Sequence[Array]) -> tuple[Array, Array]:
 
 def _neuron_major(slots: Array) -> Array:
     return np.ascontiguousarray(slots.transpose(1, 2, 0))
+
+
+def _rows(array: Array) -> tuple[Array, int]:
+    """An array (k, j, r, i), maybe of some neurons of a larger one, as rows (n, i), and the rows of one output.
+
+    Slot r of neuron j of output k is row k * step + j * n_slots + r. So arrays of all strides have one compiled type.
+    """
+    n_outputs, n_neurons, n_slots, n_inputs = array.shape
+    step = array.strides[0] // array.strides[2]
+    shape = (n_outputs - 1) * step + n_neurons * n_slots, n_inputs
+    return as_strided(array, shape, array.strides[2:]), step
 
 
 # Below, (p, x) is one sample of the two blocks and (v, z) of their directions; w are the weights of one slot. A view
@@ -209,13 +225,18 @@ def _dot(w, p, x):
 
 
 @inline
+def _within(weight, max_weight):
+    return weight if max_weight is None else min(max(weight, -max_weight), max_weight)
+
+
+@inline
 def _step(w, g, v, z, max_weight):
     for i in range(v.size):
-        w[i] = min(max(w[i] - g * v[i], -max_weight), max_weight)
+        w[i] = _within(w[i] - g * v[i], max_weight)
     n_previous = np.uint64(v.size)
     for i in range(z.size):
         at = n_previous + np.uint64(i)
-        w[at] = min(max(w[at] - g * z[i], -max_weight), max_weight)
+        w[at] = _within(w[at] - g * z[i], max_weight)
 
 
 @inline
@@ -223,13 +244,13 @@ def _step_and_dot(w, g, v, z, max_weight, p, x):
     """One sample's step and the next sample's dot product in one pass over the weights."""
     from_previous = from_base = w.dtype.type(0)
     for i in range(v.size):
-        stepped = min(max(w[i] - g * v[i], -max_weight), max_weight)
+        stepped = _within(w[i] - g * v[i], max_weight)
         w[i] = stepped
         from_previous += stepped * p[i]
     n_previous = np.uint64(v.size)
     for i in range(z.size):
         at = n_previous + np.uint64(i)
-        stepped = min(max(w[at] - g * z[i], -max_weight), max_weight)
+        stepped = _within(w[at] - g * z[i], max_weight)
         w[at] = stepped
         from_base += stepped * x[i]
     return from_previous + from_base
@@ -250,18 +271,27 @@ def _sort_by_slot(slots, n_slots, ends, order):
 
 
 @jit
-def _infer(weights, slots, previous, base, limit, logits):
-    n_outputs, n_neurons, n_slots, _ = weights.shape
+def _infer(weights, step, n_slots, slots, previous, base, limit, logits):
+    n_samples, n_outputs, n_neurons = logits.shape
     ends = np.empty(n_slots, np.int64)
-    order = np.empty(len(logits), np.int64)
-    for k in range(n_outputs):
-        ks, kp, kb = min(k, len(slots) - 1), min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+    order = np.empty(n_samples, np.int64)
+    for ks in range(len(slots)):
+        first, last = _outputs_of(ks, slots, n_outputs)
         for j in range(n_neurons):
             _sort_by_slot(slots[ks, j], n_slots, ends, order)
-            for r in range(order.size):
+            for r in range(n_samples):
                 t = order[r]
-                s = _dot(weights[k, j, slots[ks, j, t]], previous[t, kp], base[t, kb])
-                logits[t, k, j] = min(max(s, -limit), limit)
+                row = j * n_slots + slots[ks, j, t]
+                for k in range(first, last):
+                    kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+                    s = _dot(weights[k * step + row], previous[t, kp], base[t, kb])
+                    logits[t, k, j] = min(max(s, -limit), limit)
+
+
+@inline
+def _outputs_of(ks, slots, n_outputs):
+    """The outputs, first and last + 1, whose slots these are."""
+    return (0, n_outputs) if len(slots) == 1 else (ks, ks + 1)
 
 
 @jit
@@ -285,13 +315,12 @@ def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, 
 
 @jit
 def _learn(
-    weights, accumulator, slots, previous, base, previous_directions, base_directions, targets, rates, repeats, squares,
-    squared, damping, limit, max_weight, logits,
+    weights, accumulator, step, n_slots, slots, previous, base, previous_directions, base_directions, targets, rates,
+    repeats, squares, squared, damping, limit, max_weight, logits,
 ):  # fmt: skip
     """Batches of one sample. Some neurons take their samples in lockstep, so that their scalar work overlaps."""
-    n_outputs, n_neurons, n_slots, n_inputs = weights.shape
-    n_samples = len(logits)
-    lockstep = min(LOCKSTEP, max(1, LOCKSTEP_INPUTS // max(1, n_inputs)))
+    n_samples, n_outputs, n_neurons = logits.shape
+    lockstep = min(LOCKSTEP, max(1, LOCKSTEP_INPUTS // max(1, weights.shape[1])))
     one = weights.dtype.type(1)
     times, square = one, one
     ends = np.empty(n_slots, np.int64)
@@ -303,74 +332,125 @@ def _learn(
         kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
         for first in range(0, n_neurons if n_samples else 0, lockstep):
             in_step = min(lockstep, n_neurons - first)
+            row = k * step + first * n_slots
             for q in range(in_step):
                 _sort_by_slot(slots[ks, first + q], n_slots, ends, order[q])
                 t = order[q, 0]
-                s[q] = _dot(weights[k, first + q, slots[ks, first + q, t]], previous[t, kp], base[t, kb])
+                s[q] = _dot(weights[row + q * n_slots + slots[ks, first + q, t]], previous[t, kp], base[t, kb])
             for r in range(n_samples):
                 for q in range(in_step):
                     t, j = order[q, r], first + q
-                    slot = slots[ks, j, t]
+                    at = row + q * n_slots + slots[ks, j, t]
                     logits[t, k, j] = min(max(s[q], -limit), limit)
                     if repeats.size:
                         times, square = repeats[t, k], squares[t, k]
-                    before = weights.dtype.type(accumulator[k, j, slot])
+                    before = weights.dtype.type(accumulator[at])
                     s[q], gain = _repeat(
                         s[q], targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
                     )
-                    accumulator[k, j, slot] += gain
+                    accumulator[at] += gain
                 for q in range(in_step):
                     t, j = order[q, r], first + q
                     slot = slots[ks, j, t]
                     after = order[q, min(r + 1, n_samples - 1)]
+                    at = row + q * n_slots
                     if r + 1 < n_samples and slots[ks, j, after] == slot:
                         s[q] = _step_and_dot(
-                            weights[k, j, slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight,
+                            weights[at + slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight,
                             previous[after, kp], base[after, kb],
                         )  # fmt: skip
                     else:
-                        _step(weights[k, j, slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
-                        s[q] = _dot(weights[k, j, slots[ks, j, after]], previous[after, kp], base[after, kb])
+                        _step(weights[at + slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
+                        s[q] = _dot(weights[at + slots[ks, j, after]], previous[after, kp], base[after, kb])
+
+
+@jit
+def _learn_together(
+    weights, accumulator, step, n_slots, slots, previous, base, previous_directions, base_directions, targets, rates,
+    repeats, squares, squared, damping, limit, max_weight, logits,
+):  # fmt: skip
+    """As `_learn`, with all outputs of a neuron in lockstep, which share its slots."""
+    n_samples, n_outputs, n_neurons = logits.shape
+    one = weights.dtype.type(1)
+    times, square = one, one
+    ends = np.empty(n_slots, np.int64)
+    order = np.empty(n_samples, np.int64)
+    s = np.empty(n_outputs, weights.dtype)
+    for j in range(n_neurons if n_samples else 0):
+        _sort_by_slot(slots[0, j], n_slots, ends, order)
+        t = order[0]
+        row = j * n_slots + slots[0, j, t]
+        for k in range(n_outputs):
+            kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+            s[k] = _dot(weights[k * step + row], previous[t, kp], base[t, kb])
+        for r in range(n_samples):
+            t, after = order[r], order[min(r + 1, n_samples - 1)]
+            row, then = j * n_slots + slots[0, j, t], j * n_slots + slots[0, j, after]
+            for k in range(n_outputs):
+                at = k * step + row
+                logits[t, k, j] = min(max(s[k], -limit), limit)
+                if repeats.size:
+                    times, square = repeats[t, k], squares[t, k]
+                before, rate = weights.dtype.type(accumulator[at]), rates[t, min(k, rates.shape[1] - 1)]
+                s[k], gain = _repeat(s[k], targets[t, k], rate, before, square, times, one, squared, damping, limit)
+                accumulator[at] += gain
+            if r + 1 < n_samples and then == row:
+                for k in range(n_outputs):
+                    kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+                    s[k] = _step_and_dot(
+                        weights[k * step + row], s[k], previous_directions[t, kp], base_directions[t, kb], max_weight,
+                        previous[after, kp], base[after, kb],
+                    )  # fmt: skip
+                continue
+            for k in range(n_outputs):
+                kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+                _step(weights[k * step + row], s[k], previous_directions[t, kp], base_directions[t, kb], max_weight)
+                s[k] = _dot(weights[k * step + then], previous[after, kp], base[after, kb])
 
 
 @jit
 def _learn_batches(
-    weights, accumulator, slots, previous, base, previous_directions, base_directions, targets, rates, repeats, squares,
-    squared, damping, limit, max_weight, batch_size, logits,
+    weights, accumulator, step, n_slots, slots, previous, base, previous_directions, base_directions, targets, rates,
+    repeats, squares, squared, damping, limit, max_weight, batch_size, logits,
 ):  # fmt: skip
     """Batches of several: a slot's samples in one batch see the same weights, and their steps are clipped once."""
-    n_outputs, n_neurons, n_slots, _ = weights.shape
+    n_samples, n_outputs, n_neurons = logits.shape
     one = weights.dtype.type(1)
     times, square = one, one
     ends = np.empty(n_slots, np.int64)
-    order = np.empty(len(logits), np.int64)
-    steps = np.empty(len(logits), weights.dtype)
-    for k in range(n_outputs):
-        ks, kr = min(k, len(slots) - 1), min(k, rates.shape[1] - 1)
-        kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
+    order = np.empty(n_samples, np.int64)
+    steps = np.empty(n_samples, weights.dtype)
+    for ks in range(len(slots)):
+        first_k, last_k = _outputs_of(ks, slots, n_outputs)
         for j in range(n_neurons):
             _sort_by_slot(slots[ks, j], n_slots, ends, order)
             first = 0
-            while first < order.size:
+            while first < n_samples:
                 slot, batch = slots[ks, j, order[first]], order[first] // batch_size
-                summed, before = one - one, weights.dtype.type(accumulator[k, j, slot])
                 last = first
                 while last < ends[slot] and order[last] // batch_size == batch:
-                    t = order[last]
-                    s = _dot(weights[k, j, slot], previous[t, kp], base[t, kb])
-                    logits[t, k, j] = min(max(s, -limit), limit)
-                    if repeats.size:
-                        times, square = repeats[t, k], squares[t, k]
-                    steps[last], gain = _repeat(
-                        s, targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
-                    )
-                    summed += gain
                     last += 1
-                accumulator[k, j, slot] += summed
-                for r in range(first, last):
-                    t = order[r]
-                    bound = max_weight if r == last - 1 else one * np.inf
-                    _step(weights[k, j, slot], steps[r], previous_directions[t, kp], base_directions[t, kb], bound)
+                for k in range(first_k, last_k):
+                    kp, kb, kr = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1), min(k, rates.shape[1] - 1)
+                    at = k * step + j * n_slots + slot
+                    summed, before = one - one, weights.dtype.type(accumulator[at])
+                    for r in range(first, last):
+                        t = order[r]
+                        s = _dot(weights[at], previous[t, kp], base[t, kb])
+                        logits[t, k, j] = min(max(s, -limit), limit)
+                        if repeats.size:
+                            times, square = repeats[t, k], squares[t, k]
+                        steps[r], gain = _repeat(
+                            s, targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
+                        )
+                        summed += gain
+                    accumulator[at] += summed
+                    for r in range(first, last):
+                        t = order[r]
+                        _step(weights[at], steps[r], previous_directions[t, kp], base_directions[t, kb], None)
+                    if max_weight is not None:
+                        for i in range(weights.shape[1]):
+                            weights[at, i] = _within(weights[at, i], max_weight)
                 first = last
 
 
@@ -397,9 +477,12 @@ def gaussian_learn(
     repeats = np.ones((len(slots), 1), weights.dtype) if repeats is None else repeats
     precisions, shifts = _natural_parameters(inputs)
     constants = map(weights.dtype.type, (damping, max_error, max_weight, min_variance, max_variance))
+    rows, step = _rows(weights)
     _learn_gaussian(
-        weights,
-        accumulator,
+        rows,
+        _rows(accumulator[..., np.newaxis])[0][:, 0],
+        step,
+        weights.shape[2],
         _neuron_major(slots),
         precisions,
         shifts,
@@ -444,38 +527,40 @@ def _step_gaussian(w, a, h, along_a, along_h, max_weight, total, min_variance, m
 
 @jit
 def _learn_gaussian(
-    weights, accumulator, slots, precisions, shifts, products, targets, rates, repeats,
+    weights, accumulator, step, n_slots, slots, precisions, shifts, products, targets, rates, repeats,
     normalized, damping, max_error, max_weight, min_variance, max_variance, means, variances,
 ):  # fmt: skip
-    n_outputs, n_neurons, n_slots, _ = weights.shape
+    n_samples, n_outputs, n_neurons = means.shape
     zero, one, two = weights.dtype.type(0), weights.dtype.type(1), weights.dtype.type(2)
     ends = np.empty(n_slots, np.int64)
-    order = np.empty(len(means), np.int64)
-    for k in range(n_outputs):
-        ks, kp = min(k, len(slots) - 1), min(k, precisions.shape[1] - 1)
-        kr, kq = min(k, rates.shape[1] - 1), min(k, repeats.shape[1] - 1)
+    order = np.empty(n_samples, np.int64)
+    for ks in range(len(slots)):
+        first_k, last_k = _outputs_of(ks, slots, n_outputs)
         for j in range(n_neurons):
             _sort_by_slot(slots[ks, j], n_slots, ends, order)
-            for r in range(order.size):
+            for r in range(n_samples):
                 t = order[r]
-                slot = slots[ks, j, t]
-                m, v = _mix(weights[k, j, slot], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
-                means[t, k, j], variances[t, k, j] = m, v
-                left = repeats[t, kq]
-                while left > 0:
-                    part = min(left, one)
-                    bound = max_error * sqrt(v)
-                    e = min(max(targets[t, k] - m, -bound), bound)
-                    rate = part * rates[t, kr] / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
-                    if normalized:
-                        aa, ah, hh = products[t, kp, 0], products[t, kp, 1], products[t, kp, 2]
-                        rate /= v * (v * aa / two + max(hh - two * m * ah + m * m * aa, zero))
-                    accumulator[k, j, slot] += part
-                    _step_gaussian(
-                        weights[k, j, slot], precisions[t, kp], shifts[t, kp],
-                        rate * ((e * e - v) / two + e * m), rate * e,
-                        max_weight, products[t, kp, 3], min_variance, max_variance,
-                    )  # fmt: skip
-                    left -= one
-                    if left > 0:
-                        m, v = _mix(weights[k, j, slot], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
+                row = j * n_slots + slots[ks, j, t]
+                for k in range(first_k, last_k):
+                    at, kp = k * step + row, min(k, precisions.shape[1] - 1)
+                    m, v = _mix(weights[at], precisions[t, kp], shifts[t, kp], min_variance, max_variance)
+                    means[t, k, j], variances[t, k, j] = m, v
+                    left = repeats[t, min(k, repeats.shape[1] - 1)]
+                    while left > 0:
+                        part = min(left, one)
+                        bound = max_error * sqrt(v)
+                        e = min(max(targets[t, k] - m, -bound), bound)
+                        rate = part * rates[t, min(k, rates.shape[1] - 1)]
+                        rate /= one + damping * weights.dtype.type(accumulator[at])
+                        if normalized:
+                            aa, ah, hh = products[t, kp, 0], products[t, kp, 1], products[t, kp, 2]
+                            rate /= v * (v * aa / two + max(hh - two * m * ah + m * m * aa, zero))
+                        accumulator[at] += part
+                        _step_gaussian(
+                            weights[at], precisions[t, kp], shifts[t, kp],
+                            rate * ((e * e - v) / two + e * m), rate * e,
+                            max_weight, products[t, kp, 3], min_variance, max_variance,
+                        )  # fmt: skip
+                        left -= one
+                        if left > 0:
+                            m, v = _mix(weights[at], precisions[t, kp], shifts[t, kp], min_variance, max_variance)

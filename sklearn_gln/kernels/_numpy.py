@@ -27,6 +27,7 @@ Groups = tuple[Array, Array]
 ON_DEVICE = False
 CHUNK_SIZES = None
 TASK_SIZE = 512  # bounds the products of a chunk with all slots of W
+OUTPUTS_TOGETHER = False
 CHUNK_ROWS = 64
 CACHED_ROWS = 128  # samples of one pass through several operations
 MAX_PROJECTIONS = 2**23  # elements of one gating product

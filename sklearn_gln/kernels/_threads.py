@@ -16,6 +16,7 @@ Groups = tuple[Array, Array]
 
 ROWS_PER_TASK = 512  # of products whose samples are independent
 MIN_TASK_WORK = 2**14  # samples x neurons; smaller layers are not worth cutting
+TOGETHER, FEW_TOGETHER = 16, 4  # outputs; few where more would crowd the L2 cache with inputs of their own
 
 
 class ThreadedKernels:
@@ -66,7 +67,7 @@ class ThreadedKernels:
             )
             return logits
 
-        return self._over_neurons(infer, len(slots), weights)
+        return self._over_neurons(infer, slots, weights, inputs)
 
     def linear_learn(
         self,
@@ -94,7 +95,7 @@ class ThreadedKernels:
             )
             return logits
 
-        return weights, accumulator, self._over_neurons(learn, len(slots), weights)
+        return weights, accumulator, self._over_neurons(learn, slots, weights, inputs)
 
     def gaussian_learn(
         self,
@@ -120,18 +121,27 @@ class ThreadedKernels:
             )
             return np.stack([means, variances])
 
-        means, variances = self._over_neurons(learn, len(slots), weights, (2,))
+        means, variances = self._over_neurons(learn, slots, weights, [means for means, _ in inputs], (2,))
         return weights, accumulator, means, variances
 
     def _map(self, function: Callable[..., Any], *tasks: Sequence[Any]) -> Iterator[Any]:
         return map(function, *tasks) if self._executor is None else self._executor.map(function, *tasks)
 
     def _over_neurons(
-        self, function: Callable[[slice, slice], Array], n_samples: int, weights: Array, stacked: tuple[int, ...] = ()
+        self,
+        function: Callable[[slice, slice], Array],
+        slots: Array,
+        weights: Array,
+        inputs: Sequence[Array],
+        stacked: tuple[int, ...] = (),
     ) -> Array:
         """The results (*stacked, n, n_outputs, n_neurons) of a layer, from `function` of some outputs and neurons."""
-        n_outputs, n_neurons = weights.shape[:2]
-        tasks = layer_tasks(n_samples, n_outputs, n_neurons, self._kernels.TASK_SIZE)
+        n_samples, (n_outputs, n_neurons) = len(slots), weights.shape[:2]
+        together = 0
+        if self._kernels.OUTPUTS_TOGETHER and slots.shape[1] < n_outputs:
+            n_shared = sum(block.shape[2] for block in inputs if block.shape[1] == 1)
+            together = TOGETHER if 2 * n_shared >= weights.shape[3] else FEW_TOGETHER
+        tasks = layer_tasks(n_samples, n_outputs, n_neurons, self._kernels.TASK_SIZE, together)
         if len(tasks) == 1:
             return function(*tasks[0])
         results = np.empty((*stacked, n_samples, n_outputs, n_neurons), weights.dtype)
@@ -140,14 +150,18 @@ class ThreadedKernels:
         return results
 
 
-def layer_tasks(n_samples: int, n_outputs: int, n_neurons: int, task_size: int) -> list[tuple[slice, slice]]:
-    """Cut a layer into (outputs, neurons) of about task_size neurons whose weights are contiguous."""
+def layer_tasks(
+    n_samples: int, n_outputs: int, n_neurons: int, task_size: int, together: int = 0
+) -> list[tuple[slice, slice]]:
+    """Cut a layer into (outputs, neurons) of about task_size neurons, of so many outputs together; 0: contiguous."""
     if n_outputs * n_neurons <= task_size or n_samples * n_outputs * n_neurons <= MIN_TASK_WORK:
         return [(slice(0, n_outputs), slice(0, n_neurons))]
+    outputs_per_task = min(together, n_outputs) or max(1, task_size // n_neurons)
+    neurons_per_task = max(1, task_size // outputs_per_task) if together else task_size
     return [
         (outputs, neurons)
-        for outputs in _slices(n_outputs, max(1, task_size // n_neurons))
-        for neurons in _slices(n_neurons, task_size)
+        for outputs in _slices(n_outputs, outputs_per_task)
+        for neurons in _slices(n_neurons, neurons_per_task)
     ]
 
 
