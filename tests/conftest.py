@@ -1,7 +1,8 @@
 """The two profiles, the choice of backends, and fixtures of several test modules.
 
 By default tests are brief and need no framework. ``--thorough`` adds the rest: all parameters of each law, processes
-that are started and killed, the benchmarks' scripts. In both profiles a framework takes part where the environment
+that are started and killed, the benchmarks' scripts; ``--thorough-only`` runs the rest alone, with those of the brief
+tests that it makes larger: more examples, longer streams. In all profiles a framework takes part where the environment
 variable SKLEARN_GLN_BACKENDS names it (``SKLEARN_GLN_BACKENDS=torch python -m pytest``); what is left out is
 deselected. ``-m backend`` selects the tests that name a backend or have one as a parameter.
 """
@@ -36,12 +37,13 @@ settings.register_profile("long", max_examples=4000, stateful_step_count=30, **P
 
 def pytest_addoption(parser):
     parser.addoption("--thorough", action="store_true", help="run all tests, not only the brief ones")
+    parser.addoption("--thorough-only", action="store_true", help="run what --thorough adds to the brief tests")
 
 
 def pytest_configure(config):
-    helpers.IS_THOROUGH = config.getoption("--thorough")
+    helpers.IS_THOROUGH = config.getoption("--thorough") or config.getoption("--thorough-only")
     if not config.getoption("--hypothesis-profile", None):
-        settings.load_profile("thorough" if config.getoption("--thorough") else "brief")
+        settings.load_profile("thorough" if helpers.IS_THOROUGH else "brief")
     config.option.ignore = [*(config.option.ignore or []), *modules_of_other_frameworks()]
 
 
@@ -66,8 +68,10 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.backend(name))
         if item.nodeid.startswith(LAWS) and "oracle" not in item.name and backends and NAMES[-1] not in backends:
             item.add_marker(pytest.mark.thorough)
-        is_too_long = item.get_closest_marker("thorough") is not None and not config.getoption("--thorough")
-        (kept if is_chosen(item) and not is_too_long else left_out).append(item)
+        is_thorough = item.get_closest_marker("thorough") is not None
+        is_run_before = config.getoption("--thorough-only") and not is_thorough and not is_larger(item)
+        is_too_long = is_thorough and not helpers.IS_THOROUGH
+        (kept if is_chosen(item) and not is_run_before and not is_too_long else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
@@ -79,6 +83,12 @@ def backends_among(item):
     names = {value if isinstance(value, str) else getattr(value, "backend", None) for value in parameters}
     names = {name.partition(" ")[0] for name in names if isinstance(name, str)}  # "torch float16" is of torch
     return {OTHER_NAMES.get(name, name) for name in names} & set(BACKENDS)
+
+
+def is_larger(item):
+    """Whether a test that runs by default does more with ``--thorough``."""
+    is_of_hypothesis = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+    return is_of_hypothesis or item.get_closest_marker("larger") is not None
 
 
 def is_chosen(item):

@@ -55,9 +55,15 @@ def on_examples(n, /, **strategies):
             check()
 
         run.__name__ = run.__qualname__ = test.__name__
-        return run
+        return pytest.mark.larger(run)
 
     return decorate
+
+
+def spare_compilers(backend, is_kept):
+    """Hold the frameworks that compile for each case, which takes seconds, to some of the cases."""
+    if backend.CHUNK_SIZES is not None and not is_kept:
+        pytest.skip("frameworks that compile are held to this in other cases")
 
 
 # Kernels

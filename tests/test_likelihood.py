@@ -15,7 +15,14 @@ import sklearn_gln
 from sklearn_gln import GLNRegressor, _shards
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS, Gaussian, Squared
 from sklearn_gln.inspection import local_coefficients, summary
-from tests.helpers import assert_refused, assert_same_object, make_stream, make_targets, thorough_but
+from tests.helpers import (
+    assert_refused,
+    assert_same_object,
+    make_stream,
+    make_targets,
+    spare_compilers,
+    thorough_but,
+)
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 X, _, WEIGHTS = make_stream(3, 700)
@@ -110,7 +117,8 @@ def test_its_traits_reach_the_network(kind):
 
 
 @pytest.mark.thorough
-def test_every_backend_learns_the_same(kind, backend_name):
+def test_every_backend_learns_the_same(kind, backend, backend_name):
+    spare_compilers(backend, kind.name == "broad")
     model, expected = (new(kind, backend=name).fit(X[:300], TARGETS[:300]) for name in (backend_name, "numpy"))
     assert_allclose(predicted(model), predicted(expected), rtol=1e-7, atol=1e-7)
 

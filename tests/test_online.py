@@ -30,10 +30,13 @@ from tests.helpers import (
     make_settings,
     make_stream,
     make_targets,
+    spare_compilers,
     thorough_but,
 )
 from tests.naive import NaiveGLN
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
+
+pytestmark = pytest.mark.larger  # STREAM is
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
@@ -158,8 +161,8 @@ def clipped(online, max_weight):
     return np.mean(np.abs(weights) == max_weight)
 
 
-def spare_compilers(backend, params):
-    """On frameworks, which compile for long, regression is held to a few cases: the clock is the same on all."""
+def spare_frameworks(backend, params):
+    """On frameworks, which take long, regression is held to a few cases: the clock is the same on all."""
     if backend.ON_DEVICE and "likelihood" in params:
         pytest.skip("regression was held to the oracle in other cases")
 
@@ -272,6 +275,14 @@ ORACLE_CASES |= {
     }.items()
     for name, params in cases.items()
 }
+COMPILED_CASES = (
+    "no skip, last layer, gaussian",
+    "no hidden layer",
+    "identity, pairs",
+    "PyGLN, active clipping",
+    "DeepMind",
+    "dirty",
+)
 BRIEF_CASES = ("default", "PyGLN, batches of 5", "half-life", "squared: default", "gaussian: default")
 # Wild values, a feature that is 0 until row 300, and from row 500 on one in another unit.
 DIRTY_CASES = {
@@ -417,7 +428,8 @@ def oracle_run(name, n):
 )
 def test_learning_equals_the_oracle(backend, name, n):
     if n > 600 or name not in ("squared: default", "squared: plain steps, active clipping", "gaussian: default"):
-        spare_compilers(backend, ORACLE_CASES[name])
+        spare_frameworks(backend, ORACLE_CASES[name])
+    spare_compilers(backend, name in BRIEF_CASES + COMPILED_CASES)
     params, stream, unseen, oracle, logits = oracle_run(name, n)
     assert oracle.n_limited > 0 or (name, n) != ("squared: default", 600)
     got = learn_stream(backend, params, stream, outputs=(0, 2), unseen=unseen)
@@ -473,7 +485,7 @@ def test_the_estimator_equals_the_oracle(backend_name, n_classes):
 @pytest.mark.parametrize("outputs", [[1], [0, 1, 2]])
 def test_the_regressor_equals_the_oracle(backend, backend_name, likelihood, outputs):
     if len(outputs) > 1:
-        spare_compilers(backend, {"likelihood": likelihood})
+        spare_frameworks(backend, {"likelihood": likelihood})
     X, _, weights = make_stream(4, 620)
     y = make_targets(X)[:, outputs]
     params = SMALL | {"likelihood": likelihood, "dtype": "float64"}
@@ -556,11 +568,12 @@ def random_cuts(seed, n):
 
 @pytest.mark.parametrize("learner", thorough_but(LEARNERS, "pairs", "gaussian neurons"))
 def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkeypatch):
-    spare_compilers(backend, LEARNERS[learner])
-    stream, expected = stream_of(learner), reference(backend, learner)
-    if backend.ON_DEVICE or not helpers.IS_THOROUGH:  # a framework's calls for a single row take milliseconds
-        stream = tuple(array[:600] for array in stream)
-        expected = learn_stream(backend, LEARNERS[learner], stream)
+    spare_frameworks(backend, LEARNERS[learner])
+    spare_compilers(backend, learner in BRIEF_LEARNERS)
+    stream = stream_of(learner)
+    if backend is not get_kernels() or not helpers.IS_THOROUGH:  # where a call for a single row takes long
+        stream = tuple(array[: 300 if backend.ON_DEVICE else 600] for array in stream)
+    expected = learn_stream(backend, LEARNERS[learner], stream)
     learn = _network.learn
 
     def learn_by_row(network, kernels, base_inputs, side_info, targets, samples, settings, scatter):
@@ -584,7 +597,7 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
 @pytest.mark.parametrize("learner", thorough_but(LEARNERS, *BRIEF_LEARNERS))
 def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
     if learner == "squared, plain":
-        spare_compilers(backend, LEARNERS[learner])
+        spare_frameworks(backend, LEARNERS[learner])
     cuts = random_cuts(list(LEARNERS).index(learner), len(STREAM[0]))
     assert {1, 2, 3, 300}.issubset(np.diff(cuts))
     assert_same(learn_stream(backend, LEARNERS[learner], stream_of(learner), cuts=cuts), reference(backend, learner))
@@ -606,7 +619,8 @@ def test_any_split_is_the_same_stream_for_base_logits_in_groups(backend, monkeyp
     ),
 )
 def test_outputs_are_independent(backend, learner, outputs):
-    spare_compilers(backend, LEARNERS[learner])
+    spare_frameworks(backend, LEARNERS[learner])
+    spare_compilers(backend, learner in BRIEF_LEARNERS)
     of_all = reference(backend, learner)
     got = learn_stream(backend, LEARNERS[learner], stream_of(learner), outputs=outputs)
     assert_array_equal(got.contexts, of_all.contexts[:, outputs])
@@ -654,7 +668,8 @@ NUMBERS = [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[
 )
 @pytest.mark.parametrize("number", thorough_but(NUMBERS, 3, 256))
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
-    spare_compilers(backend, LEARNERS[learner])
+    spare_frameworks(backend, LEARNERS[learner])
+    spare_compilers(backend, number in (3, 256, 2048))
     t = np.searchsorted(np.cumsum(STREAM[2] > 0), number)
     X, y, weights = (array[: t + 150] for array in stream_of(learner))
     flipped = y.copy()
@@ -671,7 +686,7 @@ def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, nu
 )
 @pytest.mark.parametrize("learner", ["pairs", "squared", "gaussian neurons"])
 def test_no_prediction_sees_a_later_row(backend, n, learner):
-    spare_compilers(backend, LEARNERS[learner])
+    spare_frameworks(backend, LEARNERS[learner])
     stop = np.searchsorted(np.cumsum(STREAM[2] > 0), n) + 1
     got = learn_stream(backend, LEARNERS[learner], [array[:stop] for array in stream_of(learner)])
     assert_allclose(got.logits, reference(backend, learner).logits[:stop], **TOLERANCE)
@@ -690,10 +705,11 @@ def test_rows_of_weight_zero_do_not_exist(backend, learner):
 
 @pytest.mark.parametrize("learner", thorough_but(["pairs", "plain", "squared", "gaussian neurons"], "squared"))
 def test_an_event_changes_what_it_should(backend, learner):
-    spare_compilers(backend, LEARNERS[learner])
+    spare_frameworks(backend, LEARNERS[learner])
+    spare_compilers(backend, learner == "pairs")
     changes = {}
     online = new_online(LEARNERS[learner], 4, range(3))
-    n = 1030 if helpers.IS_THOROUGH else 520
+    n = 1030 if helpers.IS_THOROUGH and not backend.ON_DEVICE else 520
     X, y, weights = make_stream(12, n, weighted=False)
     regression = "likelihood" in LEARNERS[learner]
     if regression:
@@ -793,7 +809,8 @@ def test_n_jobs_change_not_a_bit(backend, backend_name, likelihood, dtype, monke
     if INTERPRETED and backend_name == "numba":
         pytest.skip("a layer that is large enough to be split takes minutes without the compiler")
     if likelihood is not None:
-        spare_compilers(backend, {"likelihood": likelihood})
+        spare_frameworks(backend, {"likelihood": likelihood})
+    spare_compilers(backend, dtype == "float32")
     X, y, weights = make_stream(13, 700)
     params = {"layer_sizes": (200, 20), "context_dim": 2, "max_iter": 1, "dtype": dtype, "random_state": 0}
     parts, threads = set(), set()
