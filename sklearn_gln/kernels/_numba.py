@@ -134,8 +134,8 @@ def _pack(projections, thresholds, contexts):
 
 def linear_infer(weights: Array, slots: Array, inputs: Sequence[Array], *, limit: float) -> Array:
     logits = np.empty((len(slots), *weights.shape[:2]), weights.dtype)
-    rows, step = _rows(weights)
-    _infer(rows, step, weights.shape[2], _neuron_major(slots), *_two_blocks(inputs), weights.dtype.type(limit), logits)
+    addressed = _by_row(weights), *_addresses(weights, slots)
+    _infer(*addressed, *_two_blocks(inputs), weights.dtype.type(limit), logits)
     return logits
 
 
@@ -163,13 +163,10 @@ def linear_learn(
         squares = sum(np.vecdot(u, v) for u, v in zip(inputs, directions, strict=True))
         squares = np.ascontiguousarray(np.broadcast_to(squares, repeats.shape))
     scalar = weights.dtype.type  # one float64 scalar would make the inner loops run in float64
-    rows, step = _rows(weights)
     arguments = (
-        rows,
-        _rows(accumulator[..., np.newaxis])[0][:, 0],
-        step,
-        weights.shape[2],
-        _neuron_major(slots),
+        _by_row(weights),
+        _by_row(accumulator),
+        *_addresses(weights, slots),
         *_two_blocks(inputs),
         *_two_blocks(directions),
         np.ascontiguousarray(targets),
@@ -194,19 +191,17 @@ def _two_blocks(blocks: Sequence[Array]) -> tuple[Array, Array]:
     return previous[0] if previous else np.empty((len(base), 1, 0), base.dtype), base
 
 
-def _neuron_major(slots: Array) -> Array:
-    return np.ascontiguousarray(slots.transpose(1, 2, 0))
+def _by_row(array: Array) -> Array:
+    """An array (k, j, r, ...), maybe of some neurons of a larger one, as rows (n, ...): of one compiled type."""
+    n_outputs, n_neurons, n_slots, *of_row = array.shape
+    n_rows = (n_outputs - 1) * (array.strides[0] // array.strides[2]) + n_neurons * n_slots
+    return as_strided(array, (n_rows, *of_row), array.strides[2:])
 
 
-def _rows(array: Array) -> tuple[Array, int]:
-    """An array (k, j, r, i), maybe of some neurons of a larger one, as rows (n, i), and the rows of one output.
-
-    Slot r of neuron j of output k is row k * step + j * n_slots + r. So arrays of all strides have one compiled type.
-    """
-    n_outputs, n_neurons, n_slots, n_inputs = array.shape
-    step = array.strides[0] // array.strides[2]
-    shape = (n_outputs - 1) * step + n_neurons * n_slots, n_inputs
-    return as_strided(array, shape, array.strides[2:]), step
+def _addresses(weights: Array, slots: Array) -> tuple[int, int, Array]:
+    """The rows of one output, of one neuron, and the slots (k|1, j, n): row k * step + j * n_slots + slot."""
+    step, n_slots = weights.strides[0] // weights.strides[2], weights.shape[2]
+    return step, n_slots, np.ascontiguousarray(slots.transpose(1, 2, 0))
 
 
 # Below, (p, x) is one sample of the two blocks and (v, z) of their directions; w are the weights of one slot. A view
@@ -477,13 +472,10 @@ def gaussian_learn(
     repeats = np.ones((len(slots), 1), weights.dtype) if repeats is None else repeats
     precisions, shifts = _natural_parameters(inputs)
     constants = map(weights.dtype.type, (damping, max_error, max_weight, min_variance, max_variance))
-    rows, step = _rows(weights)
     _learn_gaussian(
-        rows,
-        _rows(accumulator[..., np.newaxis])[0][:, 0],
-        step,
-        weights.shape[2],
-        _neuron_major(slots),
+        _by_row(weights),
+        _by_row(accumulator),
+        *_addresses(weights, slots),
         precisions,
         shifts,
         _natural_products(precisions, shifts),
