@@ -103,6 +103,7 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
     )
     _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
     _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
+    _require(0 < online.unit_weight < np.inf, f"unit_weight is {online.unit_weight}")
     _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))
     _check_alike("drift", online.drift, DriftTest() if settings.half_life == "auto" else None)
     _check_alike("head", online.head, head)

@@ -549,6 +549,14 @@ def test_slots_out_of_range_are_refused(name, change, path):
     assert_refused(path, "The saved state does not fit together")
 
 
+@pytest.mark.parametrize("unit_weight", [0.0, -1.0, np.nan, np.inf])
+def test_a_unit_of_weights_out_of_range_is_refused(unit_weight, path):
+    model = new().fit(X, Y)
+    model._online.unit_weight = unit_weight
+    save(make_pipeline(StandardScaler(), model), path)
+    assert_refused(path, "The saved state does not fit together: unit_weight is")
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("context_dim", -1), ("batch_size", 0), ("learning_rate", "fast"), ("eps", 2.0), ("layer_sizes", (5, 0))],
