@@ -373,8 +373,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Real targets, without missing values; dates and durations raise ValueError.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row counts, fractions included; None: once. Never rescaled: small weights are little
-            evidence. Rows of weight 0 are left out.
+            How often each row counts, fractions included; None: once. Unlike in `fit` not rescaled, but in tables of
+            counts (Notes): small weights are little evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
