@@ -319,7 +319,6 @@ class TargetHead(Head):
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         factor = self.scale.rescale(y, sample_weight, kernels)
-        self.scale.window.add(y[:0], sample_weight[:0])  # of more samples than it has room for it keeps the last
         self.stack.rescale(factor)
         self.pending = [
             PendingErrors(part.residuals * factor[:, np.newaxis], part.log_variance + 2 * np.log(factor), part.weight)

@@ -149,18 +149,20 @@ class OnlineNetwork:
         is_kept = numbers <= self._last_rebuild(is_weighted=True)
         may_merge = is_weighted & is_kept
         if may_merge.any():
-            may_merge &= self._have_alike(as_numpy(X)[order], is_kept & (weight > 0) & first_pass)
+            counted = is_kept & (weight > 0) & first_pass
+            may_merge &= self._have_alike(as_numpy(X)[order[counted]], counted)
         return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, may_merge)]
 
     def _have_alike(self, X: Array, counted: Array) -> Array:
-        """Whether, at each of the samples X to come, two so far are alike; of X those count that are `counted` (n,)."""
-        before = np.concatenate([part.X[part.first_pass] for part in self.buffer] + [X[:0]])
-        first, _ = groups_of_alike(np.concatenate([before, X[counted]]))
-        is_first = np.zeros(len(before) + np.count_nonzero(counted), bool)
-        is_first[first] = True
-        found = np.zeros(len(X), bool)
-        found[counted] = ~is_first[len(before) :]
-        return np.logical_or.accumulate(found) | ~is_first[: len(before)].all()
+        """Whether, at each sample to come (n,), two so far are alike; X are those that are `counted` (n,)."""
+        X = np.concatenate([*(part.X[part.first_pass] for part in self.buffer), X])
+        first, _ = groups_of_alike(X)
+        is_repeated = np.ones(len(X), bool)
+        is_repeated[first] = False
+        n_before = len(X) - np.count_nonzero(counted)
+        found = np.zeros(len(counted), bool)
+        found[counted] = is_repeated[n_before:]
+        return np.logical_or.accumulate(found) | is_repeated[:n_before].any()
 
     def _is_weighted(self) -> bool:
         """Whether weights of samples in the buffer are counts."""
@@ -287,7 +289,11 @@ class OnlineNetwork:
             so_far.refresh(host, self.settings.dtype)
             network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
         merges = self._is_weighted() and has_alike(samples.X[samples.first_pass])
-        self._replay_merged(network, samples, kernels) if merges else self._replay(network, samples, kernels)
+        targets = self.head.targets(samples.y, self.output_numbers)
+        if merges:
+            self._replay_merged(network, samples, targets, kernels)
+        else:
+            self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
         network.refresh_spread(kernels)
@@ -299,13 +305,8 @@ class OnlineNetwork:
         self.buffer = [samples]
         return Again(self._gathered(samples.X, kernels), samples.y, samples.weight) if merges else None
 
-    def _replay(self, network: Network, samples: Samples, kernels: Kernels) -> None:
-        targets = self.head.targets(samples.y, self.output_numbers)
-        self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
-
-    def _replay_merged(self, network: Network, samples: Samples, kernels: Kernels) -> None:
+    def _replay_merged(self, network: Network, samples: Samples, targets: Array, kernels: Kernels) -> None:
         """Learn samples alike as one, in rounds of random order."""
-        targets = self.head.targets(samples.y, self.output_numbers)
         merged, targets, scatter = samples.merged(targets)
         unit = max(1.0, float(samples.weight.mean()) / MAX_MEAN)
         share, scatter = replace(merged, weight=merged.weight / unit / ROUNDS), scatter / unit

@@ -35,12 +35,13 @@ class Samples:
         Returned with the means (n, n_outputs) of their targets (n, n_outputs), and the sums of the squared deviations.
         """
         first, group = groups_of_alike(self.X)
+
+        def summed(values: Array) -> Array:
+            return np.stack([np.bincount(group, self.weight * column) for column in values.T], axis=1)
+
         weight = np.bincount(group, self.weight)
-        columns = targets.astype(float).T
-        sums = np.stack([np.bincount(group, self.weight * column) for column in columns], axis=1)
-        means = sums / weight[:, np.newaxis]
-        deviations = (columns - means[group].T) ** 2
-        scatter = np.stack([np.bincount(group, self.weight * column) for column in deviations], axis=1)
+        means = summed(targets) / weight[:, np.newaxis]
+        scatter = summed((targets - means[group]) ** 2)
         one = Samples(self.X[first], self.y[first], weight, self.number[first], self.first_pass[first], self.epoch)
         return one, means, scatter
 

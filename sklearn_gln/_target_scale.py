@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._base_predictor import RunningMoments
-from sklearn_gln._window import Usual, Window
+from sklearn_gln._window import SIZE, Usual, Window
 from sklearn_gln.kernels import Kernels
 
 MAX_TARGET = 1e100  # its square and the square of its inverse are numbers
@@ -76,6 +76,7 @@ class TargetScale:
         self.largest = np.zeros(len(before))
         self.reach = np.where(self.varied, FARTHEST, MAX_DEVIATIONS)
         self._follow(usual)
+        self.window = Window(y[-SIZE:], sample_weight[-SIZE:])
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
 
     def take_in(self, y: Array, standardized: Array, sample_weight: Array) -> None:
