@@ -8,7 +8,7 @@ step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
 attempt() { "$@" || printf '%s\n' "$*" >>"$work/failed"; }
 
-# thorough BACKENDS OPTION...: tests of these backends, in one process.
+# thorough BACKENDS OPTION...: tests of these backends, in one process; those of tests/test_online.py are not measured.
 thorough() {
     local code=0
     step "thorough tests: $1"

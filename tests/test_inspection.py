@@ -22,7 +22,7 @@ from sklearn_gln.inspection import (
     summary,
 )
 from sklearn_gln.kernels import as_numpy, get_kernels
-from tests.helpers import make_stream, make_targets, thorough_but
+from tests.helpers import make_stream, make_targets, spare_compilers, thorough_but
 
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 N_ROWS = 700
@@ -103,7 +103,8 @@ def test_contributions_sum_to_the_mean_of_a_target(params):
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "squared", "gaussian"])
-def test_every_backend(backend_name, likelihood):
+def test_every_backend(backend, backend_name, likelihood):
+    spare_compilers(backend, likelihood != "squared")
     rows, params = X[:300], {**SMALL, "backend": backend_name}
     if likelihood == "bernoulli":
         estimator = GLNClassifier(**params).partial_fit(rows, CLASSES[:300], classes=[0, 1, 2])

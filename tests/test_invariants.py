@@ -31,9 +31,9 @@ def numerics(load):
 @pytest.mark.parametrize(("backend", "n_jobs"), [("numpy", 1), ("auto", 2)])
 @pytest.mark.parametrize("call", ["fit", "partial_fit", "fit_stream", "save", "predict"])
 def test_ctrl_c_breaks_no_promise(call, backend, n_jobs, endurance):
-    found = endurance.run_alone("interrupt", call=call, backend=backend, n_jobs=n_jobs, trials=10, seed=0)["what"]
+    found = endurance.run_alone("interrupt", call=call, backend=backend, n_jobs=n_jobs, trials=6, seed=0)["what"]
     assert found["broken"] == 0
-    assert found["before"] + found["between"] + found["after"] == 10
+    assert found["before"] + found["between"] + found["after"] == 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="what is killed is forked")

@@ -36,7 +36,10 @@ from tests.helpers import (
 from tests.naive import NaiveGLN
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
 
-pytestmark = pytest.mark.larger  # STREAM is
+pytestmark = [
+    pytest.mark.larger,  # STREAM is
+    *([pytest.mark.no_cover] if helpers.IS_THOROUGH else []),  # rows one by one: coverage doubles the time
+]
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
@@ -279,8 +282,6 @@ COMPILED_CASES = (
     "no skip, last layer, gaussian",
     "no hidden layer",
     "identity, pairs",
-    "PyGLN, active clipping",
-    "DeepMind",
     "dirty",
 )
 BRIEF_CASES = ("default", "PyGLN, batches of 5", "half-life", "squared: default", "gaussian: default")
@@ -486,6 +487,7 @@ def test_the_estimator_equals_the_oracle(backend_name, n_classes):
 def test_the_regressor_equals_the_oracle(backend, backend_name, likelihood, outputs):
     if len(outputs) > 1:
         spare_frameworks(backend, {"likelihood": likelihood})
+    spare_compilers(backend, likelihood == "gaussian")
     X, _, weights = make_stream(4, 620)
     y = make_targets(X)[:, outputs]
     params = SMALL | {"likelihood": likelihood, "dtype": "float64"}
@@ -598,6 +600,7 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
 def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
     if learner == "squared, plain":
         spare_frameworks(backend, LEARNERS[learner])
+    spare_compilers(backend, learner in BRIEF_LEARNERS)
     cuts = random_cuts(list(LEARNERS).index(learner), len(STREAM[0]))
     assert {1, 2, 3, 300}.issubset(np.diff(cuts))
     assert_same(learn_stream(backend, LEARNERS[learner], stream_of(learner), cuts=cuts), reference(backend, learner))
