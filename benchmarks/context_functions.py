@@ -31,7 +31,7 @@ class NearestPoint(GLNClassifier):
     def _draw_points(self, pool, n_neurons, settings, rng):
         """Points (n_neurons, n_points, n_side) for normals; for offsets half their squared norms."""
         n_points = 2**settings.context_dim
-        points = self.place_points(pool, n_neurons * n_points, rng).reshape(n_neurons, n_points, -1)
+        points = self.place_points(pool.side_info, n_neurons * n_points, rng).reshape(n_neurons, n_points, -1)
         return points, np.vecdot(points, points) / 2
 
 

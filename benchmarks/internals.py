@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.base import clone
 
 from sklearn_gln import GLNClassifier
-from sklearn_gln._network import contexts_by_layer, draw_halfspaces, infer, init_network, learn
+from sklearn_gln._halfspaces import Pool, draw_halfspaces
+from sklearn_gln._network import contexts_by_layer, infer, init_network, learn
 from sklearn_gln._regressor import gaussian_losses  # noqa: F401  (numerics.py's)
 from sklearn_gln._samples import Samples
 from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK  # noqa: F401  (speed/plain.py's)
@@ -57,13 +58,14 @@ def contexts_of(model, X):
         return np.concatenate([kernels.to_numpy(layer)[:, 0] for layer in contexts], axis=1)
 
 
-def halfspaces_drawn_by(model):
-    """A function for the tests' oracles that draws the halfspaces of this model."""
+def halfspaces_drawn_by(model, y):
+    """A function for the tests' oracles that draws the halfspaces of this model, which learns rows of targets y."""
     settings, seed = model._online.settings, model._online.seed
 
-    def draw(pool, layer, output, n_neurons):  # noqa: ARG001  (outputs share halfspaces)
+    def draw(side_info, layer, output, n_neurons):  # noqa: ARG001  (outputs share halfspaces)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(layer,)))
-        return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
+        pool = Pool.of(np.array(side_info), y[: len(side_info)], np.ones(len(side_info)))
+        return draw_halfspaces(pool, n_neurons, settings, rng)
 
     return draw
 
@@ -75,8 +77,9 @@ def new_network(model, X, y, classes):
     """The model's online network after one row, for its settings; a network of these settings that learned nothing."""
     online = clone(model).partial_fit(X[:1], y[:1], classes=classes)._online
     base_logits, side_info = online.predictor.transform(X[:1], get_kernels("numpy"))
+    pool = Pool.of(side_info, y[:1], np.ones(1))
     n_base = base_logits.shape[1] + online.settings.bias
-    return online, init_network(n_base, side_info, online.output_numbers, online.settings, online.seed)
+    return online, init_network(n_base, pool, online.output_numbers, online.settings, online.seed)
 
 
 def learn_in_network(online, network, kernels, inputs, targets, n_seen):

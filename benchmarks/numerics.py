@@ -183,7 +183,7 @@ def compare_with_oracle(kind, network, rows, backends):
             start = perf_counter()
             predicted[f"{backend} {dtype}"] = progressive(model, X, y), contexts_of(model, X[:GATED_ROWS])
             runs[f"{backend} {dtype}"] = {"seconds": perf_counter() - start}
-    oracle, start = make_oracle(kind, model), perf_counter()
+    oracle, start = make_oracle(kind, model, y), perf_counter()
     before = np.asarray(oracle.learn(X, y[:, np.newaxis]))[:, 0]
     expected = expit(before)[:, np.newaxis] if kind == "classifier" else before ** (1, 0.5)
     computed = [oracle.forward(row)[1][0] for row in X[:GATED_ROWS].tolist()]
@@ -202,7 +202,7 @@ def compare_with_oracle(kind, network, rows, backends):
     return {"updates": rows * n_neurons, "runs": [{"of": name, **run} for name, run in runs.items()]}
 
 
-def make_oracle(kind, model):
+def make_oracle(kind, model, y):
     """The tests' network of scalars, with the halfspaces of the model."""
     sys.path.append(str(Path(__file__).parent.parent))  # of the repository
     from tests.naive import NaiveGLN
@@ -213,7 +213,7 @@ def make_oracle(kind, model):
     own = ("label_smoothing", "eps") if kind == "classifier" else ("squares",)
     return {"classifier": NaiveGLN, "regressor": NaiveRegressor}[kind](
         1,
-        halfspaces_drawn_by(model),
+        halfspaces_drawn_by(model, y if kind == "classifier" else y[:, np.newaxis]),
         layer_sizes=model.layer_sizes,
         learning_rate="normalized" if settings.normalized else lambda t: rate,  # noqa: ARG005
         learning_rate_init=rate,

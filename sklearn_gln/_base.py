@@ -34,6 +34,7 @@ from sklearn_gln._likelihood import BERNOULLI, Likelihood
 from sklearn_gln._network import estimate_memory
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._runtime import entered, installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
+from sklearn_gln._schedule import LAST_MERGE
 from sklearn_gln._settings import Settings
 from sklearn_gln._state import check_online, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
@@ -43,7 +44,7 @@ X_CHECKS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 MAX_WEIGHT = 1e9  # of a row: beside it one of weight 1 is still more than rounding
 MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
-DEFAULT_OFFSET_SCALES = {"pairs": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
+DEFAULT_OFFSET_SCALES = {"cuts": 1.5, "gaussian": 0.0, "raw_gaussian": 0.0}
 
 
 def _check_size(extremes: tuple[float, float]) -> None:
@@ -519,15 +520,25 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
         sample_weight = np.minimum(sample_weight, MAX_WEIGHT)
-        n_workers = self._n_workers(online, len(X))
-        if n_workers > 1:
+        order = np.arange(len(X)) if order is None else order
+        n_workers, n_alone = self._n_workers(online, len(order)), len(order)
+        if n_workers > 1:  # cuts are chosen by the targets of all outputs
+            n_alone = np.count_nonzero(online.sample_numbers(sample_weight[order]) <= LAST_MERGE)
+            if epoch > 1 or held_out:  # which cannot be parted
+                n_alone = len(order) if n_alone else 0
+        if n_alone or not len(order):
+            yield from self._learn_alone(online, X, y, sample_weight, order[:n_alone], epoch, held_out)
+        if n_alone < len(order):
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
-            joined, learned = _shards.learn(alone, online, X, y, sample_weight, order, n_workers, epoch, held_out)
+            rest = order[n_alone:]
+            joined, learned = _shards.learn(alone, online, X, y, sample_weight, rest, n_workers, epoch, held_out)
             with interrupts_held():
                 vars(online).update(vars(joined))
                 yield from learned
-            return
-        with self._kernels(len(X)) as kernels, interrupts_held() as release_interrupts:
+
+    def _learn_alone(self, online: OnlineNetwork, X, y, sample_weight, order, epoch, held_out):
+        """`_learn`, in this process."""
+        with self._kernels(len(order)) as kernels, interrupts_held() as release_interrupts:
             learned = online.learn(X, y, sample_weight, kernels, order, epoch, held_out=held_out)
             while True:
                 with kernels.scope(self.device):  # left while others' code runs

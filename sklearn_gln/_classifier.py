@@ -257,7 +257,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         layer_sizes=(50, 50, 50),
         context_dim=8,
         *,
-        halfspaces="pairs",
+        halfspaces="cuts",
         offset_scale=None,
         share_halfspaces=True,
         base_predictor="standard",

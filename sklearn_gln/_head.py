@@ -4,7 +4,7 @@
 PlainHead       the mean logit of the layers, or of the last one
 StackedHead     the layers' mean logits, weighed by how well each predicted so far, and the class frequencies
 TargetHead      in regression: the layers' means, weighed likewise, in the target's unit; variances; intervals
-StandIn         nothing: the layers' mean logits as they are, where the head that needs all outputs is elsewhere
+LayersHead      nothing: the layers' mean logits as they are, where the head that needs all outputs is elsewhere
 ==============  =======================================================================================================
 
 A head answers before it learns, so what it is fitted to are predictions made before samples were learned. It waits with
@@ -116,10 +116,6 @@ class Head(ABC):
     def restart(self) -> None:
         """Forget how good predictions were: those to come are another network's."""
 
-    def hand_over(self) -> list[Again | None]:
-        """What it took in place of another head, at each update."""
-        return []
-
     def has_sound_pending(self, n_outputs: int) -> bool:
         """Whether the samples since the last event are of shapes that fit: they may come from a file."""
         return True
@@ -152,18 +148,6 @@ class LayersHead(Head):
 
     def takes(self, y: Array, n_outputs: int) -> bool:
         return y.shape[1:] in ((), (n_outputs,))
-
-
-@dataclass
-class StandIn(LayersHead):
-    taken: list[Again | None] = field(default_factory=list)
-
-    def update(self, again: Again | None = None) -> None:
-        self.taken.append(again)
-
-    def hand_over(self) -> list[Again | None]:
-        taken, self.taken = self.taken, []
-        return taken
 
 
 @dataclass

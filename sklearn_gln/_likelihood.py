@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
-from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -87,9 +86,9 @@ class Likelihood(ABC):
         return inf
 
     def schedule(self, half_life: float | str | None) -> Schedule:
-        """The clock. Learned weights are in units of the scaling: where it moved, predictions of targets would jump."""
+        """The clock."""
         forget_period = EARLY_PERIOD if half_life == "auto" else SHORT_PERIOD
-        return Schedule(EARLY_PERIOD, forget_period, forget_period, keeps_scaling=not isinstance(half_life, Real))
+        return Schedule(EARLY_PERIOD, forget_period, forget_period)
 
     def rate_in_epoch(self, rate: float, epoch: int) -> float:
         """The initial rate of normalized steps in a pass over samples."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, OF_HALFSPACES, Array
+from sklearn_gln._halfspaces import Pool, draw_halfspaces
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, scheduled_rates
 from sklearn_gln._likelihood import Lesson, Signal
@@ -19,15 +20,10 @@ from sklearn_gln.kernels import Kernels
 
 _moving = threading.Lock()
 
-POOL_SIZE = 256  # the first samples, from which pair halfspaces are drawn
 MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
-OFF_THE_SAMPLES = (
-    1e-5  # of the projections: a median is a sample's own projection, and rounding must not decide its side
-)
 LINEAR_RIDGE = 5.0  # samples' worth of a linear first neuron's pull to 0
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all samples have weight 0
 MAX_ACCUMULATED = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
-COINCIDENT = 1e-6  # two samples nearer than this fraction of their norms define no direction
 
 
 @dataclass
@@ -117,35 +113,6 @@ class LayerOutputs(NamedTuple):
     signals: Sequence[Signal] = ()  # those of `infer`
 
 
-def draw_halfspaces(pool: Array, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw the halfspaces of n_neurons from the side information of the first samples, pool (n, n_side).
-
-    Returns normals (n_neurons, context_dim, n_side) and offsets (n_neurons, context_dim).
-    """
-    n_samples, n_side = pool.shape
-    pool = pool.astype(float, copy=False)
-    count = n_neurons * settings.context_dim
-    if settings.halfspaces == "pairs":
-        first = rng.integers(n_samples, size=count)
-        second = (first + 1 + rng.integers(max(n_samples - 1, 1), size=count)) % n_samples
-        noise = rng.standard_normal(count)
-        normals = pool[first] - pool[second]
-        norms = np.linalg.norm(pool, axis=1)
-        coincident = np.linalg.norm(normals, axis=1) <= COINCIDENT * (norms[first] + norms[second])
-        normals[coincident] = rng.standard_normal((np.count_nonzero(coincident), n_side))
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        projections = pool @ normals.T
-        offsets = np.median(projections, axis=0) + settings.offset_scale * projections.std(axis=0) * noise
-        offsets += OFF_THE_SAMPLES * np.abs(projections).max(axis=0)
-    else:
-        normals = rng.standard_normal((count, n_side))
-        offsets = settings.offset_scale * rng.standard_normal(count)
-        if settings.halfspaces == "gaussian":
-            normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    shape = (n_neurons, settings.context_dim)
-    return normals.reshape(*shape, n_side), offsets.reshape(shape)
-
-
 def n_inputs_by_layer(n_base: int, settings: Settings) -> list[int]:
     """The inputs of each layer's neurons: the layer below, then the n_base base logits or what stands for them."""
     below = (0, *settings.layer_sizes[:-1])
@@ -172,7 +139,7 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_samples: float, 
 
 
 def init_network(
-    n_base: int, pool: Array, output_numbers: Array, settings: Settings, seed: int, replaced: Network | None = None
+    n_base: int, pool: Pool, output_numbers: Array, settings: Settings, seed: int, replaced: Network | None = None
 ) -> Network:
     """A network that has learned nothing, for n_base base inputs and the outputs of these numbers.
 
@@ -196,7 +163,7 @@ def init_network(
     if settings.likelihood.has_spread:
         layers[-1].spread = Spread.empty(layers[-1].accumulator)
 
-    if replaced is not None and settings.halfspaces != "pairs":
+    if replaced is not None and settings.halfspaces != "cuts":
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, output_numbers, settings, seed))
@@ -222,7 +189,7 @@ def initial_weights(n_below: int, n_inputs: int, settings: Settings) -> Array:
     return np.minimum(weights, settings.max_weight)
 
 
-def _draw_by_layer(pool: Array, output_numbers: Array, settings: Settings, seed: int) -> tuple[Array, Array]:
+def _draw_by_layer(pool: Pool, output_numbers: Array, settings: Settings, seed: int) -> tuple[Array, Array]:
     """Hyperplanes and offsets of a Network."""
     normals, offsets = [], []
     for number, n_neurons in enumerate(settings.layer_sizes):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from numbers import Real
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
+from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
@@ -182,18 +184,16 @@ class OnlineNetwork:
         self,
         chunks: list[tuple[Array, Chunk]],
         gathered: list[Array],
-        again: list[Again | None],
         y: Array,
         sample_weight: Array,
         epoch: int,
     ) -> Iterator[tuple[Array, Array]]:
-        """The rest of `learn` where the layers have learned already, and gave this for each chunk and each event."""
+        """The rest of `learn`, after the rebuilds, where the layers have learned and gave this for each chunk."""
         self._begin_pass(epoch)
-        at_events = iter(again[epoch > 1 :])  # the first update is not an event's then
         for (indices, chunk), of_chunk in zip(chunks, gathered, strict=True):
             predictions = self._learn_head(of_chunk, y[indices], sample_weight[indices], epoch)
             if chunk.event is not None:
-                self.head.update(next(at_events))
+                self.head.update()
                 if chunk.event.forget and epoch == 1:
                     self.head.forget(self._share_kept())
             yield indices, predictions
@@ -276,7 +276,8 @@ class OnlineNetwork:
         base_inputs, side_info = self.predictor.transform(samples.X, host)
         n_base = self.settings.n_base(base_inputs.shape[1])
         replaced, self.network = self.network, None
-        network = init_network(n_base, side_info, self.output_numbers, self.settings, self.seed, replaced)
+        pool = Pool.of(side_info, samples.y, samples.weight)
+        network = init_network(n_base, pool, self.output_numbers, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
         self._set_limits(network)
         network.move_to(kernels)
@@ -318,7 +319,8 @@ class OnlineNetwork:
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()
         if event.rescale:
-            self.predictor.refresh(new_only=self.schedule.keeps_scaling)
+            # Otherwise it keeps the scaling of features: what weights and cuts mean depends on it.
+            self.predictor.refresh(new_only=not isinstance(self.settings.half_life, Real))
         if self.network is None:
             return
         if unit_changed:

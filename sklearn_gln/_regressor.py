@@ -260,7 +260,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         context_dim=8,
         *,
         likelihood="squared",
-        halfspaces="pairs",
+        halfspaces="cuts",
         offset_scale=None,
         share_halfspaces=True,
         base_predictor="standard",

@@ -57,7 +57,6 @@ class Schedule:
     early_period: int = REFRESH_PERIOD  # up to sample LATE
     period: int = REFRESH_PERIOD  # from there on
     forget_period: int = SHORT_PERIOD
-    keeps_scaling: bool = False  # once a feature has a scaling: what weights mean depends on it
 
     def event_after(self, n_seen: int) -> Event:
         """The first event after n_seen samples."""
@@ -65,7 +64,7 @@ class Schedule:
         return Event(
             number,
             rebuild=number <= LAST_REBUILD,
-            rescale=self.keeps_scaling or number % SHORT_PERIOD == 0,
+            rescale=number % SHORT_PERIOD == 0,
             recondition=number == _next_number(number - 1, REFRESH_PERIOD),
             bound=number % BOUND_PERIOD == 0,
             forget=number > LAST_REBUILD and number % self.forget_period == 0,

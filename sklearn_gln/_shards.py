@@ -5,7 +5,8 @@ Outputs are independent of each other, so that workers need no word of one anoth
     parent   part of the network, samples  ->  workers: learn  ->  part of the network, its predictions  ->  joined
 
 A head that needs all outputs stays with the parent and learns from what comes back; one whose outputs are independent
-goes with them. Nothing changes before all workers have succeeded.
+goes with them. Nothing changes before all workers have succeeded. The first samples, by whose targets cuts are chosen,
+have been learned.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from sklearn_gln._arrays import Array
-from sklearn_gln._head import Again, StandIn
+from sklearn_gln._head import LayersHead
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import as_numpy
@@ -27,14 +28,13 @@ Merge = Callable[[list[Any], int], Any]  # some states' arrays, or lists, as one
 
 
 def learn(
-    model: Any, online: OnlineNetwork, X: Array, y: Array, sample_weight: Array, order: Array | None, n_workers: int,
+    model: Any, online: OnlineNetwork, X: Array, y: Array, sample_weight: Array, order: Array, n_workers: int,
     epoch: int, held_out: bool,
 ) -> tuple[OnlineNetwork, list[tuple[Array, Array]]]:  # fmt: skip
     """Return `online` after learning, and all that `OnlineNetwork.learn` would yield; the one given is left as it is.
 
     The workers call `_learn` of `model`, an estimator that need not be fitted.
     """
-    order = np.arange(len(X)) if order is None else order
     whole, X = from_plain(to_plain(online)), as_numpy(X)
     bounds = np.linspace(0, online.n_outputs, n_workers + 1).astype(int)
     tasks = (
@@ -43,30 +43,25 @@ def learn(
         )
         for outputs in map(slice, bounds[:-1], bounds[1:])
     )  # fmt: skip
-    parts, predicted, again = zip(*Parallel(n_workers, batch_size=1)(tasks), strict=True)
+    parts, predicted = zip(*Parallel(n_workers, batch_size=1)(tasks), strict=True)
     joined = join(parts)
     chunks = online.chunks(order, X, sample_weight, first_pass=epoch == 1 and not held_out)
     predictions = [np.concatenate(of_chunk, axis=1) for of_chunk in zip(*predicted, strict=True)]
     if online.head.is_by_output:
         return joined, [(indices, of_chunk) for (indices, _), of_chunk in zip(chunks, predictions, strict=True)]
     joined.head = deepcopy(online.head)
-    at_events = [
-        None if parts[0] is None else parts[0]._replace(gathered=np.concatenate([p.gathered for p in parts], axis=1))
-        for parts in zip(*again, strict=True)
-    ]
-    return joined, list(joined.learn_head(chunks, predictions, at_events, y, sample_weight, epoch))
+    return joined, list(joined.learn_head(chunks, predictions, y, sample_weight, epoch))
 
 
 def _learn_part(
     model: Any, online: OnlineNetwork, X: Array, y: Array, sample_weight: Array, order: Array, epoch: int,
     held_out: bool,
-) -> tuple[OnlineNetwork, list[Array], list[Again | None]]:  # fmt: skip
-    """A worker's task: the part of the network after learning, and its predictions for each chunk and each event."""
+) -> tuple[OnlineNetwork, list[Array]]:  # fmt: skip
+    """A worker's task: the part of the network after learning, and its predictions for each chunk."""
     online = deepcopy(online)  # engines may hand over memory that is the parent's, or cannot be written
     learned = model._learn(online, X, y, sample_weight, order, epoch, held_out=held_out)
     predicted = [predictions for _, predictions in learned]
-    again = online.head.hand_over()
-    return from_plain(to_plain(online)), predicted, again
+    return from_plain(to_plain(online)), predicted
 
 
 def part(online: OnlineNetwork, outputs: slice) -> OnlineNetwork:
@@ -75,7 +70,7 @@ def part(online: OnlineNetwork, outputs: slice) -> OnlineNetwork:
     def cut(states: list[Any], axis: int) -> Any:
         return states[0][outputs] if axis == 0 else states[0][:, outputs]
 
-    head = online.head if online.head.is_by_output else StandIn(len(online.settings.layer_sizes))
+    head = online.head if online.head.is_by_output else LayersHead(len(online.settings.layer_sizes))
     return _by_output(cut, [replace(online, head=head)], online.settings.share_halfspaces)
 
 

@@ -15,7 +15,7 @@ from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import BasePredictor, RunningMoments
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._drift import DriftTest
-from sklearn_gln._head import Head, PendingErrors, PendingLogits, PlainHead, StackedHead, StandIn, TargetHead
+from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
@@ -34,7 +34,7 @@ Shape = tuple[int, ...]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Window, Network, Layer, Preconditioner, Spread,
-    DriftTest, StandIn, PlainHead, StackedHead, LogitStack, PendingLogits,
+    DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream

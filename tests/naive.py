@@ -37,6 +37,21 @@ def find_context(z, normals, offsets):
     return sum(2**q for q, (h, o) in enumerate(zip(normals, offsets, strict=True)) if dot(h, z) > o)
 
 
+def gain(rows, columns, weights, normal, offset):
+    """By how much a cut lowers the variance of standardised columns of targets, summed over the columns."""
+    sides = [dot(normal, z) > offset for z in rows]
+    total, lowered = sum(weights), 0.0
+    for column in columns:
+        mean, variance = weighted_moments(column, weights)
+        for side in (True, False):
+            weight = sum(q for q, s in zip(weights, sides, strict=True) if s == side)
+            if weight > 0.0:
+                seen = zip(column, weights, sides, strict=True)
+                of_side = sum(q * (value - mean) for value, q, s in seen if s == side) / weight
+                lowered += weight / total * of_side**2 / variance
+    return lowered
+
+
 def repeat(s, motion, target, *, rate, repeats, accumulator, loss, damping, limit):
     """All repeats of one row: the factor g of their summed step -g v, and what they add to the accumulator.
 
@@ -736,7 +751,9 @@ class NaiveGLN:
             self.set_layer_matrices()
 
     def refresh_scaler(self):
-        self.fit_scaler()
+        """Only with a half-life does the scaling of a feature move after the last rebuild."""
+        if self.t % 256 == 0:
+            self.fit_scaler(new_only=self.half_life is None)
 
     def new_layer(self, pool, level, output, n_base):
         n_neurons = self.layer_sizes[level]

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from tests import naive_gaussian
-from tests.naive import NaiveGLN, clip, dot, is_event, is_short_event, usual, weighted_moments
+from tests.naive import NaiveGLN, clip, dot, is_event, usual, weighted_moments
 
 
 class NaiveRegressor(NaiveGLN):
@@ -192,13 +192,6 @@ class NaiveRegressor(NaiveGLN):
         self.follow_targets()
         super().refresh()
         self.refresh_spread()
-
-    def refresh_scaler(self):
-        """Only with a half-life does the scaling of a feature move after the last rebuild."""
-        if self.half_life is None:
-            self.fit_scaler(new_only=True)
-        elif is_short_event(self.t):
-            self.fit_scaler()
 
     def set_layer_matrices(self):
         """With them the first neuron becomes the ridge regression of all rows so far."""

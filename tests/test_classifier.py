@@ -351,7 +351,7 @@ def test_layouts_of_the_features(rows):
 @pytest.mark.parametrize(
     "base_predictor", ["standard", "global", "minmax", "identity", lambda rows: expit(rows[:, :2])]
 )
-@pytest.mark.parametrize("halfspaces", ["pairs", "gaussian", "raw_gaussian"])
+@pytest.mark.parametrize("halfspaces", ["cuts", "gaussian", "raw_gaussian"])
 def test_base_predictors_and_halfspaces_learn(base_predictor, halfspaces):
     params = {"base_predictor": base_predictor, "halfspaces": halfspaces, "layer_sizes": (10, 5)}
     assert new(**params).fit(expit(X), Y).score(expit(X), Y) > 0.55  # of three noisy classes

@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _runtime, _shards
-from sklearn_gln._head import StandIn
+from sklearn_gln._head import LayersHead
 from sklearn_gln._state import to_plain
 from tests.helpers import (
     INTERPRETED,
@@ -126,7 +126,7 @@ def test_parts_join_to_the_whole(case):
         joined = _shards.join(parts)
         assert whole.head.is_by_output == (y is TARGETS or case == "classes, plain")
         if not whole.head.is_by_output:
-            assert joined.head == StandIn(len(joined.settings.layer_sizes))  # it stays with the parent
+            assert joined.head == LayersHead(len(joined.settings.layer_sizes))  # it stays with the parent
             joined.head = whole.head
         assert_same_plain(to_plain(joined), to_plain(model._online))
 

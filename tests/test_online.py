@@ -15,8 +15,9 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _learning_rate, _network
 from sklearn_gln._base_predictor import add_base_predictions
+from sklearn_gln._halfspaces import Pool, draw_halfspaces
 from sklearn_gln._head import PlainHead, TargetHead
-from sklearn_gln._network import LayerOutputs, draw_halfspaces
+from sklearn_gln._network import LayerOutputs
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import get_kernels
@@ -217,14 +218,14 @@ ORACLE_CASES = {
     "no contexts, lower rate": {"context_dim": 0, "learning_rate_init": 2.0, "eps": 0.01},
     "neuron, normalised steps and clipping": {"aggregation": "neuron", "max_weight": 0.6},
     "callable": {"base_predictor": halves, "initial_weights": "uniform"},
-    "identity, pairs": {"base_predictor": "identity", "learning_rate": "inverse", "learning_rate_init": 0.3},
+    "identity, cuts": {"base_predictor": "identity", "learning_rate": "inverse", "learning_rate_init": 0.3},
     "PyGLN": {**PYGLN, "max_weight": 5.0},
     "PyGLN, active clipping": {**PYGLN, "max_weight": 0.5, "offset_scale": 0.3},
     "PyGLN, batches of 5": {**PYGLN, "batch_size": 5, "max_weight": 0.5},
     "DeepMind": DEEPMIND,
     "half-life": {"half_life": 200.5},
     "half-life, PyGLN, global, batches of 5": {**PYGLN, "base_predictor": "global", "batch_size": 5, "half_life": 50},
-    "own schedule, pairs, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
+    "own schedule, cuts, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
 }
 ORACLE_CASES |= {
     f"{likelihood}: {name}": {"likelihood": likelihood, "aggregation": "stacked", **params}
@@ -281,7 +282,7 @@ ORACLE_CASES |= {
 COMPILED_CASES = (
     "no skip, last layer, gaussian",
     "no hidden layer",
-    "identity, pairs",
+    "identity, cuts",
     "dirty",
 )
 BRIEF_CASES = ("default", "PyGLN, batches of 5", "half-life", "squared: default", "gaussian: default")
@@ -344,11 +345,14 @@ class RecordingGaussianRegressor(Recording, NaiveGaussianRegressor):
 ORACLES = {None: Recording, "squared": RecordingRegressor, "gaussian": RecordingGaussianRegressor}
 
 
-def make_oracle(params, settings, outputs, seed):
-    def draw(pool, layer, output, n_neurons):
-        key = (layer,) if settings.share_halfspaces else (layer, int(outputs[output]))
+def make_oracle(params, settings, outputs, seed, y, weights):
+    """The oracle, whose halfspaces are drawn for rows of targets y and weights."""
+    y, weights = y[weights > 0], weights[weights > 0]
+
+    def draw(side_info, layer, output, n_neurons):
+        n, key = len(side_info), (layer,) if settings.share_halfspaces else (layer, int(outputs[output]))
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-        return draw_halfspaces(np.array(pool), n_neurons, settings, rng)
+        return draw_halfspaces(Pool.of(np.array(side_info), y[:n], weights[:n]), n_neurons, settings, rng)
 
     def shuffle(number, n):
         return np.random.default_rng((seed, number)).permutation(n)
@@ -398,7 +402,8 @@ def oracle_run(name, n):
             y[np.flatnonzero(weights)[1], 2] = 1e6  # of two rows, it makes up their unit
         targets = y[:, outputs]
     stream, unseen = (X[:n], y[:n], weights[:n]), X[n:]
-    oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, seed=7)
+    told_apart = targets if "likelihood" in params else y
+    oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, 7, told_apart, weights)
     logits = oracle.learn(stream[0], targets[:n], stream[2]) + oracle.logits(unseen)
     return params, stream, unseen, oracle, np.array(logits)
 
@@ -474,7 +479,7 @@ def test_the_estimator_equals_the_oracle(backend_name, n_classes):
     classifier = GLNClassifier(**params, backend=backend_name, random_state=5)
     probabilities = classifier.progressive_predict_proba(X, y, np.arange(n_classes), weights)
     outputs = [1] if n_classes == 2 else [0, 1, 2]
-    oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, classifier._online.seed)
+    oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, classifier._online.seed, y, weights)
     logits = np.array(oracle.learn(X, (y[:, np.newaxis] == outputs).astype(float), weights))
     expected = softmax(np.hstack([0 * logits, logits]) if n_classes == 2 else logits, axis=1)
     assert_allclose(probabilities, expected, **TOLERANCE)
@@ -495,8 +500,9 @@ def test_the_regressor_equals_the_oracle(backend, backend_name, likelihood, outp
     given = np.squeeze(y[:600]), weights[:600]
     before = regressor.progressive_predict(X[:600], *given, return_std=True)
     after = regressor.predict(X[600:], return_std=True)
-    settings = make_settings(X.shape[1], **params, aggregation="stacked")
-    oracle = make_oracle(params | {"aggregation": "stacked"}, settings, range(len(outputs)), regressor._online.seed)
+    params |= {"aggregation": "stacked"}
+    settings = make_settings(X.shape[1], **params)
+    oracle = make_oracle(params, settings, range(len(outputs)), regressor._online.seed, y, weights)
     for got, expected in ((before, oracle.learn(X[:600], y[:600], weights[:600])), (after, oracle.logits(X[600:]))):
         mean, variance = np.moveaxis(expected, 2, 0)
         assert_allclose(got[0], np.squeeze(mean), **TOLERANCE)
@@ -506,7 +512,7 @@ def test_the_regressor_equals_the_oracle(backend, backend_name, likelihood, outp
 # Four laws
 
 LEARNERS = {
-    "pairs": {},
+    "cuts": {},
     "gaussian": {"halfspaces": "gaussian", "offset_scale": 0.5, "aggregation": "neuron"},
     "plain": {
         "halfspaces": "gaussian",
@@ -517,7 +523,7 @@ LEARNERS = {
         "skip": False,
         "max_weight": 0.75,
     },
-    "plain, pairs": {
+    "plain, cuts": {
         "base_predictor": "minmax",
         "share_halfspaces": False,
         "learning_rate": "constant",
@@ -540,7 +546,7 @@ LEARNERS = {
     "gaussian neurons": {"likelihood": "gaussian", "aggregation": "stacked", "max_weight": 0.15},
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
-BRIEF_LEARNERS = ("pairs", "plain", "squared", "gaussian neurons")
+BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons")
 STREAM = make_stream(11, 4200 if helpers.IS_THOROUGH and not INTERPRETED else 1100)
 STREAM[2][2:6] = 0.0
 STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
@@ -568,7 +574,7 @@ def random_cuts(seed, n):
     return np.cumsum(lengths)[np.cumsum(lengths) < n].tolist()
 
 
-@pytest.mark.parametrize("learner", thorough_but(LEARNERS, "pairs", "gaussian neurons"))
+@pytest.mark.parametrize("learner", thorough_but(LEARNERS, "cuts", "gaussian neurons"))
 def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkeypatch):
     spare_frameworks(backend, LEARNERS[learner])
     spare_compilers(backend, learner in BRIEF_LEARNERS)
@@ -608,7 +614,7 @@ def test_any_split_of_the_stream_is_the_same_stream(backend, learner):
 
 def test_any_split_is_the_same_stream_for_base_logits_in_groups(backend, monkeypatch):
     monkeypatch.setattr(_learning_rate, "MAX_GROUP", 2)
-    params, stream = LEARNERS["pairs"] | {"preconditioner": "block"}, [array[:1100] for array in STREAM]
+    params, stream = LEARNERS["cuts"] | {"preconditioner": "block"}, [array[:1100] for array in STREAM]
     expected = learn_stream(backend, params, stream)
     assert expected.online.network.base_preconditioner.matrix.shape == (3, 2, 2)
     assert_same(learn_stream(backend, params, stream, cuts=random_cuts(5, 1100)), expected)
@@ -667,7 +673,7 @@ NUMBERS = [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[
 
 
 @pytest.mark.parametrize(
-    "learner", thorough_but(["pairs", "plain", "half-life", "squared", "gaussian neurons"], "pairs", "squared")
+    "learner", thorough_but(["cuts", "plain", "half-life", "squared", "gaussian neurons"], "cuts", "squared")
 )
 @pytest.mark.parametrize("number", thorough_but(NUMBERS, 3, 256))
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
@@ -687,7 +693,7 @@ def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, nu
 @pytest.mark.parametrize(
     "n", thorough_but([n for n in (1, 2, 256, 257, 2048, 2049) if n < len(STREAM[0]) / 1.5], 2, 256)
 )
-@pytest.mark.parametrize("learner", ["pairs", "squared", "gaussian neurons"])
+@pytest.mark.parametrize("learner", ["cuts", "squared", "gaussian neurons"])
 def test_no_prediction_sees_a_later_row(backend, n, learner):
     spare_frameworks(backend, LEARNERS[learner])
     stop = np.searchsorted(np.cumsum(STREAM[2] > 0), n) + 1
@@ -706,10 +712,10 @@ def test_rows_of_weight_zero_do_not_exist(backend, learner):
             assert_allclose(got.state()[name], array, err_msg=name, **TOLERANCE)
 
 
-@pytest.mark.parametrize("learner", thorough_but(["pairs", "plain", "squared", "gaussian neurons"], "squared"))
+@pytest.mark.parametrize("learner", thorough_but(["cuts", "plain", "squared", "gaussian neurons"], "squared"))
 def test_an_event_changes_what_it_should(backend, learner):
     spare_frameworks(backend, LEARNERS[learner])
-    spare_compilers(backend, learner == "pairs")
+    spare_compilers(backend, learner == "cuts")
     changes = {}
     online = new_online(LEARNERS[learner], 4, range(3))
     n = 1030 if helpers.IS_THOROUGH and not backend.ON_DEVICE else 520
@@ -736,7 +742,7 @@ def test_an_event_changes_what_it_should(backend, learner):
         assert "hyperplanes" not in changes
     else:
         assert changes["hyperplanes"] == changes["offsets"] == rebuilds
-    if learner in ("pairs", "squared"):
+    if learner in ("cuts", "squared"):
         assert changes["matrix of base"] == changes["matrix of layer 1"]
         assert changes["matrix of base"] == [event for event in EVENTS if 64 <= event <= n]
     if regression:
@@ -756,7 +762,7 @@ def test_a_half_life_lets_statistics_follow_the_stream(backend):
     X[:500, 4] = np.nan  # a feature that comes late
     moments = {}
     for half_life in (None, 64):
-        params = {**LEARNERS["pairs"], "half_life": half_life}
+        params = {**LEARNERS["cuts"], "half_life": half_life}
         moments[half_life] = learn_stream(backend, params, (X, y, weights)).online.predictor.moments
     assert_allclose(moments[None].mean, np.nanmean(X, axis=0))
     last = X[-256:]
@@ -920,7 +926,9 @@ def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
     assert 3 * len(epochs[0]) < 1024 < regressor.n_samples_seen_
     assert_array_equal(np.sort(np.append(epochs[0], held_out)), np.flatnonzero(weights[:n]))
     params["aggregation"] = "stacked"
-    oracle = make_oracle(params, make_settings(X.shape[1], **params), [0, 1], regressor._online.seed)
+    oracle = make_oracle(
+        params, make_settings(X.shape[1], **params), [0, 1], regressor._online.seed, y[epochs[0]], weights[epochs[0]]
+    )
     expected = []
     for epoch, rows in enumerate(epochs, start=1):
         expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)

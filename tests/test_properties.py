@@ -49,7 +49,7 @@ FUNCTIONS = [f"{__name__}.{function.__name__}" for function in (squash, decaying
 COMMON = {
     "layer_sizes": st.lists(st.integers(1, 4), max_size=3).map(tuple) | st.just(np.array([3, 2])),
     "context_dim": st.integers(0, 4),
-    "halfspaces": st.sampled_from(["pairs", "gaussian", "raw_gaussian"]),
+    "halfspaces": st.sampled_from(["cuts", "gaussian", "raw_gaussian"]),
     "offset_scale": st.none() | st.floats(0, 3),
     "share_halfspaces": st.booleans(),
     "bias": st.booleans(),

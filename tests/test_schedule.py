@@ -45,14 +45,11 @@ def test_events_of_the_clock(likelihood, half_life):
 @CASES
 def test_what_happens_at_an_event(likelihood, half_life):
     schedule = schedule_of(likelihood, half_life)
-    weights_depend_on_scaling = likelihood != "bernoulli" and half_life in (None, "auto")
     forgets = EVERY_64 if (likelihood, half_life) in ((name, "auto") for name in TARGET_LIKELIHOODS) else EVERY_256
     events = [schedule.event_after(number - 1) for number in [*REBUILDS, *EVENTS[likelihood, half_life]]]
     numbers = [event.number for event in events]
     assert [event.number for event in events if event.rebuild] == REBUILDS
-    # Where scaling is kept, only features that have none yet get one, and do so at each event.
-    assert schedule.keeps_scaling == weights_depend_on_scaling
-    rescales = numbers if weights_depend_on_scaling else [number for number in numbers if number in (256, *EVERY_256)]
+    rescales = [number for number in numbers if number in (256, *EVERY_256)]
     assert [event.number for event in events if event.rescale] == rescales
     assert [event.number for event in events if event.recondition] == [*REBUILDS, *REFRESHES]
     assert [event.number for event in events if event.forget] == [number for number in numbers if number in forgets]
