@@ -521,20 +521,24 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
         sample_weight = np.minimum(sample_weight, MAX_WEIGHT)
         order = np.arange(len(X)) if order is None else order
-        n_workers, n_alone = self._n_workers(online, len(order)), len(order)
-        if n_workers > 1:  # cuts are chosen by the targets of all outputs
-            n_alone = np.count_nonzero(online.sample_numbers(sample_weight[order]) <= LAST_MERGE)
-            if epoch > 1 or held_out:  # which cannot be parted
-                n_alone = len(order) if n_alone else 0
-        if n_alone or not len(order):
-            yield from self._learn_alone(online, X, y, sample_weight, order[:n_alone], epoch, held_out)
-        if n_alone < len(order):
+        n_workers = self._n_workers(online, len(order))
+        if n_workers == 1:
+            yield from self._learn_alone(online, X, y, sample_weight, order, epoch, held_out)
+            return
+        n_alone = np.count_nonzero(online.sample_numbers(sample_weight[order]) <= LAST_MERGE)
+        if epoch > 1 or held_out:  # which cannot be parted
+            n_alone = len(order) if n_alone else 0
+        joined, learned, rest = online, [], order[n_alone:]
+        if n_alone:  # cuts are chosen by the targets of all outputs
+            joined = deepcopy(online)
+            learned = list(self._learn_alone(joined, X, y, sample_weight, order[:n_alone], epoch, held_out))
+        if len(rest):
             alone = type(self)(**self.get_params() | {"n_jobs": 1})
-            rest = order[n_alone:]
-            joined, learned = _shards.learn(alone, online, X, y, sample_weight, rest, n_workers, epoch, held_out)
-            with interrupts_held():
-                vars(online).update(vars(joined))
-                yield from learned
+            joined, more = _shards.learn(alone, joined, X, y, sample_weight, rest, n_workers, epoch, held_out)
+            learned += more
+        with interrupts_held():
+            vars(online).update(vars(joined))
+            yield from learned
 
     def _learn_alone(self, online: OnlineNetwork, X, y, sample_weight, order, epoch, held_out):
         """`_learn`, in this process."""

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import NEGLIGIBLE
 from sklearn_gln._settings import Settings
-from sklearn_gln._window import Window
+from sklearn_gln._window import GAP, Window
 
 SINGLE = 0.7  # of cuts, the share on one feature: from 0.6 to all did as well on tables, where rotations mean little
 N_CANDIDATES = 4  # of each cut; 2 were worse, 8 no better
@@ -28,13 +28,13 @@ class Pool(NamedTuple):
 
     @classmethod
     def of(cls, side_info: Array, y: Array, weight: Array) -> "Pool":
-        """y (n,) are class numbers, and (n, n_targets) targets, of which none counts as further off than usual."""
+        """y (n,) are class numbers, or (n, n_targets) targets, of which wild ones count as the farthest usual one."""
         if y.ndim == 1:
             targets = (y[:, np.newaxis] == np.unique(y)).astype(float)
         else:
             targets = y.astype(float)
-            usual = Window(targets, weight).usual(of_targets=True)
-            targets = np.clip(targets, usual.median - usual.reach, usual.median + usual.reach)
+            usual = Window(targets, weight).usual()
+            targets = np.clip(targets, usual.median - usual.reach / GAP, usual.median + usual.reach / GAP)
         mean = np.average(targets, axis=0, weights=weight)
         deviation = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weight))
         varies = deviation > NEGLIGIBLE * np.abs(mean)

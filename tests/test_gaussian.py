@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gln import _likelihood
 from sklearn_gln import kernels as registry
+from sklearn_gln._halfspaces import Pool
 from sklearn_gln._likelihood import Gaussian
 from sklearn_gln._network import infer, init_network, learn
 from sklearn_gln._samples import Samples
@@ -390,7 +391,8 @@ def settings_with(**params):
 
 def make_network(features, n_outputs, settings):
     """As it is built before it has learned anything, on features (n, d) that are scaled already."""
-    return init_network(settings.n_base(features.shape[1]), features[:256], np.arange(n_outputs), settings, 0)
+    pool = Pool.of(features[:256], np.zeros(len(features[:256]), int), np.ones(len(features[:256])))
+    return init_network(settings.n_base(features.shape[1]), pool, np.arange(n_outputs), settings, 0)
 
 
 def add_base_predictions(seed, n, n_outputs=1):
