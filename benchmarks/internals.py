@@ -53,7 +53,7 @@ def contexts_of(model, X):
     """The contexts (n, n_neurons) of rows, gated in the precision in which the model learns."""
     online, kernels = model._online, get_kernels(model.backend)
     with kernels.scope(None):
-        _, side_info = online.predictor.transform(kernels.asarray(X), kernels)
+        side_info = online.predictor.transform(kernels.asarray(X), kernels).side_info
         contexts = contexts_by_layer(online.ensure_network(kernels), kernels, side_info, online.settings.dtype)
         return np.concatenate([kernels.to_numpy(layer)[:, 0] for layer in contexts], axis=1)
 
@@ -76,17 +76,19 @@ def halfspaces_drawn_by(model, y):
 def new_network(model, X, y, classes):
     """The model's online network after one row, for its settings; a network of these settings that learned nothing."""
     online = clone(model).partial_fit(X[:1], y[:1], classes=classes)._online
-    base_logits, side_info = online.predictor.transform(X[:1], get_kernels("numpy"))
-    pool = Pool.of(side_info, y[:1], np.ones(1))
-    n_base = base_logits.shape[1] + online.settings.bias
-    return online, init_network(n_base, pool, online.output_numbers, online.settings, online.seed)
+    inputs = online.predictor.transform(X[:1], get_kernels("numpy"))
+    pool = Pool.of(inputs.side_info, y[:1], np.ones(1))
+    n_base = inputs.base.shape[1] + online.settings.bias
+    return online, init_network(
+        n_base, online.predictor.n_basis, pool, online.output_numbers, online.settings, online.seed
+    )
 
 
 def learn_in_network(online, network, kernels, inputs, targets, n_seen):
-    """Learn base logits and side information of rows after n_seen others; what the layers predicted before."""
+    """Learn inputs of rows after n_seen others; what the layers predicted before."""
     n = len(targets)
-    samples = Samples(inputs[0], targets, np.ones(n), n_seen + np.arange(1, n + 1), np.ones(n, bool), epoch=1)
-    return learn(network, kernels, *inputs, targets, samples, online.settings)
+    samples = Samples(inputs.base, targets, np.ones(n), n_seen + np.arange(1, n + 1), np.ones(n, bool), epoch=1)
+    return learn(network, kernels, inputs, targets, samples, online.settings)
 
 
 def calls_of_one_row(model, n_seen):
@@ -98,7 +100,7 @@ def calls_of_one_row(model, n_seen):
         learn_in_network(online, online.network, kernels, inputs, label[:, np.newaxis] == 1, n_seen)
 
     def infer_row(x, _):
-        infer(online.network, kernels, *online.predictor.transform(x, kernels), online.settings)
+        infer(online.network, kernels, online.predictor.transform(x, kernels), online.settings)
 
     return {
         "the clock and below learn": lambda x, label: list(online.learn(x, label, np.ones(1), kernels)),

@@ -210,7 +210,7 @@ def make_oracle(kind, model, y):
 
     settings = settings_of(model)
     rate = settings.learning_rate_init
-    own = ("label_smoothing", "eps") if kind == "classifier" else ("squares",)
+    own = ("label_smoothing", "eps", "n_bins") if kind == "classifier" else ("squares",)
     return {"classifier": NaiveGLN, "regressor": NaiveRegressor}[kind](
         1,
         halfspaces_drawn_by(model, y if kind == "classifier" else y[:, np.newaxis]),

@@ -441,9 +441,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
         squares = likelihood.takes_squares and self._squares(n_base)
+        n_bins = self._n_bins(n_base) if likelihood.takes_bins else 0
         preconditioner = self.preconditioner if normalized and likelihood.is_preconditioned else None
         if preconditioner == "auto":
-            preconditioner = "full" if n_base * (1 + squares) <= MAX_FULL_PRECONDITIONER else "block"
+            n_inputs = n_base * max(1 + squares, 1 + n_bins)  # of the larger block, at most
+            preconditioner = "full" if n_inputs <= MAX_FULL_PRECONDITIONER else "block"
         if likelihood.has_linear_first:
             sizes = (1, *sizes)
         rate = default_rate(self.learning_rate, likelihood.default_rate)
@@ -469,6 +471,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             dtype=np.dtype(self.dtype).name,
             half_life=self.half_life,
             squares=squares,
+            n_bins=n_bins,
         )
 
     def _new_online(self, X, random_state) -> OnlineNetwork:
@@ -486,7 +489,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _estimate_memory(self, n_base, n_side, n_outputs, n_samples, settings) -> int:
         n_samples = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
-        return estimate_memory(settings.n_base(n_base), n_side, n_outputs, n_samples, settings)
+        n_basis = settings.max_basis(n_side)
+        return estimate_memory(settings.n_base(n_base), n_basis, n_side, n_outputs, n_samples, settings)
 
     def _check_memory(self, needed: int) -> None:
         installed = installed_memory()

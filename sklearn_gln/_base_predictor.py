@@ -1,8 +1,8 @@
 """Features -> base logits (in regression: base means) and side information, with the statistics that this takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -22,7 +22,18 @@ ENOUGH = 8  # values in the window that differ from the median, to say that a fe
 JUMP = 8.0  # factor by which its deviation, or number of deviations by which its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 
+MIN_BINNED = 32  # samples: of fewer, quantiles say little
+PIECE_SCALE = 0.5  # of pieces: 0.25 to 1 did as well
+
 BaseKind = str | Callable[[Array], Array]
+
+
+class Inputs(NamedTuple):
+    """The network's view of samples."""
+
+    base: Array  # (n, n_given): scaled features, or base predictions as logits or means
+    basis: tuple[Array, ...]  # (n, size) each: functions of the features, for the first layer alone
+    side_info: Array  # (n, n_side)
 
 
 @dataclass
@@ -70,8 +81,50 @@ class RunningMoments:
 
 
 @dataclass
+class Bins:
+    """Pieces of features between quantiles of the first samples: -1 at one end and below it, 1 at the other."""
+
+    columns: Array  # (n_pieces,): of which feature
+    middle: Array  # (n_pieces,), in the feature's unit
+    inverse_half_width: Array  # (n_pieces,); 0: none
+
+    @classmethod
+    def of(cls, values: Array, n_bins: int) -> "Bins":
+        """At most n_bins of each column of values (n, n_features); none of one that is constant or of two values."""
+        pieces = [np.zeros((3, 0))]
+        for column, of_column in enumerate(values.T if len(values) >= MIN_BINNED else ()):
+            edges = np.unique(_quantiles(of_column, n_bins))
+            if len(edges) > 2:
+                pieces.append(np.stack([np.full(len(edges) - 1, column), *_pieces(edges)]))
+        columns, middle, inverse_half_width = np.concatenate(pieces, axis=1)
+        return cls(columns.astype(int), middle, inverse_half_width)
+
+    def moved(self, where: Array, values: Array) -> "Bins":
+        """As many, by these values where (n_features,) a condition holds."""
+        middle, inverse_half_width = self.middle.copy(), self.inverse_half_width.copy()
+        for column in np.flatnonzero(where):
+            places = np.flatnonzero(self.columns == column)
+            if len(places):
+                middle[places], inverse_half_width[places] = _pieces(_quantiles(values[:, column], len(places)))
+        return Bins(self.columns, middle, inverse_half_width)
+
+
+def _quantiles(values: Array, n_bins: int) -> Array:
+    """The ends of bins of as many values each, NaN left out."""
+    values = values[~np.isnan(values)]
+    return np.quantile(values, np.linspace(0, 1, n_bins + 1)) if len(values) else np.zeros(n_bins + 1)
+
+
+def _pieces(edges: Array) -> tuple[Array, Array]:
+    """Middles, and inverse half widths, of the bins between edges."""
+    widths = np.diff(edges)
+    is_wide = widths > NEGLIGIBLE * np.abs(edges).max() + np.finfo(float).tiny
+    return edges[:-1] + widths / 2, np.divide(2, widths, out=np.zeros_like(widths), where=is_wide)
+
+
+@dataclass
 class BasePredictor:
-    """The network's view of a sample: base logits or means x, side information z."""
+    """Makes base logits or means x, a basis and side information z of samples."""
 
     kind: BaseKind
     max_logit: float | None  # None: x are means, not the logits of probabilities
@@ -80,12 +133,18 @@ class BasePredictor:
     inverse_deviation: Array = field(default_factory=lambda: np.zeros(0))  # (n_features,), 0 for constant features
     window: Window = field(default_factory=lambda: Window.empty(0))  # of features, every eighth sample
     bounds: Array = field(default_factory=lambda: np.array([[-np.inf], [np.inf]]))  # (2, n_features | 1) of what counts
+    bins: Bins | None = None  # None: there is no basis
+
+    @property
+    def n_basis(self) -> int:
+        """The size of the basis."""
+        return 0 if self.bins is None else len(self.moments.mean) + len(self.bins.columns)
 
     @property
     def has_statistics(self) -> bool:
         return self.kind not in ("minmax", "identity")
 
-    def restart(self, rows: Array, sample_weight: Array) -> None:
+    def restart(self, rows: Array, sample_weight: Array, n_bins: int = 0) -> None:
         """Scale by these samples alone, of NumPy and few enough for the window."""
         n_features = len(self.moments.mean)
         self.moments = RunningMoments.empty(n_features)
@@ -95,6 +154,8 @@ class BasePredictor:
             self.window = Window(rows[:, :n_features].astype(float), sample_weight)
         self.follow()
         self.refresh()
+        if n_bins:
+            self.bins = Bins.of(np.clip(self.window.values, *self.bounds), n_bins)
 
     def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Take samples into the statistics; `refresh` brings them to bear."""
@@ -132,6 +193,8 @@ class BasePredictor:
         self.moments = self.moments.replaced(is_new, recent)
         scaled = self.inverse_deviation > 0
         self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
+        if self.bins is not None:
+            self.bins = self.bins.moved(is_new & scaled, np.clip(self.window.values, *self.bounds))
         return bool(np.any(is_new & scaled))
 
     def refresh(self, new_only: bool = False) -> None:
@@ -149,8 +212,8 @@ class BasePredictor:
             inverse_deviation = np.where(scaled, self.inverse_deviation, inverse_deviation)
         self.mean, self.inverse_deviation = mean, inverse_deviation
 
-    def transform(self, rows: Array, kernels: Kernels) -> tuple[Array, Array]:
-        """Rows -> x (n, n_base), without the constant; z (n, n_side)."""
+    def transform(self, rows: Array, kernels: Kernels) -> Inputs:
+        """What the network sees of rows, without the constant."""
         n_features = len(self.moments.mean)
         X = rows[:, :n_features]
         if self.has_statistics:
@@ -161,13 +224,23 @@ class BasePredictor:
         if callable(self.kind) or self.kind == "identity":
             given = rows[:, n_features:] if callable(self.kind) else X
             if self.max_logit is None:
-                return kernels.fill_missing(given), side_info
-            return kernels.logit(given, max_logit=self.max_logit), side_info
+                return Inputs(kernels.fill_missing(given), (), side_info)
+            return Inputs(kernels.logit(given, max_logit=self.max_logit), (), side_info)
         if self.kind == "minmax":
-            return kernels.minmax_logit(X, max_logit=self.max_logit), side_info
+            return Inputs(kernels.minmax_logit(X, max_logit=self.max_logit), (), side_info)
         if self.max_logit is None:
-            return kernels.standardize(X, *scaling, limit=WIDE_CLIP), side_info
-        return side_info, side_info
+            return Inputs(kernels.standardize(X, *scaling, limit=WIDE_CLIP), (), side_info)
+        return Inputs(side_info, self._basis(X, side_info, kernels), side_info)
+
+    def _basis(self, X: Array, scaled: Array, kernels: Kernels) -> tuple[Array, ...]:
+        if self.bins is None:
+            return ()
+        squares = scaled * scaled
+        if not len(self.bins.columns):
+            return (squares,)
+        scaling = kernels.asarray(self.bins.middle), kernels.asarray(self.bins.inverse_half_width)
+        pieces = kernels.standardize(kernels.take(X, self.bins.columns, axis=1), *scaling, limit=1.0)
+        return squares, PIECE_SCALE * pieces
 
     def slopes(self, rows: Array, x: Array) -> Array:
         """How much each x that `transform` made of the same feature changes with it: (n, n_features), all of NumPy."""
@@ -183,6 +256,23 @@ class BasePredictor:
         else:
             bound, slopes = np.inf, np.ones(x.shape)
         return np.where((np.abs(x) < bound) & ~np.isnan(rows), slopes, 0)
+
+    def basis_slopes(self, rows: Array, x: Array, slopes: Array, basis: Sequence[Array]) -> list[Array]:
+        """As `slopes`, of each part of the basis."""
+        of_parts = [2 * x * slopes for _ in basis[:1]]
+        for pieces in basis[1:]:
+            assert self.bins is not None  # noqa: S101
+            inside = (np.abs(pieces) < PIECE_SCALE) & ~np.isnan(rows[:, self.bins.columns])
+            of_parts.append(np.where(inside, PIECE_SCALE * self.bins.inverse_half_width, 0))
+        return of_parts
+
+    def features(self, squares: bool) -> Array:
+        """The feature that each base input is of, with their squares or without, and then each of the basis."""
+        every = np.arange(len(self.moments.mean))
+        parts = [every, every] if squares else [every]
+        if self.bins is not None:
+            parts += [every, self.bins.columns]
+        return np.concatenate(parts)
 
 
 def _differ(moments: RunningMoments, mean: Array, deviation: Array) -> Array:

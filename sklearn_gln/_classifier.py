@@ -1,6 +1,6 @@
 """GLNClassifier: labels in, probabilities out."""
 
-from numbers import Real
+from numbers import Integral, Real
 from reprlib import repr as brief
 
 import numpy as np
@@ -19,6 +19,9 @@ from sklearn_gln._input import labels
 from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln.kernels import as_numpy
 
+N_BINS = 6  # 4 and 10 did as well
+MAX_BINNED = 200  # features: with more, bins would take longer than all the rest
+SCALED = ("standard", "global")  # base predictors that scale features
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
 
 
@@ -41,13 +44,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory.
         0: no gating.
 
-    halfspaces : {"pairs", "gaussian", "raw_gaussian"}, default="pairs"
-        How halfspaces are drawn. "pairs": normal to the difference of two random rows among the first 256, at their
-        median projection plus `offset_scale` deviations of random noise. "gaussian": unit normals of random direction
-        [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
+    halfspaces : {"cuts", "gaussian", "raw_gaussian"}, default="cuts"
+        How halfspaces are drawn. "cuts": from the first 256 rows, seven of ten on one random feature, the others normal
+        to the difference of two random rows, at the median plus `offset_scale` deviations of random noise; each is that
+        of four candidates which best tells these rows' classes apart. "gaussian": unit normals of random direction [1]_
+        with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
 
     offset_scale : float or None, default=None
-        See `halfspaces`. None: 1.5 for "pairs", 0 for Gaussian halfspaces.
+        See `halfspaces`. None: 1.5 for "cuts", 0 for Gaussian halfspaces.
 
     share_halfspaces : bool, default=True
         Whether all outputs gate by the same halfspaces: as accurate, and gating takes no longer for more classes.
@@ -59,6 +63,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         "minmax": each row scaled to its own [0, 1] and read as probabilities. "identity": features are probabilities.
         A callable maps rows (n, n_features) to base probabilities (n, n_base), each row by itself. Halfspaces see the
         raw features with "minmax" and "identity", else the scaled ones.
+
+    n_bins : int or {"auto"}, default="auto"
+        More inputs for the first layer, so that it can bend: the square of each scaled feature, and how far the feature
+        has come through each of n_bins bins between quantiles of the first 256 rows, from -0.5 to 0.5; no bins for
+        features of two values. 0: none of these. "auto": 6 with `base_predictor` "standard", normalized steps and at
+        most 200 features, else 0.
 
     bias : bool, default=True
         Whether each neuron has a constant input 1.
@@ -240,6 +250,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     _parameter_constraints: dict = {
         **BaseGLN._parameter_constraints,
+        "n_bins": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
         "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
         "eps": [Interval(Real, 0, 0.5, closed="neither")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -261,6 +272,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         offset_scale=None,
         share_halfspaces=True,
         base_predictor="standard",
+        n_bins="auto",
         bias=True,
         skip=True,
         learning_rate="normalized",
@@ -294,6 +306,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.offset_scale = offset_scale
         self.share_halfspaces = share_halfspaces
         self.base_predictor = base_predictor
+        self.n_bins = n_bins
         self.bias = bias
         self.skip = skip
         self.learning_rate = learning_rate
@@ -601,6 +614,18 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
         n_rows = np.inf if n_samples is None else n_samples
         return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
+
+    def _n_bins(self, n_base):
+        is_scaled = self.base_predictor in SCALED
+        if self.n_bins == "auto":
+            is_fit = self.base_predictor == "standard" and self.learning_rate == "normalized" and n_base <= MAX_BINNED
+            return N_BINS if is_fit else 0
+        if self.n_bins and not is_scaled:
+            raise ValueError(
+                f"n_bins={self.n_bins} cannot be used with base_predictor={brief(self.base_predictor)}, which scales "
+                "no features. Use n_bins='auto' or 0, or base_predictor='standard'."
+            )
+        return int(self.n_bins)
 
     def _label_smoothing(self, normalized):
         return SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing

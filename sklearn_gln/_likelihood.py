@@ -65,6 +65,7 @@ class Likelihood(ABC):
     learns_batches: ClassVar[bool] = True
     is_preconditioned: ClassVar[bool] = True
     takes_squares: ClassVar[bool] = False
+    takes_bins: ClassVar[bool] = False
 
     # The network
     reads_probabilities: ClassVar[bool] = False  # whether base predictions are probabilities; else they are means
@@ -183,8 +184,11 @@ class _Linear(Likelihood):
     def base(
         self, kernels: Kernels, base_inputs: Array, dtype: str, *, bias: bool, squares: bool
     ) -> tuple[Array, Array]:
-        options = {"square_scale": SQUARE_SCALE, "square_limit": SQUARE_LIMIT} if squares else {}
-        base = kernels.base_block(base_inputs, dtype, bias, **options)
+        parts = [base_inputs]
+        if squares:
+            bounded = kernels.clip(base_inputs, -SQUARE_LIMIT, SQUARE_LIMIT)
+            parts.append(SQUARE_SCALE * bounded * bounded)
+        base = kernels.input_block(parts, dtype, bias)
         return base, base[:, :, base.shape[2] - bias :]
 
     def prepare(
@@ -234,6 +238,7 @@ class Bernoulli(_Linear):
     name = "bernoulli"
     loss = "log"
     default_rate = DEFAULT_RATES["normalized"]
+    takes_bins = True
     reads_probabilities = True
     has_linear_first = False
     sums_errors = True

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, OF_HALFSPACES, Array
+from sklearn_gln._base_predictor import Inputs
 from sklearn_gln._halfspaces import Pool, draw_halfspaces
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, scheduled_rates
@@ -32,6 +33,7 @@ class Network:
     offsets: Array = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, neurons of all layers, context_dim)
     layers: list[Layer]
     base_preconditioner: Preconditioner | None  # of the base logits and the constant
+    basis_preconditioner: Preconditioner | None = None  # of the basis, if there is one
     limits: Array | None = field(
         default=None, metadata=BY_OUTPUT
     )  # (n_outputs,): the bounds of neurons' outputs; None: settings.limit
@@ -88,8 +90,9 @@ class Network:
 
     def forget_base(self, factor: float) -> None:
         """Have the base inputs so far count less in what is known of them: some were in another unit."""
-        if self.base_preconditioner is not None:
-            self.base_preconditioner.forget(factor)
+        for preconditioner in (self.base_preconditioner, self.basis_preconditioner):
+            if preconditioner is not None:
+                preconditioner.forget(factor)
         if self.cross_moment is not None:
             self.cross_moment = self.cross_moment * factor
 
@@ -101,7 +104,8 @@ class Network:
     @property
     def preconditioners(self) -> list[Preconditioner]:
         of_layers = (layer.preconditioner for layer in self.layers)
-        return [item for item in (self.base_preconditioner, *of_layers) if item is not None]
+        of_base = self.base_preconditioner, self.basis_preconditioner
+        return [item for item in (*of_base, *of_layers) if item is not None]
 
 
 class LayerOutputs(NamedTuple):
@@ -113,25 +117,29 @@ class LayerOutputs(NamedTuple):
     signals: Sequence[Signal] = ()  # those of `infer`
 
 
-def n_inputs_by_layer(n_base: int, settings: Settings) -> list[int]:
-    """The inputs of each layer's neurons: the layer below, then the n_base base logits or what stands for them."""
-    below = (0, *settings.layer_sizes[:-1])
-    return [n + (n_base if n == 0 or settings.skip else settings.n_constants) for n in below]
+def n_inputs_by_layer(n_base: int, n_basis: int, settings: Settings) -> list[int]:
+    """The inputs of each layer's neurons: the basis or the layer below, then base logits or the constants alone."""
+    below = (n_basis, *settings.layer_sizes[:-1])
+    return [n + (n_base if number == 0 or settings.skip else settings.n_constants) for number, n in enumerate(below)]
 
 
-def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
+def estimate_memory(
+    n_base: int, n_basis: int, n_side: int, n_outputs: int, n_samples: float, settings: Settings
+) -> int:
     """Bytes of a network's arrays after n_samples samples, at most: each may visit a context that no other did."""
     n_neurons, sharing = sum(settings.layer_sizes), 1 if settings.share_halfspaces else n_outputs
     n_contexts = 2**settings.context_dim
-    inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True)
+    inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, n_basis, settings), strict=True)
     slots = n_outputs * int(1 + min(n_contexts, n_samples))
     floats = slots * sum(size * n_inputs for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
     sums = slots * (n_neurons + 3 * settings.layer_sizes[-1] * settings.likelihood.has_spread)
     squares = 0
     if settings.preconditioner is not None:
-        n_groups, group_size = group_shape(n_base, settings.preconditioner)
-        squares = n_groups * group_size**2 + n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
+        for size in (n_base, n_basis):
+            n_groups, group_size = group_shape(size, settings.preconditioner)
+            squares += n_groups * group_size**2
+        squares += n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
     itemsize = np.dtype(settings.dtype).itemsize
     integers = sharing * n_neurons * (4 * n_contexts + 8)
     crossed = n_outputs * n_base * settings.solves_first
@@ -139,9 +147,15 @@ def estimate_memory(n_base: int, n_side: int, n_outputs: int, n_samples: float, 
 
 
 def init_network(
-    n_base: int, pool: Pool, output_numbers: Array, settings: Settings, seed: int, replaced: Network | None = None
+    n_base: int,
+    n_basis: int,
+    pool: Pool,
+    output_numbers: Array,
+    settings: Settings,
+    seed: int,
+    replaced: Network | None = None,
 ) -> Network:
-    """A network that has learned nothing, for n_base base inputs and the outputs of these numbers.
+    """A network that has learned nothing, for n_base base inputs, n_basis more, and the outputs of these numbers.
 
     Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Halfspaces
     that were drawn without a look at the data are those of the network that this one replaces.
@@ -149,7 +163,7 @@ def init_network(
     dtype, n_outputs = np.dtype(settings.dtype), len(output_numbers)
     layers: list[Layer] = []
     n_below = 0
-    for n_neurons, n_inputs in zip(settings.layer_sizes, n_inputs_by_layer(n_base, settings), strict=True):
+    for n_neurons, n_inputs in zip(settings.layer_sizes, n_inputs_by_layer(n_base, n_basis, settings), strict=True):
         initial = initial_weights(n_below, n_inputs, settings).astype(dtype)
         accumulator = np.zeros((n_outputs, n_neurons, 1))
         weights = np.tile(initial, (*accumulator.shape, 1))
@@ -167,10 +181,13 @@ def init_network(
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, output_numbers, settings, seed))
-    base_preconditioner = None
-    if settings.preconditioner:
-        base_preconditioner = Preconditioner.of_base(n_base, settings.preconditioner, settings.likelihood.ridge)
-    network = Network(hyperplanes, offsets, layers, base_preconditioner)
+    of_base, of_basis = (
+        Preconditioner.of_base(size, settings.preconditioner, settings.likelihood.ridge)
+        if settings.preconditioner and size
+        else None
+        for size in (n_base, n_basis)
+    )
+    network = Network(hyperplanes, offsets, layers, of_base, of_basis)
     if settings.solves_first:
         network.cross_moment = np.zeros((n_outputs, n_base))
     return network
@@ -206,8 +223,7 @@ def _draw_by_layer(pool: Pool, output_numbers: Array, settings: Settings, seed: 
 def learn(
     network: Network,
     kernels: Kernels,
-    base_inputs: Array,
-    side_info: Array,
+    inputs: Inputs,
     targets: Array,
     samples: Samples,
     settings: Settings,
@@ -218,11 +234,11 @@ def learn(
     No error flows back, so a layer needs only what the layer below predicted: learning all samples in one layer before
     the next is the same as learning sample by sample.
 
-    base_inputs (n, n_base) and side_info (n, n_side) are arrays of the kernels, which may end in padding, as do the
-    outputs; targets (n, n_outputs) are NumPy's. A sample that stands for several has a scatter (n, n_outputs): the sum
-    of their targets' squared deviations from its own.
+    The inputs are arrays of the kernels, which may end in padding, as do the outputs; targets (n, n_outputs) are
+    NumPy's. A sample that stands for several has a scatter (n, n_outputs): the sum of their targets' squared deviations
+    from its own.
     """
-    n_samples, size, likelihood = len(samples), base_inputs.shape[0], settings.likelihood
+    n_samples, size, likelihood = len(samples), inputs.base.shape[0], settings.likelihood
     pad = partial(padded, size=size, dtype=settings.dtype, kernels=kernels)
     weight = None if size == n_samples and np.all(samples.weight == 1) else samples.weight
     total_weight = float(samples.weight.sum())
@@ -243,11 +259,12 @@ def learn(
         settings.batch_size,
     )
 
-    base, base_above = base_signals(kernels, base_inputs, settings)
+    first, above = base_signals(kernels, inputs, settings)
     prepare = partial(likelihood.prepare, kernels, normalized=settings.normalized)
-    prepared = prepare(base, network.base_preconditioner)
-    prepared_above = prepared if settings.skip else prepare(base_above, None)
-    contexts = contexts_by_layer(network, kernels, side_info, settings.dtype)
+    of_first = (network.basis_preconditioner, network.base_preconditioner)[-len(first) :]
+    prepared = tuple(map(prepare, first, of_first))
+    prepared_above = prepared[-1] if settings.skip else prepare(above, None)
+    contexts = contexts_by_layer(network, kernels, inputs.side_info, settings.dtype)
     signals: list[Signal] = []
     # All slots are assigned before any layer learns: where memory does not suffice nothing has been learned.
     slots = [layer.assign_slots(of_layer, exists) for layer, of_layer in zip(network.layers, contexts, strict=True)]
@@ -256,8 +273,8 @@ def learn(
             of_neurons = np.repeat(scatter[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
             of_neurons = padded(of_neurons, size, "float64", kernels)
             layer.accumulator = kernels.add_at_slots(layer.accumulator, of_layer, of_neurons)
-        inputs = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else (prepared,)
-        signal = likelihood.learn_layer(kernels, layer, of_layer, inputs, lesson)
+        blocks = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else prepared
+        signal = likelihood.learn_layer(kernels, layer, of_layer, blocks, lesson)
         if layer.preconditioner is not None:
             layer.preconditioner.update(kernels, signals[-1], column, total_weight)
         signals.append(_bounded(signal, network, kernels))
@@ -266,37 +283,39 @@ def learn(
     if last.spread is not None and samples.first_pass.any():
         counted = pad((samples.first_pass * samples.weight)[:, np.newaxis])
         last.spread.update(slots[-1], signals[-1], lesson.targets, counted, kernels)
-    if network.base_preconditioner is not None:
-        network.base_preconditioner.update(kernels, base, column, total_weight)
+    for preconditioner, block in zip(of_first, first, strict=True):
+        if preconditioner is not None:
+            preconditioner.update(kernels, block, column, total_weight)
     if network.cross_moment is not None:
         weights = pad(samples.weight[:, np.newaxis])
-        network.cross_moment = kernels.add_cross_moment(network.cross_moment, base, lesson.targets, weights)
+        network.cross_moment = kernels.add_cross_moment(network.cross_moment, first[-1], lesson.targets, weights)
     return LayerOutputs(list(map(likelihood.outputs, signals)), within)
 
 
-def infer(network: Network, kernels: Kernels, base_inputs: Array, side_info: Array, settings: Settings) -> LayerOutputs:
-    """The layers' predictions for base_inputs (n, n_base) and side_info (n, n_side)."""
+def infer(network: Network, kernels: Kernels, inputs: Inputs, settings: Settings) -> LayerOutputs:
+    """The layers' predictions for these inputs."""
     likelihood = settings.likelihood
     # Gating in float64: in float32 a sample near a hyperplane could change sides with the samples next to it.
-    contexts = contexts_by_layer(network, kernels, side_info, "float64")
-    base, base_above = base_signals(kernels, base_inputs, settings)
+    contexts = contexts_by_layer(network, kernels, inputs.side_info, "float64")
+    first, above = base_signals(kernels, inputs, settings)
     slots = [layer.slots(of_layer) for layer, of_layer in zip(network.layers, contexts, strict=True)]
     signals: list[Signal] = []
     for layer, of_layer in zip(network.layers, slots, strict=True):
-        inputs = (signals[-1], base_above) if signals else (base,)
+        blocks = (signals[-1], above) if signals else first
         signals.append(
-            _bounded(likelihood.infer_layer(kernels, layer, of_layer, inputs, settings.limit), network, kernels)
+            _bounded(likelihood.infer_layer(kernels, layer, of_layer, blocks, settings.limit), network, kernels)
         )
     within = likelihood.within(kernels, network.layers[-1], slots[-1], signals[-1])
     return LayerOutputs(list(map(likelihood.outputs, signals)), within, contexts, signals)
 
 
-def base_signals(kernels: Kernels, base_inputs: Array, settings: Settings) -> tuple[Signal, Signal]:
-    """Base inputs (n, n_given) as signals for the first layer, and for those above: without skip only constants."""
+def base_signals(kernels: Kernels, inputs: Inputs, settings: Settings) -> tuple[tuple[Signal, ...], Signal]:
+    """The signals for the first layer, the basis before the base inputs; that for those above: base or constants."""
     base, constants = settings.likelihood.base(
-        kernels, base_inputs, settings.dtype, bias=settings.bias, squares=settings.squares
+        kernels, inputs.base, settings.dtype, bias=settings.bias, squares=settings.squares
     )
-    return base, base if settings.skip else constants
+    basis = (kernels.input_block(inputs.basis, settings.dtype, False),) if inputs.basis else ()
+    return (*basis, base), base if settings.skip else constants
 
 
 def _bounded(signal: Signal, network: Network, kernels: Kernels) -> Signal:

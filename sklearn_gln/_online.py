@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
-from sklearn_gln._base_predictor import BaseKind, BasePredictor, RunningMoments
+from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
 from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means
@@ -247,7 +247,7 @@ class OnlineNetwork:
             part = samples if len(parts) == 1 else samples.part(place, kernels)
             inputs = self.predictor.transform(part.X, kernels)
             known = None if scatter is None else scatter[place]
-            outputs = _network.learn(network, kernels, *inputs, targets[place], part, settings, known)
+            outputs = _network.learn(network, kernels, inputs, targets[place], part, settings, known)
             gathered.append(self.head.gather(outputs, kernels)[: len(part)])
         return np.concatenate(gathered)
 
@@ -269,26 +269,21 @@ class OnlineNetwork:
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
         if len(samples) <= LAST_REBUILD:
-            self.predictor.restart(samples.X, samples.weight)
+            self.predictor.restart(samples.X, samples.weight, self.settings.n_bins)
         else:
             self.predictor.refresh()
         self.head.rebuild(samples.y, samples.weight, host)
-        base_inputs, side_info = self.predictor.transform(samples.X, host)
-        n_base = self.settings.n_base(base_inputs.shape[1])
+        inputs = self.predictor.transform(samples.X, host)
+        n_base, n_basis = self.settings.n_base(inputs.base.shape[1]), self.predictor.n_basis
         replaced, self.network = self.network, None
-        pool = Pool.of(side_info, samples.y, samples.weight)
-        network = init_network(n_base, pool, self.output_numbers, self.settings, self.seed, replaced)
+        pool = Pool.of(inputs.side_info, samples.y, samples.weight)
+        network = init_network(n_base, n_basis, pool, self.output_numbers, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
         self._set_limits(network)
         network.move_to(kernels)
         preconditioned = len(samples) >= FIRST_PRECONDITIONED
-        if preconditioned and self.settings.preconditioner and network.base_preconditioner is not None:
-            # P_x is known before the replay, but it is the replay that counts these samples for later refreshes.
-            so_far = Preconditioner.of_base(n_base, self.settings.preconditioner, self.settings.likelihood.ridge)
-            base, _ = base_signals(host, base_inputs, replace(self.settings, dtype="float64"))
-            so_far.update(host, base, samples.weight[:, np.newaxis], samples.weight.sum())
-            so_far.refresh(host, self.settings.dtype)
-            network.base_preconditioner.matrix = kernels.asarray(so_far.matrix)
+        if preconditioned:
+            self._precondition(network, inputs, samples.weight, kernels)
         merges = self._is_weighted() and has_alike(samples.X[samples.first_pass])
         targets = self.head.targets(samples.y, self.output_numbers)
         if merges:
@@ -305,6 +300,18 @@ class OnlineNetwork:
         self.network = network
         self.buffer = [samples]
         return Again(self._gathered(samples.X, kernels), samples.y, samples.weight) if merges else None
+
+    def _precondition(self, network: Network, inputs: Inputs, weight: Array, kernels: Kernels) -> None:
+        """Have P of base inputs be known before the replay, which counts these samples for later refreshes."""
+        host = get_kernels("numpy")
+        first, _ = base_signals(host, inputs, replace(self.settings, dtype="float64"))
+        of_first = (network.basis_preconditioner, network.base_preconditioner)[-len(first) :]
+        for preconditioner, block in zip(of_first, first, strict=True):
+            if preconditioner is not None and self.settings.preconditioner is not None:
+                so_far = Preconditioner.of_base(block.shape[2], self.settings.preconditioner, preconditioner.ridge)
+                so_far.update(host, block, weight[:, np.newaxis], weight.sum())
+                so_far.refresh(host, self.settings.dtype)
+                preconditioner.matrix = kernels.asarray(so_far.matrix)
 
     def _replay_merged(self, network: Network, samples: Samples, targets: Array, kernels: Kernels) -> None:
         """Learn samples alike as one, in rounds of random order."""
@@ -389,8 +396,8 @@ class OnlineNetwork:
             parts.append(untrained if outputs is None else layer_means(outputs.layers, kernels)[: len(indices)])
         return np.concatenate(parts)
 
-    def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Array | None, LayerOutputs | None]]:
-        """Chunk by chunk of X: the samples' indices, their base inputs, and what the layers make of them.
+    def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Inputs | None, LayerOutputs | None]]:
+        """Chunk by chunk of X: the samples' indices, their inputs, and what the layers make of them.
 
         Arrays of the kernels may be padded; before sample 1 they are None.
         """
@@ -400,8 +407,8 @@ class OnlineNetwork:
             if network is None:
                 yield indices, None, None
             else:
-                base_inputs, side_info = self.predictor.transform(take_padded(X, indices, kernels), kernels)
-                yield indices, base_inputs, _network.infer(network, kernels, base_inputs, side_info, self.settings)
+                inputs = self.predictor.transform(take_padded(X, indices, kernels), kernels)
+                yield indices, inputs, _network.infer(network, kernels, inputs, self.settings)
 
     def output_weights(self) -> tuple[Array, Array]:
         """The output as a sum of the layers' means: their weights (n_outputs, n_layers), a constant (n_outputs,)."""

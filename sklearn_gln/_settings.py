@@ -29,6 +29,7 @@ class Settings:
     dtype: str
     half_life: float | str | None = None  # samples
     squares: bool = False  # whether neurons are given the squares of the base inputs too
+    n_bins: int = 0  # of each feature, of which the first layer is given a basis; 0: none
 
     @property
     def solves_first(self) -> bool:
@@ -43,6 +44,10 @@ class Settings:
     def n_base(self, n_given: int) -> int:
         """Inputs of the first layer's neurons, of n_given scaled features or base predictions."""
         return n_given * (2 if self.squares else self.likelihood.inputs_per_base) + self.n_constants
+
+    def max_basis(self, n_features: int) -> int:
+        """Inputs that the first layer's neurons have besides, at most."""
+        return n_features * (1 + self.n_bins) if self.n_bins else 0
 
     @property
     def limit(self) -> float:

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 
 from sklearn_gln._arrays import Array
-from sklearn_gln._base_predictor import BasePredictor, RunningMoments
+from sklearn_gln._base_predictor import BasePredictor, Bins, RunningMoments
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._drift import DriftTest
 from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
@@ -33,8 +33,8 @@ Shape = tuple[int, ...]
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
-    OnlineNetwork, Settings, Samples, BasePredictor, RunningMoments, Window, Network, Layer, Preconditioner, Spread,
-    DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
+    Spread, DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
@@ -121,10 +121,23 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
         _check_shapes(predictor, bounds=(2, n_features), mean=of_feature, inverse_deviation=of_feature)
         sound = predictor.window.is_sound(n_features * predictor.has_statistics)
         _require(sound, "the window of features has another shape")
-        _check_network(network, settings.n_base(n_given or n_features), n_features, n_outputs, settings)
+        _check_bins(predictor.bins, n_features, settings.n_bins)
+        n_base = settings.n_base(n_given or n_features)
+        _check_network(network, n_base, predictor.n_basis, n_features, n_outputs, settings)
 
 
-def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, settings: Settings) -> None:
+def _check_bins(bins: Bins | None, n_features: int, n_bins: int) -> None:
+    _require((bins is not None) == (n_bins > 0), "there are bins, or none, against the settings")
+    if bins is not None:
+        of_piece = (len(bins.columns),)
+        _check_shapes(bins, FLOATS[1:], middle=of_piece, inverse_half_width=of_piece)
+        _check_shapes(bins, (np.dtype(int),), columns=of_piece)
+        _require(np.isin(bins.columns, np.arange(n_features)).all(), "bins are of features that there are not")
+
+
+def _check_network(
+    network: Network, n_base: int, n_basis: int, n_side: int, n_outputs: int, settings: Settings
+) -> None:
     sizes, kind = settings.layer_sizes, settings.preconditioner
     n_sharing = 1 if settings.share_halfspaces else n_outputs
     halfspaces = n_sharing, sum(sizes), settings.context_dim
@@ -132,8 +145,10 @@ def _check_network(network: Network, n_base: int, n_side: int, n_outputs: int, s
     crossed = (n_outputs, n_base) if settings.solves_first else None
     _check_shapes(network, hyperplanes=(*halfspaces, n_side), offsets=halfspaces, limits=limits, cross_moment=crossed)
     _check_preconditioner(network.base_preconditioner, group_shape(n_base, kind) if kind else None, n_base)
+    of_basis = group_shape(n_basis, kind) if kind and n_basis else None
+    _check_preconditioner(network.basis_preconditioner, of_basis, n_basis)
     _require(len(network.layers) == len(sizes), f"there are {len(network.layers)} layers")
-    n_inputs = n_inputs_by_layer(n_base, settings)
+    n_inputs = n_inputs_by_layer(n_base, n_basis, settings)
     for number, (layer, size, n_below) in enumerate(zip(network.layers, sizes, (0, *sizes[:-1]), strict=True)):
         _check_layer(layer, (n_outputs, size), n_inputs[number], n_sharing, 2**settings.context_dim)
         _check_preconditioner(layer.preconditioner, (n_outputs, n_below) if kind and n_below else None)

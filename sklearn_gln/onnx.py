@@ -40,7 +40,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln._base_predictor import CLIP, WIDE_CLIP
+from sklearn_gln._base_predictor import CLIP, PIECE_SCALE, WIDE_CLIP, Inputs
 from sklearn_gln._calibration import MAX_LOG
 from sklearn_gln._likelihood import (
     BASE_VARIANCE,
@@ -648,28 +648,44 @@ class Inferred(NamedTuple):
 
 def infer(graph, online, X):
     """The layers' outputs for features X (n, d)."""
-    base_inputs, side_info = transform(graph, online.predictor, graph.cast(X, np.float64))
+    inputs = transform(graph, online.predictor, graph.cast(X, np.float64))
     tables = tabulate(online.network, online.settings)
-    slots = select_slots(graph, tables, select_contexts(graph, online.network, online.settings, side_info))
+    slots = select_slots(graph, tables, select_contexts(graph, online.network, online.settings, inputs.side_info))
     infer_layers = gaussian_infer if online.settings.likelihood.mixes_densities else linear_infer
-    return Inferred(*infer_layers(graph, online, tables, slots, base_inputs), tables, slots)
+    return Inferred(*infer_layers(graph, online, tables, slots, inputs), tables, slots)
 
 
 def transform(graph, predictor, X):
-    """X (n, d) -> base inputs (n, n_base), without the constant, and side information (n, n_side); all double."""
+    """What the network sees of X (n, d), without the constant; all double."""
     if predictor.has_statistics:
-        scaled = fill_missing(graph, graph.Mul(graph.Sub(X, predictor.mean), predictor.inverse_deviation))
+        scaled = standardize(graph, X, predictor.mean, predictor.inverse_deviation)
         side_info = clip(graph, scaled, CLIP)
-        return (clip(graph, scaled, WIDE_CLIP) if predictor.max_logit is None else side_info), side_info
+        if predictor.max_logit is None:
+            return Inputs(clip(graph, scaled, WIDE_CLIP), (), side_info)
+        return Inputs(side_info, basis_of(graph, predictor.bins, X, side_info), side_info)
     side_info = fill_missing(graph, X)
     if predictor.max_logit is None:
-        return side_info, side_info
+        return Inputs(side_info, (), side_info)
     if predictor.kind == "minmax":
         lowest, highest = extremes_by_row(graph, X)
         odds = graph.Div(graph.Sub(X, lowest), graph.Sub(highest, X))
     else:
         odds = graph.Div(X, graph.Sub(np.float64(1), X))
-    return clip(graph, fill_missing(graph, graph.Log(odds)), predictor.max_logit), side_info
+    return Inputs(clip(graph, fill_missing(graph, graph.Log(odds)), predictor.max_logit), (), side_info)
+
+
+def standardize(graph, X, mean, inverse_deviation):
+    return fill_missing(graph, graph.Mul(graph.Sub(X, mean), inverse_deviation))
+
+
+def basis_of(graph, bins, X, scaled):
+    if bins is None:
+        return ()
+    squares = graph.Mul(scaled, scaled)
+    if not len(bins.columns):
+        return (squares,)
+    pieces = standardize(graph, graph.Gather(X, bins.columns, axis=1), bins.middle, bins.inverse_half_width)
+    return squares, graph.Mul(clip(graph, pieces, 1.0), np.float64(PIECE_SCALE))
 
 
 def fill_missing(graph, x):
@@ -766,26 +782,26 @@ def select_slots(graph, tables, contexts):
 # Layers
 
 
-def linear_infer(graph, online, tables, slots, base_inputs):
+def linear_infer(graph, online, tables, slots, inputs):
     """The logits, or means, (k, n, j) of the layers; no variances."""
     settings, limits = online.settings, online.network.limits
-    inputs, more = base_blocks(graph, online, base_inputs)
+    of_layer, more = base_blocks(graph, online, inputs)
     layers = []
     for table, layer_slots in zip(tables, slots, strict=True):
-        outputs = weighted_sums(graph, table, layer_slots, inputs)
+        outputs = weighted_sums(graph, table, layer_slots, of_layer)
         if np.isfinite(settings.limit):
             outputs = clip(graph, outputs, settings.limit, graph.dtype)
         if limits is not None:
             bounds = limits.astype(graph.dtype)[:, np.newaxis, np.newaxis]
             outputs = graph.Min(graph.Max(outputs, -bounds), bounds)
         layers.append(outputs)
-        inputs = graph.Concat(outputs, *more, axis=2)
+        of_layer = graph.Concat(outputs, *more, axis=2)
     return layers, []
 
 
-def gaussian_infer(graph, online, tables, slots, base_inputs):
+def gaussian_infer(graph, online, tables, slots, inputs):
     """The means and the variances (k, n, j) of the layers."""
-    blocks = gaussian_base_blocks(graph, online, base_inputs)
+    blocks = gaussian_base_blocks(graph, online, inputs)
     (precisions, more_precisions), (shifts, more_shifts) = blocks
     means, variances = [], []
     for table, layer_slots in zip(tables, slots, strict=True):
@@ -800,23 +816,27 @@ def gaussian_infer(graph, online, tables, slots, base_inputs):
     return means, variances
 
 
-def base_blocks(graph, online, base_inputs):
-    """Inputs of the first layer, (1, n, n_base), and of those above, next to the layer below, [(k, n, size)]."""
-    settings, inputs = online.settings, graph.cast(base_inputs, graph.dtype)
-    parts = [inputs]
+def base_blocks(graph, online, inputs):
+    """Inputs of the first layer, (1, n, size), and of those above, next to the layer below, [(k, n, size)]."""
+    settings, given = online.settings, graph.cast(inputs.base, graph.dtype)
+    parts = [given]
     if settings.squares:
-        bounded = clip(graph, inputs, SQUARE_LIMIT, graph.dtype)
+        bounded = clip(graph, given, SQUARE_LIMIT, graph.dtype)
         parts.append(graph.Mul(graph.Mul(bounded, bounded), graph.dtype(SQUARE_SCALE)))
-    return _blocks(graph, online, parts, np.ones(settings.n_constants))
+    base, more = _blocks(graph, online, parts, np.ones(settings.n_constants))
+    if inputs.basis:
+        basis = graph.cast(graph.Concat(*inputs.basis, axis=1), graph.dtype)
+        base = graph.Concat(graph.Unsqueeze(basis, np.array([0])), base, axis=2)
+    return base, more
 
 
-def gaussian_base_blocks(graph, online, base_inputs):
+def gaussian_base_blocks(graph, online, inputs):
     """`base_blocks` of the precisions, and of the means times the precisions."""
-    inputs, precision = graph.cast(base_inputs, graph.dtype), 1 / BASE_VARIANCE
+    given, precision = graph.cast(inputs.base, graph.dtype), 1 / BASE_VARIANCE
     scale = stretch(len(online.predictor.moments.mean)) * precision
     biases = precision * np.array(BIAS_MEANS[: online.settings.n_constants])
-    precisions = [graph.Expand(graph.dtype(precision), graph.Shape(inputs))] * 2
-    shifts = [graph.Mul(inputs, graph.dtype(scale)), graph.Mul(inputs, graph.dtype(-scale))]
+    precisions = [graph.Expand(graph.dtype(precision), graph.Shape(given))] * 2
+    shifts = [graph.Mul(given, graph.dtype(scale)), graph.Mul(given, graph.dtype(-scale))]
     return (
         _blocks(graph, online, precisions, np.full_like(biases, precision)),
         _blocks(graph, online, shifts, biases),

@@ -201,6 +201,18 @@ def quantile(values, weights, share):
     return [value for (value, q), end in zip(in_order, ends, strict=True) if end - q < share * ends[-1]][-1]
 
 
+def interpolate(values, share):
+    """The quantile of values in order, linear between two of them."""
+    place = share * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (place - low) * (values[high] - values[low])
+
+
+def unique(values):
+    return [value for value, last in zip(values, [None, *values], strict=False) if value != last]
+
+
 @dataclass
 class Usual:
     """What is usual among values, however wild a few of them are."""
@@ -406,7 +418,9 @@ class NaiveGLN:
         batch_size=1,
         half_life=None,
         shuffle=None,
+        n_bins=0,
     ):
+        self.n_bins, self.edges = n_bins, None  # edges[feature] of its bins, [] where it has none
         self.half_life, self.shuffle = half_life, shuffle
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
         self.layer_sizes = list(layer_sizes)
@@ -474,6 +488,17 @@ class NaiveGLN:
         x, z = self.scaler(features)
         return x + self.constants, z
 
+    def basis(self, features, z):
+        """What the first layer sees besides: squares, and how far a feature has come through each of its bins."""
+        if self.edges is None:
+            return []
+        pieces = []
+        for value, edges in zip(features, self.edges, strict=True):
+            for low, high in itertools.pairwise(edges):
+                known = not math.isnan(value) and high > low
+                pieces.append(clip((value - (low + high) / 2.0) / (high - low), -0.5, 0.5) if known else 0.0)
+        return [value**2 for value in z] + pieces
+
     def beside(self, level, x):
         """What a layer sees beside p: the base logits, or (without skip, above the first layer) the constant alone."""
         return x if level == 0 or self.skip else self.constants
@@ -492,7 +517,7 @@ class NaiveGLN:
         traces = []
         for output, layers in enumerate(self.outputs):
             traces.append([])
-            p = []
+            p = self.basis(features, z)
             for level, layer in enumerate(layers):
                 u = p + self.beside(level, x)
                 contexts = [
@@ -647,6 +672,15 @@ class NaiveGLN:
         self.window, self.scaling = list(self.rows), [None] * n
         self.moment_bounds, self.counted = [(-math.inf, math.inf)] * n, [[] for _ in range(n)]
         self.follow_features()
+        if self.n_bins:
+            self.edges = [self.edges_of(i, self.n_bins) for i in range(n)] if self.t >= 32 else [[]] * n
+            self.edges = [edges if len(edges) > 2 else [] for edges in map(unique, self.edges)]
+
+    def edges_of(self, i, n_bins):
+        """Quantiles of what is usual of a feature in the window, the least and the largest included."""
+        low, high = self.moment_bounds[i]
+        values = sorted(clip(row.features[i], low, high) for row in self.window if not math.isnan(row.features[i]))
+        return [interpolate(values, share / n_bins) for share in range(n_bins + 1)] if values else []
 
     def follow_features(self):
         """Bounds from the window. A feature in another unit than before starts again from it, as one without values."""
@@ -664,7 +698,10 @@ class NaiveGLN:
                 others.append(self.scaling[i])
             jumped = any(have_different_units((mean, math.sqrt(variance)), other) for other in others)
             if not self.counted[i] or (jumped and of_window.n_others >= 8):
-                has_changed = has_changed or self.scaling[i] is not None
+                if self.scaling[i] is not None:
+                    has_changed = True
+                    if self.edges is not None and self.edges[i]:
+                        self.edges[i] = self.edges_of(i, len(self.edges[i]) - 1)
                 self.counted[i], self.scaling[i] = recent, None
         if has_changed:
             self.unit_changes.append(self.t)
@@ -681,7 +718,15 @@ class NaiveGLN:
         if self.full and self.t >= 64:
             self.base_matrix = regularised_inverse(base, self.base_counts(), ridge=self.ridge)
 
+    def set_basis_matrix(self, basis):
+        """That of the first layers, which the other outputs share."""
+        if self.full and self.t >= 64 and self.edges is not None:
+            matrix = regularised_inverse(basis, self.base_counts())
+            for layers in self.outputs:
+                layers[0].matrix = matrix
+
     def set_layer_matrices(self):
+        self.set_basis_matrix(self.outputs[0][0].below)
         if self.full and self.t >= 64:
             for layers in self.outputs:
                 for layer in layers[1:]:
@@ -694,11 +739,13 @@ class NaiveGLN:
         self.fit_scaler()
         self.learned = [(row, 1.0) for row in self.rows]
         base, pool = map(list, zip(*(self.scale(row.features) for row in self.rows), strict=True))
+        basis = [self.basis(row.features, z) for row, z in zip(self.rows, pool, strict=True)]
         self.set_base_matrix(base)
         self.outputs = [
-            [self.new_layer(pool, level, output, len(base[0])) for level in range(len(self.layer_sizes))]
+            [self.new_layer(pool, level, output, len(base[0]), len(basis[0])) for level in range(len(self.layer_sizes))]
             for output in range(self.n_outputs)
         ]
+        self.set_basis_matrix(basis)
         self.base, self.learned = [], []
         self.replay_merged() if self.merges() else self.replay(self.rows)
         self.set_layer_matrices()
@@ -755,14 +802,14 @@ class NaiveGLN:
         if self.t % 256 == 0:
             self.fit_scaler(new_only=self.half_life is None)
 
-    def new_layer(self, pool, level, output, n_base):
+    def new_layer(self, pool, level, output, n_base, n_basis):
         n_neurons = self.layer_sizes[level]
         normals, offsets = (np.asarray(array, dtype=float) for array in self.draw(pool, level, output, n_neurons))
         if self.linear_first and level == 0:  # no row is on the positive side
             normals, offsets = 0.0 * normals, 0.0 * offsets
         n_contexts = 2 ** offsets.shape[1]
         n_below = self.layer_sizes[level - 1] if level > 0 else 0
-        n_beside = len(self.beside(level, [0.0] * n_base))
+        n_beside = len(self.beside(level, [0.0] * n_base)) + (n_basis if level == 0 else 0)
         w = [min(value, self.max_weight) for value in self.initial(n_below, n_beside)]
         return Layer(
             normals=normals.tolist(),

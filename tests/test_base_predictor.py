@@ -36,8 +36,8 @@ def predictor_of(kind, X, weights=None, *, eps=1e-4, cuts=()):
 
 def transform(predictor, rows, bias=True):
     """Base logits (n, n_base), and side information."""
-    logits, side_info = predictor.transform(rows, HOST)
-    return HOST.base_block(logits, logits.dtype.name, bias)[:, 0], side_info
+    inputs = predictor.transform(rows, HOST)
+    return HOST.input_block([inputs.base], inputs.base.dtype.name, bias)[:, 0], inputs.side_info
 
 
 # Running moments

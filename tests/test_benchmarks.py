@@ -483,7 +483,7 @@ def test_contexts_are_the_nearest_points(name, backend, load, small_data):
     model.partial_fit(X, y, classes=np.arange(10))
     online = model._online
     with model._kernels(len(X_test)) as kernels:
-        _, side_info = online.predictor.transform(X_test, kernels)
+        side_info = online.predictor.transform(X_test, kernels).side_info
         points, half_squares = online.network.hyperplanes, online.network.offsets
         contexts = kernels.select_contexts(side_info, points, half_squares, "float64")
     assert points.shape[:3] == (1, 7, 8)

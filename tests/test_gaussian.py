@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gln import _likelihood
 from sklearn_gln import kernels as registry
+from sklearn_gln._base_predictor import Inputs
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._likelihood import Gaussian
 from sklearn_gln._network import infer, init_network, learn
@@ -392,7 +393,7 @@ def settings_with(**params):
 def make_network(features, n_outputs, settings):
     """As it is built before it has learned anything, on features (n, d) that are scaled already."""
     pool = Pool.of(features[:256], np.zeros(len(features[:256]), int), np.ones(len(features[:256])))
-    return init_network(settings.n_base(features.shape[1]), pool, np.arange(n_outputs), settings, 0)
+    return init_network(settings.n_base(features.shape[1]), 0, pool, np.arange(n_outputs), settings, 0)
 
 
 def add_base_predictions(seed, n, n_outputs=1):
@@ -420,7 +421,7 @@ def run(network, kernels, rows, settings, *, features, targets, repeats=None, pa
         network.move_to(kernels)
         samples = make_samples(features, targets, repeats).part(rows, registry.get_kernels("numpy"))
         x = kernels.asarray(np.concatenate([samples.X, features[:padding]]))
-        outputs = learn(network, kernels, x, x, samples.y, samples, settings)
+        outputs = learn(network, kernels, Inputs(x, (), x), samples.y, samples, settings)
         n = len(samples)
         return [kernels.to_numpy(layer)[:n] for layer in outputs.layers], variance_of(outputs, kernels)[:n]
 
@@ -532,7 +533,7 @@ def test_untrained_network_predicts_about_a_standard_normal():
     settings, kernels = settings_with(layer_sizes=(5, 5, 5)), registry.get_kernels("numpy")
     features, _ = add_base_predictions(3, 100)
     network = make_network(features, 1, settings)
-    outputs = infer(network, kernels, features, features, settings)
+    outputs = infer(network, kernels, Inputs(features, (), features), settings)
     for of_layer in outputs.layers:
         assert_allclose(of_layer, 0, atol=1e-5)
     assert_allclose(variance_of(outputs, kernels), 1, rtol=1e-5)
@@ -544,7 +545,7 @@ def test_learns_a_gated_linear_function():
     network = make_network(features, 1, settings)
     kept = {"features": features, "targets": targets}
     progressive, _ = run(network, kernels, slice(0, 2000), settings, **kept)
-    outputs = infer(network, kernels, features[2000:], features[2000:], settings)
+    outputs = infer(network, kernels, Inputs(features[2000:], (), features[2000:]), settings)
     mean, variance = outputs.layers[-1].mean(axis=2), variance_of(outputs, kernels)
     residuals = (mean - targets[2000:]) / targets.std()
     assert np.sqrt(np.mean(residuals**2)) < 0.4  # a linear function: 0.9

@@ -241,7 +241,7 @@ def test_raw_normals_are_not_normalised():
 
 def contexts_of(model, X):
     online, kernels = model._online, get_kernels("numpy")
-    _, side_info = online.predictor.transform(X, kernels)
+    side_info = online.predictor.transform(X, kernels).side_info
     return np.concatenate(contexts_by_layer(online.ensure_network(kernels), kernels, side_info, "float64"), axis=2)
 
 

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _network, _online
+from sklearn_gln._base_predictor import PIECE_SCALE
 from sklearn_gln.inspection import (
     HalfspaceDisplay,
     LayerDisplay,
@@ -84,7 +85,8 @@ def assert_sums(estimator, rows, **tolerance):
 @pytest.mark.parametrize("params", CLASSIFIERS.values(), ids=CLASSIFIERS)
 def test_contributions_sum_to_the_decision_function(params):
     local = assert_sums(fit_classifier(**params), X, **EXACT)
-    assert local.coefficients.shape == (N_ROWS, 3, 4)
+    has_bins = not params.keys() & {"base_predictor", "learning_rate"}
+    assert local.coefficients.shape == (N_ROWS, 3, 4 * (1 + has_bins * (1 + 6)))  # with squares, and six bins of each
     assert np.abs(local.coefficients).max() > 0
 
 
@@ -130,8 +132,10 @@ def test_in_single_precision(make):
 def without_halfspaces_moving(estimator, base):
     """The outputs (n, n_outputs) with other base logits, and each neuron's context as it was for the rows X[:30]."""
     online, kernels = estimator._online, get_kernels("numpy")
-    _, side_info = online.predictor.transform(X[:30], kernels)
-    outputs = _network.infer(online.network, kernels, base, side_info, online.settings)
+    inputs = online.predictor.transform(X[:30], kernels)
+    parts = np.split(base, np.cumsum([part.shape[1] for part in (inputs.base, *inputs.basis)])[:-1], axis=1)
+    inputs = inputs._replace(base=parts[0], basis=tuple(parts[1:]))
+    outputs = _network.infer(online.network, kernels, inputs, online.settings)
     outputs = online.head.predict(online.head.gather(outputs, kernels))
     return outputs[..., 0] if isinstance(estimator, GLNRegressor) else outputs
 
@@ -149,7 +153,8 @@ def without_halfspaces_moving(estimator, base):
 def test_coefficients_are_finite_differences_in_base_logits(make, params):
     estimator = make(**({"squares": False} if make is fit_regressor else {}), **params)
     local = local_coefficients(estimator, X[:30])
-    base, _ = estimator._online.predictor.transform(X[:30], get_kernels("numpy"))
+    inputs = estimator._online.predictor.transform(X[:30], get_kernels("numpy"))
+    base = np.hstack([inputs.base, *inputs.basis])
     before, step = without_halfspaces_moving(estimator, base), 1e-5
     for feature in range(base.shape[1]):
         moved = base.copy()
@@ -164,6 +169,8 @@ def test_coefficients_are_finite_differences_in_base_logits(make, params):
 FEATURES = {
     "standard": (fit_classifier, X, {}),
     "global": (fit_classifier, X, {"base_predictor": "global"}),
+    "bins": (fit_classifier, X, {"n_bins": 3}),
+    "global, bins": (fit_classifier, X, {"base_predictor": "global", "n_bins": 3}),
     "minmax": (fit_classifier, X, {"base_predictor": "minmax"}),
     "identity": (fit_classifier, UNIT, {"base_predictor": "identity"}),
     "squares": (fit_regressor, X, {}),
@@ -185,6 +192,8 @@ def test_feature_coefficients_are_finite_differences(case):
         moved = rows.copy()
         moved[:, feature] += step
         compared = (contexts_of(estimator, moved) == contexts).all(axis=(1, 2))
+        inside, moved_inside = (pieces_that_move(estimator, each) for each in (rows, moved))
+        compared &= (inside == moved_inside).all(axis=1)
         if case == "minmax":  # the extremes of a row are held
             compared &= (rows[:, feature] > rows.min(axis=1)) & (rows[:, feature] < rows.max(axis=1))
         differences = (outputs_of(estimator, moved) - before) / step
@@ -194,10 +203,16 @@ def test_feature_coefficients_are_finite_differences(case):
     assert n_compared > 60
 
 
+def pieces_that_move(estimator, rows):
+    """Which pieces (n, n_pieces) of bins move with their feature: those at the ends of theirs do not."""
+    _, *pieces = estimator._online.predictor.transform(rows, get_kernels("numpy")).basis or (None,)
+    return np.hstack([np.abs(of_bins) < PIECE_SCALE for of_bins in pieces] or [np.ones((len(rows), 1), bool)])
+
+
 def contexts_of(estimator, rows):
     """(n, n_outputs | 1, n_neurons) of all layers."""
     online, kernels = estimator._online, get_kernels("numpy")
-    _, side_info = online.predictor.transform(rows, kernels)
+    side_info = online.predictor.transform(rows, kernels).side_info
     return kernels.select_contexts(
         side_info, *map(as_numpy, (online.network.hyperplanes, online.network.offsets)), "float64"
     )

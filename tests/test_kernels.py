@@ -197,9 +197,9 @@ def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
         ("minmax_logit", (rows,), {"max_logit": 4.0}),
         ("fill_missing", (rows,), {}),
         ("column_moments", (rows, weights), {}),
-        ("base_block", (rows[:, :4], "float32", True), {}),
-        ("base_block", (rows[:, :4], "float64", False), {}),
-        ("base_block", (rows[:, :4], "float64", True), {"square_scale": 0.2, "square_limit": 1.5}),
+        ("input_block", ([rows[:, :4]], "float32", True), {}),
+        ("input_block", ([rows[:, :4], rows[:, 1:3]], "float64", False), {}),
+        ("input_block", ([rows[:, :1], rows[:, :4], rows[:, 2:4]], "float64", True), {}),
     ]:
         got, wanted = call(backend, name, *arrays, **options), call(reference, name, *arrays, **options)
         rounding = 1e-5 if dtype == np.float32 else 1e-9
@@ -210,6 +210,8 @@ def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
         taken = backend.take(backend.asarray(rows), numbers)
         assert backend.owns(taken)
         assert_array_equal(backend.to_numpy(taken), rows[numbers])
+        columns = np.array([3, 0, 0, 4, 1])
+        assert_array_equal(backend.to_numpy(backend.take(backend.asarray(rows), columns, axis=1)), rows[:, columns])
         assert backend.extremes(backend.asarray(rows)) == reference.extremes(rows)
         assert backend.extremes(backend.asarray(rows[:0])) == (0.0, 0.0)
         infinite = np.where(rows == rows[0, 0], dtype(-np.inf), rows)
@@ -241,13 +243,11 @@ def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_squares_and_cross_moments(backend, dtype):
+def test_cross_moments(backend, dtype):
     rng = np.random.default_rng(5)
-    x, y = rng.normal(scale=2, size=(7, 3)).astype(dtype), rng.normal(size=(7, 2)).astype(dtype)
+    x, y = rng.normal(scale=2, size=(7, 6)).astype(dtype), rng.normal(size=(7, 2)).astype(dtype)
     weights = rng.integers(3, size=(7, 1)).astype(dtype)
-    block = call(backend, "base_block", x, np.dtype(dtype).name, True, square_scale=0.25, square_limit=2.0)
-    assert block.dtype == dtype
-    assert_allclose(block[:, 0], np.hstack([x, 0.25 * np.clip(x, -2, 2) ** 2, np.ones((7, 1))]), rtol=1e-6)
+    block = call(backend, "input_block", [x], np.dtype(dtype).name, True)
     moment = rng.normal(size=(2, 7))
     got = call(backend, "add_cross_moment", moment, block, y, weights)
     assert got.dtype == float

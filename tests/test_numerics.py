@@ -193,7 +193,7 @@ def scaled(X, backend, kind):
             predictor.update(backend.asarray(rows), backend.asarray(np.ones(len(rows))), backend)
         predictor.refresh()
         assert all(np.isfinite(array).all() for _, array in sums_of(predictor))
-        return backend.to_numpy(predictor.transform(backend.asarray(X), backend)[0])
+        return backend.to_numpy(predictor.transform(backend.asarray(X), backend).base)
 
 
 @pytest.mark.parametrize("kind", ["standard", "global"])

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _learning_rate, _network
-from sklearn_gln._base_predictor import add_base_predictions
+from sklearn_gln._base_predictor import Inputs, add_base_predictions
 from sklearn_gln._halfspaces import Pool, draw_halfspaces
 from sklearn_gln._head import PlainHead, TargetHead
 from sklearn_gln._network import LayerOutputs
@@ -66,7 +66,9 @@ class Learned:
         state |= {name: getattr(online.predictor, name) for name in ("mean", "inverse_deviation")}
         state |= {"bounds": online.predictor.bounds, "window": online.predictor.window.values}
         state |= {"window.weight": online.predictor.window.weight, "limits": network.limits}
-        preconditioners = {"base": network.base_preconditioner}
+        preconditioners = {"base": network.base_preconditioner, "basis": network.basis_preconditioner}
+        if online.predictor.bins is not None:
+            state |= {f"bins.{name}": array for name, array in vars(online.predictor.bins).items()}
         for number, layer in enumerate(network.layers):
             state |= {
                 f"{name} {number}": by_context(layer, getattr(layer, name)) for name in ("weights", "accumulator")
@@ -124,13 +126,13 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
 
     learn, infer = _network.learn, _network.infer
 
-    def learn_and_see(network, kernels, base_logits, side_info, targets, *args):
-        see(network, kernels, side_info, len(targets))
-        return learn(network, kernels, base_logits, side_info, targets, *args)
+    def learn_and_see(network, kernels, inputs, targets, *args):
+        see(network, kernels, inputs.side_info, len(targets))
+        return learn(network, kernels, inputs, targets, *args)
 
-    def infer_and_see(network, kernels, base_logits, side_info, *args):
-        see(network, kernels, side_info, len(unseen) if learned else online.n_samples_seen)
-        return infer(network, kernels, base_logits, side_info, *args)
+    def infer_and_see(network, kernels, inputs, *args):
+        see(network, kernels, inputs.side_info, len(unseen) if learned else online.n_samples_seen)
+        return infer(network, kernels, inputs, *args)
 
     logits = np.full((len(X), *online.before_sample_1(0).shape[1:]), np.nan)
     patches = patch.object(_network, "learn", learn_and_see), patch.object(_network, "infer", infer_and_see)
@@ -359,7 +361,7 @@ def make_oracle(params, settings, outputs, seed, y, weights):
 
     same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size", "half_life")
     rate = settings.learning_rate
-    own = ("squares",) if "likelihood" in params else ("label_smoothing", "eps")
+    own = ("squares",) if "likelihood" in params else ("label_smoothing", "eps", "n_bins")
     return ORACLES[params.get("likelihood")](
         len(outputs),
         draw,
@@ -584,13 +586,14 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
     expected = learn_stream(backend, LEARNERS[learner], stream)
     learn = _network.learn
 
-    def learn_by_row(network, kernels, base_inputs, side_info, targets, samples, settings, scatter):
+    def learn_by_row(network, kernels, inputs, targets, samples, settings, scatter):
         assert scatter is None
         rows = []
         for t in range(len(samples)):
             row = slice(t, t + 1)
-            arrays = base_inputs[row], side_info[row], targets[row], samples.part(row, get_kernels("numpy"))
-            rows.append(learn(network, kernels, *arrays, settings))
+            of_row = Inputs(inputs.base[row], tuple(part[row] for part in inputs.basis), inputs.side_info[row])
+            sample = samples.part(row, get_kernels("numpy"))
+            rows.append(learn(network, kernels, of_row, targets[row], sample, settings))
         means = [
             np.concatenate(list(map(kernels.to_numpy, of_layer)))
             for of_layer in zip(*(r.layers for r in rows), strict=True)
@@ -738,9 +741,8 @@ def test_an_event_changes_what_it_should(backend, learner):
                     changes.setdefault(name, []).append(t + 1)
         before = now
     rebuilds = [event for event in EVENTS[1:] if event <= 256]
-    scaled = rebuilds if regression else [event for event in EVENTS[1:] if event <= n]
     events = [*rebuilds, *range(320, n, 64)]  # of regression
-    assert changes["mean"] == changes["inverse_deviation"] == scaled
+    assert changes["mean"] == changes["inverse_deviation"] == rebuilds
     if learner == "plain":
         assert "hyperplanes" not in changes
     else:

@@ -127,7 +127,7 @@ def test_single_rows_and_no_rows():
 def test_contexts_that_no_row_visited():
     model = GLNClassifier(**SMALL | {"context_dim": 7}).fit(X, Y)
     kernels, predictor, network = get_kernels("numpy"), model._online.predictor, model._online.network
-    _, side_info = predictor.transform(4 * X_TEST, kernels)
+    side_info = predictor.transform(4 * X_TEST, kernels).side_info
     of_last = np.s_[:, -network.layers[-1].slot_of.shape[1] :]
     contexts = kernels.select_contexts(side_info, network.hyperplanes[of_last], network.offsets[of_last], "float64")
     assert (network.layers[-1].slots(contexts) == 0).mean() > 0.01
@@ -180,7 +180,7 @@ def test_rows_that_float32_moves_across_a_halfspace():
 
 def contexts_of(model, X):
     kernels, online = get_kernels("numpy"), model._online
-    _, side_info = online.predictor.transform(X, kernels)
+    side_info = online.predictor.transform(X, kernels).side_info
     contexts = kernels.select_contexts(side_info, online.network.hyperplanes, online.network.offsets, "float64")
     return contexts.reshape(len(X), -1)
 

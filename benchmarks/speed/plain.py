@@ -113,7 +113,8 @@ def learn_by_row(online, network, X, y):
     """The plain learner as a loop over rows in NumPy; each layer's logits (n, n_outputs, n_neurons) before each row."""
     settings = online.settings
     dtype = np.dtype(settings.dtype)
-    base_logits, side_info = (array.astype(dtype, copy=False) for array in online.predictor.transform(X, HOST))
+    inputs = online.predictor.transform(X, HOST)
+    base_logits, side_info = (array.astype(dtype, copy=False) for array in (inputs.base, inputs.side_info))
     base_logits = np.column_stack([base_logits, np.ones(len(X), dtype)])
     targets = (y[:, np.newaxis] == online.output_numbers).astype(dtype)
     ends = np.cumsum([layer.weights.shape[1] for layer in network.layers])[:-1]

@@ -135,7 +135,7 @@ class HalfspaceDisplay:
             ax=Figure().subplots(),  # it draws, but where and how we want comes later
         )
         grid = np.column_stack([boundary.xx0.ravel(), boundary.xx1.ravel()])
-        _, side_info = online.predictor.transform(grid, get_kernels("numpy"))
+        side_info = online.predictor.transform(grid, get_kernels("numpy")).side_info
         first = np.cumsum([0, *online.settings.layer_sizes])
         projections = []
         for layer, neuron in neurons:

@@ -30,8 +30,8 @@ class LocalCoefficients:
         What the constant input, class frequencies or a target's mean, and clipped neurons add to the output.
 
     base_logits : ndarray of shape (n_samples, n_base)
-        What the network makes of features: base logits; in regression scaled features, then their scaled squares, if
-        the regressor has `squares`.
+        What the network makes of features: base logits, then the squares and pieces that the first layer is given
+        (`n_bins`); in regression scaled features, then their scaled squares, if the regressor has `squares`.
 
     is_clipped : ndarray of shape (n_samples, n_outputs), bool
         Whether a neuron that the output depends on is clipped. It then is a constant, which is part of the intercept
@@ -47,7 +47,7 @@ class LocalCoefficients:
     base_logits: np.ndarray
     is_clipped: np.ndarray
     slopes: np.ndarray | None
-    _n_features: int
+    _features: np.ndarray  # (n_base,): the feature that each base logit is of
 
     @property
     def contributions(self):
@@ -80,7 +80,9 @@ class LocalCoefficients:
 
     def _by_feature(self, of_base):
         self._known_slopes()
-        return of_base.reshape(*of_base.shape[:2], -1, self._n_features).sum(axis=2)
+        sums = np.zeros((self._features.max() + 1, *of_base.shape[:2]), of_base.dtype)
+        np.add.at(sums, self._features, np.moveaxis(of_base, 2, 0))
+        return np.moveaxis(sums, 0, 2)
 
 
 def local_coefficients(estimator, X):
@@ -141,7 +143,7 @@ def local_coefficients(estimator, X):
         explain = _Explainer(online, kernels)
         parts = [explain(X, *chunk) for chunk in online.forward(X, kernels)]
     joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
-    return LocalCoefficients(*joined, _n_features=len(online.predictor.moments.mean))
+    return LocalCoefficients(*joined, _features=online.predictor.features(squares=online.settings.squares))
 
 
 def check_ours(estimator, *, fitted=True):
@@ -201,30 +203,30 @@ class _Explainer:
         self.network = online.ensure_network(kernels)
         self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers]
 
-    def __call__(self, X, indices, base_inputs, outputs):
+    def __call__(self, X, indices, inputs, outputs):
         """The fields of LocalCoefficients for a chunk of what `OnlineNetwork.forward` gives."""
         n_samples, likelihood = len(indices), self.likelihood
-        signals = base_signals(self.kernels, base_inputs, self.settings)
-        layers = self._layers(outputs, signals, n_samples)
-        base, scales, x = (
-            self._on_host(array, n_samples)
-            for array in (likelihood.outputs(signals[0]), likelihood.scales(signals[0]), base_inputs)
-        )
+        first, above = base_signals(self.kernels, inputs, self.settings)
+        layers = self._layers(outputs, first, above, n_samples)
+        base = np.concatenate([self._on_host(likelihood.outputs(block), n_samples) for block in first], axis=2)
+        x, *basis = (self._on_host(array, n_samples) for array in (inputs.base, *inputs.basis))
         coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
-        coefficients = coefficients * scales
+        coefficients = coefficients * self._on_host(likelihood.scales(first[-1]), n_samples)
         coefficients, constants = np.split(coefficients, [base.shape[2] - self.settings.n_constants], axis=2)
         base, values = np.split(base, [coefficients.shape[2]], axis=2)
         intercept += np.vecdot(constants, values, dtype=float)
         coefficients, base = likelihood.by_base_input(coefficients), likelihood.base_values(base[:, 0], x)
-        slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
+        n_basis = self.online.predictor.n_basis  # which comes first there, and last here
+        coefficients, base = np.roll(coefficients, -n_basis, axis=2), np.roll(base, -n_basis, axis=1)
+        slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x, basis)
         return coefficients, intercept, base, is_clipped, slopes
 
-    def _layers(self, outputs, of_base, n_samples):
-        limits, layers, base, base_above = output_limits(self.online, self.kernels), [], *of_base
+    def _layers(self, outputs, first, above, n_samples):
+        limits, layers = output_limits(self.online, self.kernels), []
         given = zip(self.network.layers, outputs.contexts, outputs.layers, outputs.signals, strict=True)
         for number, (layer, contexts, neurons, signal) in enumerate(given):
             slots = layer.slots(contexts)
-            inputs = (outputs.signals[number - 1], base_above) if number else (base,)
+            inputs = (outputs.signals[number - 1], above) if number else first
             arrays = (
                 slots,
                 neurons,
@@ -239,14 +241,14 @@ class _Explainer:
         """Without padding; a number stays one."""
         return array if isinstance(array, float) else self.kernels.to_numpy(array)[:n_samples]
 
-    def _slopes(self, X, x):
+    def _slopes(self, X, x, basis):
         if callable(self.online.predictor.kind):
             return None
         slopes = self.online.predictor.slopes(X, x)
         if self.settings.squares:
             within = np.abs(x) < SQUARE_LIMIT
             slopes = np.hstack([slopes, slopes * np.where(within, 2 * SQUARE_SCALE * x, 0)])
-        return slopes
+        return np.hstack([slopes, *self.online.predictor.basis_slopes(X, x, slopes, basis)])
 
 
 def _pass_back(layers, base, output_weights, constant):

@@ -12,7 +12,7 @@ information selects, may or may not have a slot of the same number: kernels that
     asarray(x) -> Array                     # NumPy or any framework in, dtype kept; an array on the device as it is
     to_numpy(x) -> ndarray
     owns(x) -> bool                         # whether x is an array of this framework
-    take(x, rows) -> x[rows]                # rows: NumPy integers
+    take(x, places, axis=0) -> Array        # at NumPy integers, none negative, along an axis
 
     extremes(x) -> (min, max)               # Python floats, NaN left out; of nothing (0, 0)
     standardize(x, mean, inverse_deviation, *, limit) -> (n, d)     # (x - mean) * inverse_deviation within +-limit,
@@ -23,8 +23,7 @@ information selects, may or may not have a slot of the same number: kernels that
     column_moments(x, sample_weight, lower=-inf, upper=inf) -> (weight, mean, squares)  # (n, d), (n,) -> (d,) each,
                                             # float64, of what lies within [lower, upper], (d,) each; NaN left out:
                                             # sums of weights, means, weighted sums of squared deviations
-    base_block(x, dtype, bias, *, square_scale=0.0, square_limit=inf) -> (n, 1, ...)    # x (n, d) cast; if the scale is
-                                            # not 0, then scale * x^2 of x within +-limit; then a constant 1 if bias
+    input_block(parts, dtype, bias) -> (n, 1, ...)  # parts (n, size) side by side, cast; then a constant 1 if bias
 
     select_contexts(side_info, hyperplanes, offsets, dtype) -> contexts
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)

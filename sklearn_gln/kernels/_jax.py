@@ -83,13 +83,9 @@ def owns(x: Any) -> bool:
     return isinstance(x, jax.Array)
 
 
-def take(x: Array, rows: HostArray) -> Array:
-    return _take(x, np.where(rows < 0, rows + len(x), rows))
-
-
-@jax.jit
-def _take(x: Array, rows: Array) -> Array:
-    return _at(x, rows)
+@partial(jax.jit, static_argnames="axis")
+def take(x: Array, places: HostArray, axis: int = 0) -> Array:
+    return jnp.take(x, places, axis, mode="clip")
 
 
 def extremes(x: Array) -> tuple[float, float]:
@@ -142,12 +138,9 @@ def column_moments(
     return weight, mean, (weights * (x - mean) ** 2).sum(axis=0)
 
 
-@partial(jax.jit, static_argnames=("dtype", "bias", "square_scale", "square_limit"))
-def base_block(x: Array, dtype: Any, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
-    block = x.astype(dtype)
-    if square_scale:
-        squares = square_scale * jnp.clip(block, -square_limit, square_limit) ** 2
-        block = jnp.concatenate([block, squares], axis=1)
+@partial(jax.jit, static_argnames=("dtype", "bias"))
+def input_block(parts: Sequence[Array], dtype: Any, bias: bool) -> Array:
+    block = jnp.concatenate([part.astype(dtype) for part in parts], axis=1)
     return jnp.pad(block, ((0, 0), (0, int(bias))), constant_values=1)[:, jnp.newaxis]
 
 

@@ -55,8 +55,8 @@ def owns(x: Any) -> bool:
     return isinstance(x, np.ndarray)
 
 
-def take(x: Array, rows: Array) -> Array:
-    return x[rows]
+def take(x: Array, places: Array, axis: int = 0) -> Array:
+    return x.take(places, axis)
 
 
 def extremes(x: Array) -> tuple[float, float]:
@@ -112,13 +112,11 @@ def column_moments(
     return np.full(x.shape[1], total), mean, sample_weight @ np.square(x - mean)
 
 
-def base_block(x: Array, dtype: str, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
-    n_samples, n_columns = x.shape
-    n_given = n_columns * (2 if square_scale else 1)
-    block = np.ones((n_samples, 1, n_given + bias), dtype)
-    block[:, 0, :n_columns] = x
-    if square_scale:
-        block[:, 0, n_columns:n_given] = square_scale * np.square(np.clip(x, -square_limit, square_limit))
+def input_block(parts: Sequence[Array], dtype: str, bias: bool) -> Array:
+    ends = np.cumsum([0, *(part.shape[1] for part in parts)])
+    block = np.ones((len(parts[0]), 1, ends[-1] + bias), dtype)
+    for part, start, end in zip(parts, ends[:-1], ends[1:], strict=True):
+        block[:, 0, start:end] = part
     return block
 
 

@@ -60,8 +60,8 @@ def owns(x: object) -> bool:
     return isinstance(x, tf.Tensor | tf.Variable)
 
 
-def take(x: Array, rows: np.ndarray) -> Array:
-    return tf.gather(x, rows)
+def take(x: Array, places: np.ndarray, axis: int = 0) -> Array:
+    return tf.gather(x, places, axis=axis)
 
 
 def extremes(x: Array) -> tuple[float, float]:
@@ -106,11 +106,8 @@ def column_moments(
     return weight, mean, tf.reduce_sum(counts * (x - mean) ** 2, axis=0)
 
 
-def base_block(x: Array, dtype: str, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
-    block = tf.cast(x, dtype)
-    if square_scale:
-        squares = square_scale * tf.square(tf.clip_by_value(block, -square_limit, square_limit))
-        block = tf.concat([block, squares], axis=1)
+def input_block(parts: Sequence[Array], dtype: str, bias: bool) -> Array:
+    block = tf.concat([tf.cast(part, dtype) for part in parts], axis=1)
     return (tf.pad(block, [[0, 0], [0, 1]], constant_values=1) if bias else block)[:, None]
 
 

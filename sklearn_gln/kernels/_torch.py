@@ -87,8 +87,8 @@ def owns(x: Any) -> bool:
     return isinstance(x, torch.Tensor)
 
 
-def take(x: Array, rows: Any) -> Array:
-    return x[torch.tensor(rows, dtype=torch.int64, device=x.device)]
+def take(x: Array, places: Any, axis: int = 0) -> Array:
+    return x.index_select(axis, torch.tensor(places, dtype=torch.int64, device=x.device))
 
 
 def extremes(x: Array) -> tuple[float, float]:
@@ -131,11 +131,11 @@ def column_moments(
     return weight, mean, (weights * (values - mean).square_()).sum(0)
 
 
-def base_block(x: Array, dtype: Any, bias: bool, *, square_scale: float = 0.0, square_limit: float = np.inf) -> Array:
-    block = x.to(_dtype(dtype)).unsqueeze(1)
-    if square_scale:
-        block = torch.cat([block, block.clamp(-square_limit, square_limit).square_().mul_(square_scale)], dim=2)
-    return torch.nn.functional.pad(block, (0, 1), value=1.0) if bias else block
+def input_block(parts: Sequence[Array], dtype: Any, bias: bool) -> Array:
+    columns = [part.to(_dtype(dtype)) for part in parts]
+    if bias:
+        columns.append(torch.ones_like(columns[0][:, :1]))
+    return torch.cat(columns, dim=1).unsqueeze(1)
 
 
 def _dtype(name: Any) -> torch.dtype:
