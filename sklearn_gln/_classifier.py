@@ -57,9 +57,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Whether all outputs gate by the same halfspaces: as accurate, and gating takes no longer for more classes.
 
     base_predictor : {"standard", "global", "minmax", "identity"} or callable, default="standard"
-        How features become base logits. "standard": scaled by running mean and deviation, clipped to +-4; values out of
-        all proportion to the last 2,048 rows do not count in these, and a change of unit is followed. "global":
-        centred, and scaled by one deviation common to all features (for features of one unit, such as pixels).
+        How features become base logits. "standard": scaled by mean and deviation, clipped to +-4; values out of all
+        proportion do not count in these, which are fixed at row 256 unless there is a `half_life`, but follow a change
+        of unit. "global": centred, and scaled by one deviation common to all features (for features of one unit, such
+        as pixels).
         "minmax": each row scaled to its own [0, 1] and read as probabilities. "identity": features are probabilities.
         A callable maps rows (n, n_features) to base probabilities (n, n_base), each row by itself. Halfspaces see the
         raw features with "minmax" and "identity", else the scaled ones.

@@ -4,7 +4,7 @@ Everything is tied to sample numbers, never to calls, so that any split of a str
 classifier without a half-life events come at
 
     1, 2, 4, ..., 256                   the network is built again from all samples so far, which it then replays
-    512, 1024, 2048, 4096, 6144, ...    scaling and preconditioners follow the statistics of all samples so far
+    512, 1024, 2048, 4096, 6144, ...    preconditioners follow the statistics of all samples so far
 
 and with a half-life, after the rebuilds, every 256 samples: scaling, and forgetting. Regression has events every 64
 samples up to 1024 and every 256 after that: variances and limits. After each event the head is fitted.
