@@ -441,7 +441,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
         squares = likelihood.takes_squares and self._squares(n_base)
-        n_bins = self._n_bins(n_base) if likelihood.takes_bins else 0
+        n_bins = self._n_bins() if likelihood.takes_bins else 0
         preconditioner = self.preconditioner if normalized and likelihood.is_preconditioned else None
         if preconditioner == "auto":
             n_inputs = n_base * max(1 + squares, 1 + n_bins)  # of the larger block, at most

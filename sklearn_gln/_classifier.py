@@ -20,7 +20,6 @@ from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln.kernels import as_numpy
 
 N_BINS = 6  # 4 and 10 did as well
-MAX_BINNED = 200  # features: with more, bins would take longer than all the rest
 SCALED = ("standard", "global")  # base predictors that scale features
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
 
@@ -68,8 +67,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     n_bins : int or {"auto"}, default="auto"
         More inputs for the first layer, so that it can bend: the square of each scaled feature, and how far the feature
         has come through each of n_bins bins between quantiles of the first 256 rows, from -0.5 to 0.5; no bins for
-        features of two values. 0: none of these. "auto": 6 with `base_predictor` "standard", normalized steps and at
-        most 200 features, else 0.
+        features of two values. 0: none of these. "auto": 6 with normalized steps and scaled features (`base_predictor`
+        "standard" or "global"), else 0.
 
     bias : bool, default=True
         Whether each neuron has a constant input 1.
@@ -616,11 +615,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_rows = np.inf if n_samples is None else n_samples
         return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
 
-    def _n_bins(self, n_base):
+    def _n_bins(self):
         is_scaled = self.base_predictor in SCALED
         if self.n_bins == "auto":
-            is_fit = self.base_predictor == "standard" and self.learning_rate == "normalized" and n_base <= MAX_BINNED
-            return N_BINS if is_fit else 0
+            return N_BINS if is_scaled and self.learning_rate == "normalized" else 0
         if self.n_bins and not is_scaled:
             raise ValueError(
                 f"n_bins={self.n_bins} cannot be used with base_predictor={brief(self.base_predictor)}, which scales "

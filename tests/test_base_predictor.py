@@ -9,7 +9,7 @@ from sklearn.datasets import load_wine
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_gln import GLNClassifier
-from sklearn_gln._base_predictor import BasePredictor, RunningMoments, add_base_predictions
+from sklearn_gln._base_predictor import MIN_BINNED, BasePredictor, Bins, RunningMoments, add_base_predictions
 from sklearn_gln.kernels import get_kernels
 from tests import naive
 from tests.helpers import make_stream
@@ -354,3 +354,75 @@ def test_float32_probabilities(kind):
     expected = transform(predictor_of(kind, X.astype(float)), add_base_predictions(kind, X.astype(float)))
     assert_allclose(x, expected[0], rtol=1e-3, atol=1e-4)
     assert_allclose(z, expected[1], rtol=1e-6, atol=1e-6)
+
+
+# Bins
+
+
+def test_pieces_go_through_their_bins():
+    values = np.column_stack([np.arange(61.0), np.r_[np.zeros(40), np.ones(21)], np.full(61, 3.0), np.arange(61.0)])
+    values[:7, 3] = np.nan
+    bins = Bins.of(values, 6)
+    assert_array_equal(bins.columns, np.repeat([0, 3], 6))  # none of a feature of two values, or of one
+    predictor = BasePredictor("standard", 9.0, RunningMoments.empty(4), bins=bins)
+    predictor.refresh()
+    x = np.array([[0.0], [3.0], [10.0], [12.5], [60.0], [99.0], [-99.0], [np.nan]])
+    squares, pieces = predictor.transform(np.repeat(x, 4, axis=1), HOST).basis
+    assert squares.shape == (8, 4)
+    expected = np.clip((x - np.arange(0, 60, 10)) / 10, 0, 1) - 0.5
+    expected[-1] = 0  # missing
+    assert_allclose(pieces[:, :6], expected, atol=1e-12)
+    assert_array_equal(predictor.features(squares=False), [*range(4), *range(4), *bins.columns])
+
+
+@pytest.mark.parametrize("n", [MIN_BINNED - 1, MIN_BINNED])
+def test_few_rows_have_no_bins(n):
+    assert len(Bins.of(np.arange(float(n))[:, np.newaxis], 6).columns) == (6 if n == MIN_BINNED else 0)
+
+
+@pytest.mark.parametrize("values", [[0.0, 1e-320, 2e-320], [1.0, 1.0 + 2e-16, 2.0], [0.0, 5e-324, 1.0]])
+def test_bins_that_are_too_narrow_do_nothing(values):
+    bins = Bins.of(np.repeat(values, 20)[:, np.newaxis], 6)
+    assert np.isfinite(bins.inverse_half_width).all()
+
+
+def test_bins_stay_until_the_unit_changes():
+    rng = np.random.default_rng(3)
+    X = np.stack([rng.lognormal(size=8000), rng.normal(size=8000)], axis=1)
+    X[4000:, 1] *= 1000
+    y = rng.integers(2, size=8000)
+    model = GLNClassifier(layer_sizes=(4,), random_state=0, backend="numpy").partial_fit(X[:256], y[:256], [0, 1])
+    at_first = model._online.predictor.bins
+    model.partial_fit(X[256:4000], y[256:4000])
+    for name, array in vars(model._online.predictor.bins).items():
+        assert_array_equal(array, getattr(at_first, name))
+    model.partial_fit(X[4000:], y[4000:])
+    bins = model._online.predictor.bins
+    assert_array_equal(bins.columns, at_first.columns)
+    changed = bins.columns == 1
+    assert_array_equal(bins.middle[~changed], at_first.middle[~changed])
+    assert_allclose(bins.inverse_half_width[changed] * 1000, at_first.inverse_half_width[changed], rtol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("params", "n_bins"),
+    [
+        ({}, 6),
+        ({"base_predictor": "global"}, 6),
+        ({"n_bins": 3}, 3),
+        ({"n_bins": 0}, 0),
+        ({"base_predictor": "minmax"}, 0),
+        ({"base_predictor": "minmax", "n_bins": 0}, 0),
+        ({"base_predictor": np.tanh}, 0),
+        ({"learning_rate": "constant"}, 0),
+        ({"learning_rate": "constant", "n_bins": 4}, 4),
+    ],
+)
+def test_who_has_bins(params, n_bins):
+    assert GLNClassifier(**params)._settings(5).n_bins == n_bins
+
+
+@pytest.mark.parametrize("base_predictor", ["minmax", "identity", np.tanh])
+def test_bins_are_those_of_scaled_features(base_predictor):
+    with pytest.raises(ValueError, match=r"n_bins=3 cannot be used with base_predictor=.*Use n_bins='auto' or 0"):
+        GLNClassifier(base_predictor=base_predictor, n_bins=3).fit(np.eye(4), [0, 0, 1, 1])

@@ -122,10 +122,10 @@ def test_columns_that_are_mostly_0_keep_a_scale(share):
     assert log_loss(y[2000:], p) < 0.4 * log_loss(y[2000:], prior)
 
 
-@pytest.mark.parametrize("sigma", [1, 2])
+@pytest.mark.parametrize("sigma", [1, 2, 4])
 def test_heavy_tails_are_learned(sigma):
     X, y, _ = make_rows()
-    assert progress("classifier", np.exp(sigma * X), y) > {1: 0.9, 2: 0.8}[sigma]
+    assert progress("classifier", np.exp(sigma * X), y) > 0.9
 
 
 @pytest.mark.parametrize("base_predictor", ["identity", "minmax", lambda X: np.clip(X, 0, 1)])
