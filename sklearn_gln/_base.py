@@ -444,8 +444,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         n_bins = self._n_bins() if likelihood.takes_bins else 0
         preconditioner = self.preconditioner if normalized and likelihood.is_preconditioned else None
         if preconditioner == "auto":
-            n_inputs = n_base * max(1 + squares, 1 + n_bins)  # of the larger block, at most
-            preconditioner = "full" if n_inputs <= MAX_FULL_PRECONDITIONER else "block"
+            preconditioner = "full" if n_base * (1 + squares) <= MAX_FULL_PRECONDITIONER else "block"
         if likelihood.has_linear_first:
             sizes = (1, *sizes)
         rate = default_rate(self.learning_rate, likelihood.default_rate)

@@ -22,6 +22,7 @@ from sklearn_gln.kernels import Kernels
 _moving = threading.Lock()
 
 MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
+OF_BASIS = "block"  # the basis's preconditioner: as good as one of all its inputs, with those of the base or without
 LINEAR_RIDGE = 5.0  # samples' worth of a linear first neuron's pull to 0
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all samples have weight 0
 MAX_ACCUMULATED = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
@@ -136,8 +137,8 @@ def estimate_memory(
     sums = slots * (n_neurons + 3 * settings.layer_sizes[-1] * settings.likelihood.has_spread)
     squares = 0
     if settings.preconditioner is not None:
-        for size in (n_base, n_basis):
-            n_groups, group_size = group_shape(size, settings.preconditioner)
+        for size, kind in ((n_base, settings.preconditioner), (n_basis, OF_BASIS)):
+            n_groups, group_size = group_shape(size, kind)
             squares += n_groups * group_size**2
         squares += n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
     itemsize = np.dtype(settings.dtype).itemsize
@@ -181,12 +182,10 @@ def init_network(
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, output_numbers, settings, seed))
-    of_base, of_basis = (
-        Preconditioner.of_base(size, settings.preconditioner, settings.likelihood.ridge)
-        if settings.preconditioner and size
-        else None
-        for size in (n_base, n_basis)
-    )
+    of_base, of_basis = None, None
+    if settings.preconditioner:
+        of_base = Preconditioner.of_base(n_base, settings.preconditioner, settings.likelihood.ridge)
+        of_basis = Preconditioner.of_base(n_basis, OF_BASIS, settings.likelihood.ridge) if n_basis else None
     network = Network(hyperplanes, offsets, layers, of_base, of_basis)
     if settings.solves_first:
         network.cross_moment = np.zeros((n_outputs, n_base))

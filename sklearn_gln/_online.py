@@ -14,7 +14,7 @@ from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
-from sklearn_gln._network import LayerOutputs, Network, base_signals, init_network
+from sklearn_gln._network import OF_BASIS, LayerOutputs, Network, base_signals, init_network
 from sklearn_gln._samples import Samples, groups_of_alike, has_alike, take_padded
 from sklearn_gln._schedule import (
     FEW,
@@ -306,9 +306,10 @@ class OnlineNetwork:
         host = get_kernels("numpy")
         first, _ = base_signals(host, inputs, replace(self.settings, dtype="float64"))
         of_first = (network.basis_preconditioner, network.base_preconditioner)[-len(first) :]
-        for preconditioner, block in zip(of_first, first, strict=True):
-            if preconditioner is not None and self.settings.preconditioner is not None:
-                so_far = Preconditioner.of_base(block.shape[2], self.settings.preconditioner, preconditioner.ridge)
+        kinds = (OF_BASIS, self.settings.preconditioner)[-len(first) :]
+        for preconditioner, kind, block in zip(of_first, kinds, first, strict=True):
+            if preconditioner is not None and kind is not None:
+                so_far = Preconditioner.of_base(block.shape[2], kind, preconditioner.ridge)
                 so_far.update(host, block, weight[:, np.newaxis], weight.sum())
                 so_far.refresh(host, self.settings.dtype)
                 preconditioner.matrix = kernels.asarray(so_far.matrix)

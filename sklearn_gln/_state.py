@@ -19,7 +19,7 @@ from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, Pl
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
-from sklearn_gln._network import Network, n_inputs_by_layer
+from sklearn_gln._network import OF_BASIS, Network, n_inputs_by_layer
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._samples import Samples
 from sklearn_gln._settings import Settings
@@ -145,7 +145,7 @@ def _check_network(
     crossed = (n_outputs, n_base) if settings.solves_first else None
     _check_shapes(network, hyperplanes=(*halfspaces, n_side), offsets=halfspaces, limits=limits, cross_moment=crossed)
     _check_preconditioner(network.base_preconditioner, group_shape(n_base, kind) if kind else None, n_base)
-    of_basis = group_shape(n_basis, kind) if kind and n_basis else None
+    of_basis = group_shape(n_basis, OF_BASIS) if kind and n_basis else None
     _check_preconditioner(network.basis_preconditioner, of_basis, n_basis)
     _require(len(network.layers) == len(sizes), f"there are {len(network.layers)} layers")
     n_inputs = n_inputs_by_layer(n_base, n_basis, settings)
