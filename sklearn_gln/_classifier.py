@@ -92,7 +92,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         P of "normalized" steps. "full": the regularised inverse of the d base logits' second moments, for which a row
         takes time d^2, a refresh d^3, and memory is 12 d^2 bytes. "block": the same in random groups of up to 128
         base logits, so a row takes time 128 d, a refresh 128^2 d, and memory is 1,536 d bytes. None: the identity.
-        "auto": "full" up to 1,500 base logits, else "block".
+        "auto": "full" up to 1,500 base logits, else "block". What `n_bins` adds is always in such groups.
 
     initial_weights : {"mean", "uniform", "zero"}, default="mean"
         "mean": 1 / n on the n neurons below, 0 on base logits, so that unseen contexts pass on the mean of the layer
@@ -609,7 +609,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         --------
         >>> from sklearn_gln import GLNClassifier
         >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
-        1217
+        3915
         """
         n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
         n_rows = np.inf if n_samples is None else n_samples

@@ -102,6 +102,10 @@ class Network:
             if layer.spread is not None:
                 layer.spread.refresh(kernels)
 
+    def preconditioners_of(self, first: Sequence[Signal]) -> tuple[Preconditioner | None, ...]:
+        """Those of the first layer's inputs: with or without a basis."""
+        return (self.basis_preconditioner, self.base_preconditioner)[-len(first) :]
+
     @property
     def preconditioners(self) -> list[Preconditioner]:
         of_layers = (layer.preconditioner for layer in self.layers)
@@ -260,7 +264,7 @@ def learn(
 
     first, above = base_signals(kernels, inputs, settings)
     prepare = partial(likelihood.prepare, kernels, normalized=settings.normalized)
-    of_first = (network.basis_preconditioner, network.base_preconditioner)[-len(first) :]
+    of_first = network.preconditioners_of(first)
     prepared = tuple(map(prepare, first, of_first))
     prepared_above = prepared[-1] if settings.skip else prepare(above, None)
     contexts = contexts_by_layer(network, kernels, inputs.side_info, settings.dtype)

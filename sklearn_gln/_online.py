@@ -305,7 +305,7 @@ class OnlineNetwork:
         """Have P of base inputs be known before the replay, which counts these samples for later refreshes."""
         host = get_kernels("numpy")
         first, _ = base_signals(host, inputs, replace(self.settings, dtype="float64"))
-        of_first = (network.basis_preconditioner, network.base_preconditioner)[-len(first) :]
+        of_first = network.preconditioners_of(first)
         kinds = (OF_BASIS, self.settings.preconditioner)[-len(first) :]
         for preconditioner, kind, block in zip(of_first, kinds, first, strict=True):
             if preconditioner is not None and kind is not None:
@@ -327,7 +327,7 @@ class OnlineNetwork:
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()
         if event.rescale:
-            # Otherwise it keeps the scaling of features: what weights and cuts mean depends on it.
+            # But for a half-life, features keep their scaling: what weights and cuts mean depends on it.
             self.predictor.refresh(new_only=not isinstance(self.settings.half_life, Real))
         if self.network is None:
             return

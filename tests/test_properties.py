@@ -80,6 +80,7 @@ PARAMETERS = {
     GLNClassifier: {
         **COMMON,
         "base_predictor": st.sampled_from(["standard", "standard", "global", "minmax", "identity", squash]),
+        "n_bins": st.sampled_from(["auto", "auto", 0, 1, 3]),
         "label_smoothing": st.none() | st.floats(0, 0.4),
         "eps": st.sampled_from([1e-12, 1e-4, 0.01, 0.4]),
         "class_weight": st.sampled_from([None, None, "balanced", dict]),  # a dict of the labels that there are
@@ -106,6 +107,8 @@ def without_contradictions(params):
         params["preconditioner"] = params["preconditioner"] and "auto"
     if params["learning_rate"] == "normalized" or params.get("likelihood") == "gaussian":
         params["batch_size"] = 1
+    if params.get("n_bins") and params["base_predictor"] not in ("standard", "global"):
+        params["n_bins"] = "auto"
     return params
 
 
