@@ -96,7 +96,7 @@ def test_preconditioners_stay_positive(numerics, tmp_path):
         assert record["warnings"] == 0, record
         assert record["asymmetry"] < 1e-6, record
         assert record["least eigenvalue"] > 0.02, record
-        assert record["condition"] < 50, record
+        assert record["condition"] < 100, record
         if record["features"] != "more features than rows":  # which are noise
             by_chance = 0.5 if record["kind"] == "regressor" else 0.06  # of where 12 neurons' two cuts are
             assert record["loss with"] < record["loss without"] + by_chance, record
