@@ -641,7 +641,8 @@ def test_explanations_and_one_update_are_measured(load):
     assert update["probability_of_label"][1] > update["probability_of_label"][0]
     assert update["said"][0] != y[wrong] == update["label"]
     # Of each neuron one weight row at most: those of one context.
-    assert 0 < update["weights_moved"] <= 10 * 50 * (65 + 2 * 115)
+    n_inputs = model._online.predictor.n_basis + 65 + 2 * 115
+    assert 0 < update["weights_moved"] <= 10 * 50 * n_inputs
 
 
 # Many classes and clusters

@@ -131,7 +131,7 @@ def local_coefficients(estimator, X):
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> model = GLNClassifier(random_state=0).fit(X, y)
     >>> local = local_coefficients(model, X[:5])
-    >>> local.coefficients.shape
+    >>> local.feature_contributions.shape
     (5, 1, 30)
     >>> logits = local.intercept + local.contributions.sum(axis=2)
     >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
