@@ -1,6 +1,6 @@
 """Features -> base logits (in regression: base means) and side information, with the statistics that this takes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ ENOUGH = 8  # values in the window that differ from the median, to say that a fe
 JUMP = 8.0  # factor by which its deviation, or number of deviations by which its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 MIN_BINNED = 32  # samples: of fewer, quantiles say little
-PIECE_SCALE = 0.5  # of pieces: 0.25 to 1 did as well
+PIECE_LIMIT = 0.5  # of pieces: 0.25 and 1 did as well
 
 BaseKind = str | Callable[[Array], Array]
 
@@ -81,11 +81,11 @@ class RunningMoments:
 
 @dataclass
 class Bins:
-    """Pieces of features between quantiles of the first samples: -1 at one end and below it, 1 at the other."""
+    """Pieces of features between quantiles of the first samples: -0.5 at one end and below it, 0.5 at the other."""
 
     columns: Array  # (n_pieces,): of which feature
     middle: Array  # (n_pieces,), in the feature's unit
-    inverse_half_width: Array  # (n_pieces,); 0: none
+    inverse_width: Array  # (n_pieces,); 0: none
 
     @classmethod
     def of(cls, values: Array, n_bins: int) -> "Bins":
@@ -95,17 +95,17 @@ class Bins:
             edges = np.unique(_quantiles(of_column, n_bins))
             if len(edges) > 2:
                 pieces.append(np.stack([np.full(len(edges) - 1, column), *_pieces(edges)]))
-        columns, middle, inverse_half_width = np.concatenate(pieces, axis=1)
-        return cls(columns.astype(int), middle, inverse_half_width)
+        columns, middle, inverse_width = np.concatenate(pieces, axis=1)
+        return cls(columns.astype(int), middle, inverse_width)
 
     def moved(self, where: Array, values: Array) -> "Bins":
         """As many, by these values where (n_features,) a condition holds."""
-        middle, inverse_half_width = self.middle.copy(), self.inverse_half_width.copy()
+        middle, inverse_width = self.middle.copy(), self.inverse_width.copy()
         for column in np.flatnonzero(where):
             places = np.flatnonzero(self.columns == column)
             if len(places):
-                middle[places], inverse_half_width[places] = _pieces(_quantiles(values[:, column], len(places)))
-        return Bins(self.columns, middle, inverse_half_width)
+                middle[places], inverse_width[places] = _pieces(_quantiles(values[:, column], len(places)))
+        return Bins(self.columns, middle, inverse_width)
 
 
 def _quantiles(values: Array, n_bins: int) -> Array:
@@ -115,10 +115,10 @@ def _quantiles(values: Array, n_bins: int) -> Array:
 
 
 def _pieces(edges: Array) -> tuple[Array, Array]:
-    """Middles, and inverse half widths, of the bins between edges."""
+    """Middles, and inverse widths, of the bins between edges."""
     widths = np.diff(edges)
     is_wide = widths > NEGLIGIBLE * np.abs(edges).max() + np.finfo(float).tiny
-    return edges[:-1] + widths / 2, np.divide(2, widths, out=np.zeros_like(widths), where=is_wide)
+    return edges[:-1] + widths / 2, np.divide(1, widths, out=np.zeros_like(widths), where=is_wide)
 
 
 @dataclass
@@ -237,9 +237,9 @@ class BasePredictor:
         squares = scaled * scaled
         if not len(self.bins.columns):
             return (squares,)
-        scaling = kernels.asarray(self.bins.middle), kernels.asarray(self.bins.inverse_half_width)
-        pieces = kernels.standardize(kernels.take(X, self.bins.columns, axis=1), *scaling, limit=1.0)
-        return squares, PIECE_SCALE * pieces
+        scaling = kernels.asarray(self.bins.middle), kernels.asarray(self.bins.inverse_width)
+        pieces = kernels.standardize(kernels.take(X, self.bins.columns, axis=1), *scaling, limit=PIECE_LIMIT)
+        return squares, pieces
 
     def slopes(self, rows: Array, x: Array) -> Array:
         """How much each x that `transform` made of the same feature changes with it: (n, n_features), all of NumPy."""
@@ -256,14 +256,12 @@ class BasePredictor:
             bound, slopes = np.inf, np.ones(x.shape)
         return np.where((np.abs(x) < bound) & ~np.isnan(rows), slopes, 0)
 
-    def basis_slopes(self, rows: Array, x: Array, slopes: Array, basis: Sequence[Array]) -> list[Array]:
-        """As `slopes`, of each part of the basis."""
-        of_parts = [2 * x * slopes for _ in basis[:1]]
-        for pieces in basis[1:]:
-            assert self.bins is not None  # noqa: S101
-            inside = (np.abs(pieces) < PIECE_SCALE) & ~np.isnan(rows[:, self.bins.columns])
-            of_parts.append(np.where(inside, PIECE_SCALE * self.bins.inverse_half_width, 0))
-        return of_parts
+    def basis_slopes(self, rows: Array, x: Array, slopes: Array) -> list[Array]:
+        """As `slopes`, which are those of x, of each part of the basis."""
+        if self.bins is None:
+            return []
+        pieces = (rows[:, self.bins.columns] - self.bins.middle) * self.bins.inverse_width
+        return [2 * x * slopes, np.where(np.abs(pieces) < PIECE_LIMIT, self.bins.inverse_width, 0)]
 
     def features(self, squares: bool) -> Array:
         """The feature that each base input is of, with their squares or without, and then each of the basis."""

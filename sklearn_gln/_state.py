@@ -130,7 +130,7 @@ def _check_bins(bins: Bins | None, n_features: int, n_bins: int) -> None:
     _require((bins is not None) == (n_bins > 0), "there are bins, or none, against the settings")
     if bins is not None:
         of_piece = (len(bins.columns),)
-        _check_shapes(bins, FLOATS[1:], middle=of_piece, inverse_half_width=of_piece)
+        _check_shapes(bins, FLOATS[1:], middle=of_piece, inverse_width=of_piece)
         _check_shapes(bins, (np.dtype(int),), columns=of_piece)
         _require(np.isin(bins.columns, np.arange(n_features)).all(), "bins are of features that there are not")
 

@@ -40,7 +40,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln._base_predictor import CLIP, PIECE_SCALE, WIDE_CLIP, Inputs
+from sklearn_gln._base_predictor import CLIP, PIECE_LIMIT, WIDE_CLIP, Inputs
 from sklearn_gln._calibration import MAX_LOG
 from sklearn_gln._likelihood import (
     BASE_VARIANCE,
@@ -684,8 +684,8 @@ def basis_of(graph, bins, X, scaled):
     squares = graph.Mul(scaled, scaled)
     if not len(bins.columns):
         return (squares,)
-    pieces = standardize(graph, graph.Gather(X, bins.columns, axis=1), bins.middle, bins.inverse_half_width)
-    return squares, graph.Mul(clip(graph, pieces, 1.0), np.float64(PIECE_SCALE))
+    pieces = standardize(graph, graph.Gather(X, bins.columns, axis=1), bins.middle, bins.inverse_width)
+    return squares, clip(graph, pieces, PIECE_LIMIT)
 
 
 def fill_missing(graph, x):

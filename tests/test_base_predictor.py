@@ -383,7 +383,7 @@ def test_few_rows_have_no_bins(n):
 @pytest.mark.parametrize("values", [[0.0, 1e-320, 2e-320], [1.0, 1.0 + 2e-16, 2.0], [0.0, 5e-324, 1.0]])
 def test_bins_that_are_too_narrow_do_nothing(values):
     bins = Bins.of(np.repeat(values, 20)[:, np.newaxis], 6)
-    assert np.isfinite(bins.inverse_half_width).all()
+    assert np.isfinite(bins.inverse_width).all()
 
 
 def test_bins_stay_until_the_unit_changes():
@@ -401,7 +401,7 @@ def test_bins_stay_until_the_unit_changes():
     assert_array_equal(bins.columns, at_first.columns)
     changed = bins.columns == 1
     assert_array_equal(bins.middle[~changed], at_first.middle[~changed])
-    assert_allclose(bins.inverse_half_width[changed] * 1000, at_first.inverse_half_width[changed], rtol=0.5)
+    assert_allclose(bins.inverse_width[changed] * 1000, at_first.inverse_width[changed], rtol=0.5)
 
 
 @pytest.mark.parametrize(

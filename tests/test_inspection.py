@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor, _network, _online
-from sklearn_gln._base_predictor import PIECE_SCALE
+from sklearn_gln._base_predictor import PIECE_LIMIT
 from sklearn_gln.inspection import (
     HalfspaceDisplay,
     LayerDisplay,
@@ -206,7 +206,7 @@ def test_feature_coefficients_are_finite_differences(case):
 def pieces_that_move(estimator, rows):
     """Which pieces (n, n_pieces) of bins move with their feature: those at the ends of theirs do not."""
     _, *pieces = estimator._online.predictor.transform(rows, get_kernels("numpy")).basis or (None,)
-    return np.hstack([np.abs(of_bins) < PIECE_SCALE for of_bins in pieces] or [np.ones((len(rows), 1), bool)])
+    return np.hstack([np.abs(of_bins) < PIECE_LIMIT for of_bins in pieces] or [np.ones((len(rows), 1), bool)])
 
 
 def contexts_of(estimator, rows):

@@ -30,11 +30,11 @@ def make_pool(n=40, n_side=5, seed=0):
 # A new network
 
 
-def new_network(outputs=(0, 1, 2), seed=5, pool=None, n_basis=0, **params):
+def new_network(outputs=(0, 1, 2), seed=5, pool=None, **params):
     pool = make_pool() if pool is None else pool
     n_side = pool.side_info.shape[1]
     settings = make_settings(n_side, **{"layer_sizes": (4, 3), "context_dim": 2, "dtype": "float64", **params})
-    return init_network(n_side + 1, n_basis, pool, np.array(outputs), settings, seed)
+    return init_network(n_side + 1, 0, pool, np.array(outputs), settings, seed)
 
 
 @pytest.mark.parametrize("halfspaces", ["cuts", "gaussian", "raw_gaussian"])

@@ -209,7 +209,7 @@ class _Explainer:
         first, above = base_signals(self.kernels, inputs, self.settings)
         layers = self._layers(outputs, first, above, n_samples)
         base = np.concatenate([self._on_host(likelihood.outputs(block), n_samples) for block in first], axis=2)
-        x, *basis = (self._on_host(array, n_samples) for array in (inputs.base, *inputs.basis))
+        x = self._on_host(inputs.base, n_samples)
         coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
         coefficients = coefficients * self._on_host(likelihood.scales(first[-1]), n_samples)
         coefficients, constants = np.split(coefficients, [base.shape[2] - self.settings.n_constants], axis=2)
@@ -218,7 +218,7 @@ class _Explainer:
         coefficients, base = likelihood.by_base_input(coefficients), likelihood.base_values(base[:, 0], x)
         n_basis = self.online.predictor.n_basis  # which comes first there, and last here
         coefficients, base = np.roll(coefficients, -n_basis, axis=2), np.roll(base, -n_basis, axis=1)
-        slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x, basis)
+        slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
         return coefficients, intercept, base, is_clipped, slopes
 
     def _layers(self, outputs, first, above, n_samples):
@@ -241,14 +241,14 @@ class _Explainer:
         """Without padding; a number stays one."""
         return array if isinstance(array, float) else self.kernels.to_numpy(array)[:n_samples]
 
-    def _slopes(self, X, x, basis):
+    def _slopes(self, X, x):
         if callable(self.online.predictor.kind):
             return None
         slopes = self.online.predictor.slopes(X, x)
         if self.settings.squares:
             within = np.abs(x) < SQUARE_LIMIT
             slopes = np.hstack([slopes, slopes * np.where(within, 2 * SQUARE_SCALE * x, 0)])
-        return np.hstack([slopes, *self.online.predictor.basis_slopes(X, x, slopes, basis)])
+        return np.hstack([slopes, *self.online.predictor.basis_slopes(X, x, slopes)])
 
 
 def _pass_back(layers, base, output_weights, constant):
