@@ -11,7 +11,7 @@ The same on a small scale; the real streams only, at most 5,000 rows of each, th
 
 Two models on two streams that change in the middle, one parameter of GLNClassifier changed::
 
-    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=auto
+    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=mixed
 
 Streams are real (all that ship with scikit-learn and river as classification with one label; of yeast's labels the
 first), synthetic without change, or synthetic and drifting. Real ones are read whole and, where a package has them in

@@ -110,7 +110,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"auto"}), None],
+        "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"mixed"}), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [str],  # get_kernels knows them
         "device": "no_validation",  # frameworks have their own objects
@@ -515,10 +515,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _n_workers(self, online: OnlineNetwork, n_samples: int) -> int:
         """Processes that learn a part of the outputs each."""
-        # The drift test needs the predictions of all outputs before any goes on.
-        if online.drift is not None or n_samples < MIN_SAMPLES_FOR_THREADS:
-            return 1
-        return min(n_processes(self.n_jobs), online.n_outputs)
+        return 1 if n_samples < MIN_SAMPLES_FOR_THREADS else min(n_processes(self.n_jobs), online.n_outputs)
 
     def _learn(self, online: OnlineNetwork, X, y, sample_weight, order=None, epoch=1, *, held_out=False):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""

@@ -13,7 +13,6 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._compat import Interval, StrOptions, _fit_context
-from sklearn_gln._drift import log_losses
 from sklearn_gln._head import PlainHead, StackedHead
 from sklearn_gln._input import labels
 from sklearn_gln._learning_rate import SMOOTHING
@@ -113,13 +112,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
 
-    half_life : float, "auto" or None, default=None
+    half_life : float, "mixed" or None, default=None
         For streams that change: the number of rows after which earlier rows count half, in step sizes, scaling,
         preconditioners, the stack and class frequencies. None: all rows count alike, so that steps shrink and a late
-        change is learned slowly. "auto": the rows so far count for almost nothing once predictions have become worse,
-        by a test every 256 rows; it costs next to nothing where nothing changes, and misses slow change. 2000 learns
-        changes, slow ones too, about as fast as adaptive forests of trees do, and costs up to 2 points of accuracy on
-        long streams without any; less is for fast and steady change.
+        change is learned slowly. "mixed": in step sizes the neurons of each layer take turns with none, 500 and 50 rows
+        (all but a new start every 256), and the layers above find out which to trust; all else has 4,000, and scaling
+        stays. It follows abrupt and slow change, and costs next to nothing where there is none. A number suits a stream
+        whose pace is known.
 
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
@@ -836,3 +835,11 @@ def _check_discrete(y):
 def _as_python_dates(array):
     is_coarse = array.dtype.kind == "O" or np.datetime_data(array.dtype)[0] in ("Y", "M", "W", "D", "us", "ms", "s")
     return array.astype(object) if is_coarse else array.astype("datetime64[us]").astype(object)
+
+
+def log_losses(logits, y):
+    """The log-loss of each row (n,); where several labels may apply, its mean over them."""
+    if y.ndim == 1 and logits.shape[1] > 1:
+        return -np.take_along_axis(log_softmax(logits, axis=1), y[:, np.newaxis], axis=1)[:, 0]
+    applies = y.reshape(logits.shape).astype(bool)
+    return -log_expit(np.where(applies, logits, -logits)).mean(axis=1)

@@ -20,7 +20,6 @@ import numpy as np
 
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, IntervalScores
-from sklearn_gln._drift import log_losses
 from sklearn_gln._network import LayerOutputs
 from sklearn_gln._stack import LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
@@ -62,10 +61,6 @@ class Head(ABC):
     @abstractmethod
     def predict(self, gathered: Array) -> Array:
         """The answer: logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
-
-    @abstractmethod
-    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
-        """Log-losses (n,) of answers, in the network's units; no surprise counts more than the bound."""
 
     @abstractmethod
     def shares(self) -> Array:
@@ -137,9 +132,6 @@ class LayersHead(Head):
 
     def predict(self, gathered: Array) -> Array:
         return gathered
-
-    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
-        return np.minimum(log_losses(predictions, y), bound)
 
     def shares(self) -> Array:
         shares = np.zeros((1, self.n_layers))
@@ -285,12 +277,6 @@ class TargetHead(Head):
     def predict(self, gathered: Array) -> Array:
         mean, variance = np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
         return np.stack([self.restore(mean), variance * self.unit**2], axis=2)
-
-    def bounded_losses(self, predictions: Array, y: Array, bound: float) -> Array:
-        unit2, mean, variance = np.square(self.unit), predictions[..., 0], predictions[..., 1]
-        surprise = np.minimum(np.square(y - mean) / variance / 2, bound)
-        losses: Array = (np.log(variance / unit2) / 2 + surprise).mean(axis=1)
-        return losses
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         exists = sample_weight > 0

@@ -86,10 +86,9 @@ class Likelihood(ABC):
         """The bound of neurons' outputs that the parameter eps stands for."""
         return inf
 
-    def schedule(self, half_life: float | str | None) -> Schedule:
+    def schedule(self, *, forgets: bool) -> Schedule:
         """The clock."""
-        forget_period = EARLY_PERIOD if half_life == "auto" else SHORT_PERIOD
-        return Schedule(EARLY_PERIOD, forget_period, forget_period)
+        return Schedule(EARLY_PERIOD, SHORT_PERIOD)
 
     def rate_in_epoch(self, rate: float, epoch: int) -> float:
         """The initial rate of normalized steps in a pass over samples."""
@@ -247,8 +246,8 @@ class Bernoulli(_Linear):
     def limit(self, eps: float) -> float:
         return float(np.log((1 - eps) / eps))
 
-    def schedule(self, half_life: float | str | None) -> Schedule:
-        return Schedule() if half_life is None else Schedule(SHORT_PERIOD, SHORT_PERIOD)
+    def schedule(self, *, forgets: bool) -> Schedule:
+        return Schedule(SHORT_PERIOD, SHORT_PERIOD) if forgets else Schedule()
 
     def rate_in_epoch(self, rate: float, epoch: int) -> float:
         return rate / epoch

@@ -79,10 +79,14 @@ class Network:
         for layer in self.layers:
             layer.accumulator = kernels.clip(layer.accumulator, 0.0, float(MAX_ACCUMULATED / np.finfo(dtype).eps))
 
-    def forget(self, factor: float) -> None:
-        """Have the samples so far count less: steps become as large again as if fewer had been learned."""
+    def forget(self, factor: float, of_neurons: Sequence[float], kernels: Kernels) -> None:
+        """Have the samples so far count less: steps become as large again as if fewer had been learned.
+
+        In step sizes they count by factors that the neurons of each layer take in turns.
+        """
         for layer in self.layers:
-            layer.accumulator = layer.accumulator * factor
+            factors = np.resize(of_neurons, (layer.accumulator.shape[1], 1))
+            layer.accumulator = layer.accumulator * kernels.asarray(factors)
             if layer.spread is not None:
                 layer.spread.forget(factor)
             if layer.preconditioner is not None:

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn_gln import _network
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
-from sklearn_gln._drift import MAX_LOSS, DriftTest
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
@@ -30,7 +29,7 @@ from sklearn_gln._schedule import (
 from sklearn_gln._settings import Settings
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
-AFTER_CHANGE = 0.02  # of the samples before count on, where a change shows
+AFTER_CHANGE = 0.02  # of the samples before count on, where a feature's unit has changed
 FIRST_PRECONDITIONED = 64  # samples; fewer say too little about second moments
 MAX_MEAN = 100  # of weights there: more would say no more, and take longer
 ROUNDS = 4  # in which samples alike are learned as one: in one alone the last would count most
@@ -48,7 +47,6 @@ class OnlineNetwork:
     )  # (n_outputs,): the class that each tells from the others, or the target
     seed: int
     head: Head
-    drift: DriftTest | None = None  # with half_life="auto"
     n_samples_seen: int = 0  # of positive weight
     network: Network | None = None  # from sample 1 on
     buffer: list[Samples] = field(default_factory=list)  # to replay
@@ -68,8 +66,7 @@ class OnlineNetwork:
         """A network that has seen nothing, for samples of n_features features and n_given base predictions."""
         limit = settings.limit if settings.likelihood.reads_probabilities else None
         predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_features))
-        drift = DriftTest() if settings.half_life == "auto" else None
-        return cls(settings, predictor, n_features + n_given, output_numbers, seed, head, drift)
+        return cls(settings, predictor, n_features + n_given, output_numbers, seed, head)
 
     def __sizeof__(self) -> int:
         """Bytes of the largest arrays: by them engines such as Dask decide how an object travels."""
@@ -81,7 +78,7 @@ class OnlineNetwork:
 
     @property
     def schedule(self) -> Schedule:
-        return self.settings.likelihood.schedule(self.settings.half_life)
+        return self.settings.likelihood.schedule(forgets=self.settings.half_life is not None)
 
     @property
     def n_outputs(self) -> int:
@@ -131,10 +128,8 @@ class OnlineNetwork:
                     self.head.update(again)
                 if self.n_samples_seen >= self._last_rebuild(self._is_weighted()):
                     self.buffer.clear()
-            if self.drift is not None and epoch == 1 and self.n_samples_seen > LAST_REBUILD:
-                self.drift.add(self.head.bounded_losses(predictions, samples.y, MAX_LOSS), samples.weight)
             if chunk.event is not None and chunk.event.forget:
-                self._forget(self._share_kept(), epoch)
+                self._forget(epoch, kernels)
             yield indices, predictions
         if held_out:
             self.head.update()
@@ -195,7 +190,7 @@ class OnlineNetwork:
             if chunk.event is not None:
                 self.head.update()
                 if chunk.event.forget and epoch == 1:
-                    self.head.forget(self._share_kept())
+                    self.head.forget(self._share_kept(self.settings.half_life_of_statistics))
             yield indices, predictions
 
     def _begin_pass(self, epoch: int) -> None:
@@ -296,7 +291,7 @@ class OnlineNetwork:
         if merges:
             self.unit_weight = float(samples.weight.mean())
             if self.n_samples_seen >= self._last_rebuild(is_weighted=True):
-                network.forget(1 / self.unit_weight)
+                network.forget(1 / self.unit_weight, [1 / self.unit_weight], kernels)
         self.network = network
         self.buffer = [samples]
         return Again(self._gathered(samples.X, kernels), samples.y, samples.weight) if merges else None
@@ -351,20 +346,18 @@ class OnlineNetwork:
             preconditioner.refresh(kernels, self.settings.dtype)
         network.solve_first(self.settings, kernels)
 
-    def _share_kept(self) -> float:
+    def _share_kept(self, half_life: float | None) -> float:
         """How much less the samples so far are to count from this event on."""
-        if self.drift is not None:
-            return AFTER_CHANGE if self.drift.changed() else 1.0
-        half_life = self.settings.half_life
-        return 1.0 if half_life is None else 0.5 ** (SHORT_PERIOD / float(half_life))
+        return 1.0 if half_life is None else 0.5 ** (SHORT_PERIOD / half_life)
 
-    def _forget(self, factor: float, epoch: int) -> None:
+    def _forget(self, epoch: int, kernels: Kernels) -> None:
         """Have the samples so far count less in all statistics; those of the head count the first epoch only."""
-        if factor == 1:
+        if self.settings.half_life is None:
             return
+        factor = self._share_kept(self.settings.half_life_of_statistics)
         self.predictor.moments.forget(factor)
         if self.network is not None:
-            self.network.forget(factor)
+            self.network.forget(factor, list(map(self._share_kept, self.settings.half_lives)), kernels)
         if epoch == 1:
             self.head.forget(factor)
 

@@ -105,11 +105,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates of "squared"
         only.
 
-    half_life : float, "auto" or None, default=None
+    half_life : float, "mixed" or None, default=None
         For streams that change: the number of rows after which earlier rows count half, in step sizes, scaling,
         preconditioners and variances. None: all rows count alike, so that steps shrink and a late change is learned
-        slowly. "auto": the rows so far count for almost nothing once predictions have become worse, by a test every 64
-        rows; it costs next to nothing where nothing changes, and misses slow change.
+        slowly. "mixed": in step sizes the neurons of each layer take turns with none, 500 and 50 rows (all but a new
+        start every 256), and the stack finds out which layers to trust; all else has 4,000, and scaling stays. Errors
+        are a few percent larger where nothing changes.
 
     max_iter : int, default=10
         Passes over the rows in `fit`; `partial_fit` makes one. With more than one, every sixth row is held out from

@@ -56,7 +56,6 @@ class Schedule:
 
     early_period: int = REFRESH_PERIOD  # up to sample LATE
     period: int = REFRESH_PERIOD  # from there on
-    forget_period: int = SHORT_PERIOD
 
     def event_after(self, n_seen: int) -> Event:
         """The first event after n_seen samples."""
@@ -67,7 +66,7 @@ class Schedule:
             rescale=number % SHORT_PERIOD == 0,
             recondition=number == _next_number(number - 1, REFRESH_PERIOD),
             bound=number % BOUND_PERIOD == 0,
-            forget=number > LAST_REBUILD and number % self.forget_period == 0,
+            forget=number > LAST_REBUILD and number % SHORT_PERIOD == 0,
         )
 
     def chunks(self, n_seen: int, numbers: Array, merges: Array) -> list[Chunk]:

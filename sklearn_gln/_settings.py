@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from sklearn_gln._arrays import Array
 from sklearn_gln._likelihood import Likelihood
 
+MIXED = (None, 500.0, 50.0)  # half-lives; less than the 256 samples between two events: nearly all is forgotten at each
+OF_STATISTICS = 4000.0  # half-life, where neurons have several
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -27,7 +30,7 @@ class Settings:
     max_weight: float
     batch_size: int
     dtype: str
-    half_life: float | str | None = None  # samples
+    half_life: float | str | None = None  # samples; "mixed": neurons have several
     squares: bool = False  # whether neurons are given the squares of the base inputs too
     n_bins: int = 0  # of each feature, of which the first layer is given a basis; 0: none
 
@@ -35,6 +38,16 @@ class Settings:
     def solves_first(self) -> bool:
         """Whether the linear first neuron is set to the ridge regression of all samples at the clock's events."""
         return self.likelihood.can_solve_first and self.preconditioner == "full"
+
+    @property
+    def half_lives(self) -> tuple[float | None, ...]:
+        """Those of the neurons of each layer, which take turns."""
+        return MIXED if isinstance(self.half_life, str) else (self.half_life,)
+
+    @property
+    def half_life_of_statistics(self) -> float | None:
+        """That of all that is not the neurons'."""
+        return OF_STATISTICS if isinstance(self.half_life, str) else self.half_life
 
     @property
     def n_constants(self) -> int:

@@ -14,7 +14,6 @@ import numpy as np
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import BasePredictor, Bins, RunningMoments
 from sklearn_gln._calibration import Calibration, IntervalScores
-from sklearn_gln._drift import DriftTest
 from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
@@ -34,7 +33,7 @@ Shape = tuple[int, ...]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
-    Spread, DriftTest, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    Spread, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, IntervalScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
@@ -105,7 +104,6 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
     _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
     _require(0 < online.unit_weight < np.inf, f"unit_weight is {online.unit_weight}")
     _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))
-    _check_alike("drift", online.drift, DriftTest() if settings.half_life == "auto" else None)
     _check_alike("head", online.head, head)
     _require(online.head.has_sound_pending(n_outputs), "the head's pending samples are of other shapes")
     for samples in online.buffer:

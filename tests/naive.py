@@ -611,7 +611,8 @@ class NaiveGLN:
         """Of what came with this row, or after it."""
         if self.half_life is None:
             return 1.0
-        return 0.5 ** (256 * sum(is_short_event(t) for t in range(number, self.t)) / self.half_life)
+        half_life = 4000.0 if self.half_life == "mixed" else self.half_life
+        return 0.5 ** (256 * sum(is_short_event(t) for t in range(number, self.t)) / half_life)
 
     def base_counts(self):
         """As base inputs rows count a fiftieth from a change of a feature's unit on."""
@@ -648,8 +649,10 @@ class NaiveGLN:
         """Energies count less; `counts` has the rows' count less in all else."""
         for layers in self.outputs:
             for layer in layers:
+                of_neurons = itertools.cycle([None, 500.0, 50.0] if self.half_life == "mixed" else [self.half_life])
                 layer.accumulator = [
-                    [e2 * 0.5 ** (256 / self.half_life) for e2 in neuron] for neuron in layer.accumulator
+                    [e2 if half_life is None else e2 * 0.5 ** (256 / half_life) for e2 in neuron]
+                    for neuron, half_life in zip(layer.accumulator, of_neurons, strict=False)
                 ]
 
     def take_in(self, row):
@@ -800,7 +803,7 @@ class NaiveGLN:
     def refresh_scaler(self):
         """Only with a half-life does the scaling of a feature move after the last rebuild."""
         if self.t % 256 == 0:
-            self.fit_scaler(new_only=self.half_life is None)
+            self.fit_scaler(new_only=self.half_life in (None, "mixed"))
 
     def new_layer(self, pool, level, output, n_base, n_basis):
         n_neurons = self.layer_sizes[level]

@@ -247,7 +247,6 @@ ALONE = {
     "n_jobs is None": ("loky", {}, Y),
     "n_jobs is 1": ("loky", {"n_jobs": 1}, Y),
     "one output": ("loky", {"n_jobs": 2}, Y == 1),
-    "a drift test": ("loky", {"n_jobs": 2, "half_life": "auto"}, Y),
 }
 
 

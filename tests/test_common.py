@@ -98,7 +98,7 @@ CHECKED = [
         if backend != "numba"
     ),
     *([] if INTERPRETED else [GLNRegressor(), GLNRegressor(likelihood="gaussian")]),
-    GLNRegressor(layer_sizes=(8, 4), early_stopping=True, half_life="auto", backend=BACKEND),
+    GLNRegressor(layer_sizes=(8, 4), early_stopping=True, half_life="mixed", backend=BACKEND),
     *(
         GLNRegressor(**PLAIN | {"learning_rate_init": 0.01}, likelihood=likelihood, backend=BACKEND)
         for likelihood in ("squared", "gaussian")

@@ -77,9 +77,9 @@ def test_wild_features_cost_next_to_nothing(place, columns, kind, unspoilt):
     ("kind", "params"),
     [
         ("classifier", {"half_life": 1000}),
-        ("classifier", {"half_life": "auto", "base_predictor": "global"}),
+        ("classifier", {"half_life": "mixed", "base_predictor": "global"}),
         ("regressor", {"half_life": 1000}),
-        ("regressor", {"half_life": "auto"}),
+        ("regressor", {"half_life": "mixed"}),
         ("regressor", {"likelihood": "gaussian"}),
     ],
 )
@@ -178,7 +178,7 @@ def test_wild_targets_cost_next_to_nothing(place, value, unspoilt):
 
 
 @pytest.mark.parametrize(
-    "params", [{"half_life": 1000}, {"half_life": "auto"}, {"likelihood": "gaussian"}, {"preconditioner": "block"}]
+    "params", [{"half_life": 1000}, {"half_life": "mixed"}, {"likelihood": "gaussian"}, {"preconditioner": "block"}]
 )
 def test_wild_targets_with_any_memory_and_weights(params):
     X, _, t = make_rows()

@@ -34,7 +34,7 @@ def everything():
     model = GLNClassifier(**SMALL, eps=1e-300).fit(X, LABELS)
     answers += [model.predict_proba(100 * X), model.predict_log_proba(X), model.decision_function(X), model.predict(X)]
     answers += [*model.staged_predict_proba(X), *model.staged_predict(X)]
-    model = GLNClassifier(**SMALL, half_life="auto")
+    model = GLNClassifier(**SMALL, half_life="mixed")
     answers.append(model.progressive_predict_proba(X, LABELS, classes=[0, 1, 2]))
     return answers
 

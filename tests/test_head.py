@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, softmax
-from scipy.stats import norm
 from sklearn.metrics import log_loss
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln._calibration import MAX_SCORES, calibrate
-from sklearn_gln._drift import log_losses
 from sklearn_gln._head import LayersHead, PlainHead, StackedHead, TargetHead, layer_means
 from sklearn_gln._network import LayerOutputs
 from sklearn_gln._stack import FORGETTING, PRECISION, fit_logit_weights, fit_mean_weights
@@ -67,8 +65,6 @@ def test_a_plain_head_has_shares_that_stay(aggregation, shares):
     assert_array_equal(head.shares(), [shares])
     assert_array_equal(head.unit, 1)
     assert_array_equal(head.origin, 0)
-    losses = log_losses(gathered.mean(axis=2), codes)
-    assert_array_equal(head.bounded_losses(gathered.mean(axis=2), codes, 0.7), np.minimum(losses, 0.7))
 
 
 # Classes
@@ -326,18 +322,6 @@ def test_scores_are_those_of_the_latest_rows():
     latest = np.abs(y - head.predict(gathered)[..., 0]) / np.sqrt(head.predict(gathered)[..., 1])
     assert [len(scores) for scores in head.scores.of_output] == [MAX_SCORES] * 2
     assert_allclose(np.stack(head.scores.of_output)[:, -700:], latest.T)
-
-
-def test_losses_in_the_units_of_targets():
-    rng = np.random.default_rng(0)
-    predictions, y = np.abs(rng.normal(size=(50, 2, 2))), rng.normal(size=(50, 2))
-    each = -norm.logpdf(y, predictions[..., 0], np.sqrt(predictions[..., 1]))
-    head = make_head(5 * y)
-    unbounded = head.bounded_losses(predictions, y, np.inf)
-    assert_allclose(unbounded, (each - np.log(np.sqrt(2 * np.pi) * head.unit)).mean(axis=1))
-    bounded = head.bounded_losses(predictions, y, 0.5)
-    assert np.all(bounded <= unbounded)
-    assert np.any(bounded < unbounded)
 
 
 # Within the estimator

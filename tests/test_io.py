@@ -66,7 +66,7 @@ def test_a_loaded_model_is_the_saved_one_and_goes_on_alike(name, n, path):
     "params",
     [
         {"share_halfspaces": False, "aggregation": "neuron", "learning_rate": "constant", "batch_size": 7},
-        {"preconditioner": "block", "skip": False, "half_life": "auto"},
+        {"preconditioner": "block", "skip": False, "half_life": "mixed"},
         {"layer_sizes": (), "bias": False, "base_predictor": "minmax", "dtype": np.float64},
         {"base_predictor": expit, "max_weight": 2.0, "random_state": np.random.RandomState(3)},
     ],
@@ -440,7 +440,7 @@ LEARNED = {
     **{f"{name}, {n} rows": lambda name=name, n=n: KINDS[name].streamed(n) for name in KINDS for n in (100, 700)},
     "labels": lambda: new().fit(X, np.column_stack([Y == 0, Y == 1])),
     "blocks": lambda: new(preconditioner="block").fit(np.random.default_rng(0).normal(size=(1000, 140)), Y),
-    "drift": lambda: KINDS["squared"].new(half_life="auto").fit(X, Y),
+    "mixed half-lives": lambda: KINDS["squared"].new(half_life="mixed").fit(X, Y),
 }
 
 

@@ -117,7 +117,7 @@ def sums_of(state):
 def test_all_sums_are_of_float64(likelihood):
     X, y, t = add_base_predictions(300)
     if likelihood is None:
-        model = GLNClassifier((3, 2), 1, half_life="auto", backend="numpy", dtype="float32").partial_fit(X, y, [0, 1])
+        model = GLNClassifier((3, 2), 1, half_life="mixed", backend="numpy", dtype="float32").partial_fit(X, y, [0, 1])
     else:
         model = GLNRegressor((3, 2), 1, likelihood=likelihood, backend="numpy", dtype="float32").partial_fit(X, t)
     sums = list(sums_of(model._online))

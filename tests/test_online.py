@@ -226,6 +226,7 @@ ORACLE_CASES = {
     "PyGLN, batches of 5": {**PYGLN, "batch_size": 5, "max_weight": 0.5},
     "DeepMind": DEEPMIND,
     "half-life": {"half_life": 200.5},
+    "mixed half-lives": {"half_life": "mixed"},
     "half-life, PyGLN, global, batches of 5": {**PYGLN, "base_predictor": "global", "batch_size": 5, "half_life": 50},
     "own schedule, cuts, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
 }
@@ -255,6 +256,7 @@ ORACLE_CASES |= {
             },
             "own schedule, batches of 5": {"learning_rate": lambda t: 0.05 / np.sqrt(t), "batch_size": 5},
             "half-life": {"half_life": 200.5},
+            "mixed half-lives": {"half_life": "mixed"},
         },
         "gaussian": {
             "default": {},

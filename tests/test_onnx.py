@@ -41,7 +41,7 @@ STRUCTURES = [
     {"aggregation": "neuron"},
 ]
 CLASSIFIERS = [*STRUCTURES, {"eps": 0.2}, {"base_predictor": "minmax"}, {"half_life": 200, "max_weight": 0.5}]
-REGRESSORS = [*STRUCTURES, {"squares": False}, {"base_predictor": "identity"}, {"half_life": "auto"}]
+REGRESSORS = [*STRUCTURES, {"squares": False}, {"base_predictor": "identity"}, {"half_life": "mixed"}]
 X, Y, WEIGHTS = make_stream(0, 600)
 X, X_TEST, Y, WEIGHTS = X[:400], X[400:], Y[:400], WEIGHTS[:400]
 X_TEST[:20] *= 4  # far off, where features are clipped
@@ -85,7 +85,7 @@ def test_classifier(params, labels):
 
 @pytest.mark.parametrize("n_targets", thorough_but([1, 3], 3))
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
-@pytest.mark.parametrize("params", thorough_but(REGRESSORS, {}, {"skip": False}, {"half_life": "auto"}), ids=str)
+@pytest.mark.parametrize("params", thorough_but(REGRESSORS, {}, {"skip": False}, {"half_life": "mixed"}), ids=str)
 def test_regressor(params, likelihood, n_targets):
     targets = TARGETS[:, 0] if n_targets == 1 else TARGETS
     model = GLNRegressor(likelihood=likelihood, max_iter=2, **SMALL | params).fit(X, targets, WEIGHTS)

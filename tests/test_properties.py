@@ -61,7 +61,7 @@ COMMON = {
     "aggregation": st.sampled_from(["stacked", "layers", "last_layer", "neuron"]),
     "max_weight": st.none() | st.floats(0.01, 200),
     "batch_size": st.sampled_from([1, 1, 1, 2, 7, 1000]),
-    "half_life": st.none() | st.just("auto") | st.floats(1, 5000),
+    "half_life": st.none() | st.just("mixed") | st.floats(1, 5000),
     "max_iter": st.integers(1, 4),
     "shuffle": st.booleans(),
     "warm_start": st.booleans(),

@@ -218,7 +218,7 @@ def test_wrong_coverage(likelihood, coverage):
 CUTS = [1, 2, 3, 60, 61, 62, 63, 64, 65, 255, 256, 257, 400, 511, 512, 513]
 
 
-@pytest.mark.parametrize("params", [{}, {"half_life": 300}, {"half_life": "auto"}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"half_life": 300}, {"half_life": "mixed"}], ids=str)
 def test_any_split_of_a_stream_gives_the_same(likelihood, params):
     params = EXACT | params
     at_once, split, learned = (new(likelihood, **params) for _ in range(3))
@@ -475,7 +475,7 @@ def test_intervals_of_heavy_tails(likelihood):
 # Change
 
 
-@pytest.mark.parametrize("half_life", [200, "auto"])
+@pytest.mark.parametrize("half_life", [200, "mixed"])
 def test_a_change_is_followed(likelihood, half_life):
     rows, y, _ = make_stream(3, 3000, missing=0)
     y = y[:, 0]

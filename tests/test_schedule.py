@@ -14,17 +14,17 @@ REFRESHES = [512, 1024, 2048, 4096, 6144, 8192, 10_240]
 EVERY_256 = list(range(512, UP_TO + 1, 256))
 EVERY_64 = list(range(320, UP_TO + 1, 64))
 REGRESSION = sorted({*(event for event in EVERY_64 if event <= 1024), *EVERY_256})
-BERNOULLI_CASES = {("bernoulli", None): REFRESHES, ("bernoulli", 300.0): EVERY_256, ("bernoulli", "auto"): EVERY_256}
+BERNOULLI_CASES = {("bernoulli", None): REFRESHES, ("bernoulli", 300.0): EVERY_256, ("bernoulli", "mixed"): EVERY_256}
 EVENTS = BERNOULLI_CASES | {
-    (likelihood, half_life): EVERY_64 if half_life == "auto" else REGRESSION
-    for likelihood in TARGET_LIKELIHOODS
-    for half_life in (None, 300, 300.0, "auto")
+    (likelihood, half_life): REGRESSION for likelihood in TARGET_LIKELIHOODS for half_life in (None, 300, "mixed")
 }
 CASES = pytest.mark.parametrize(("likelihood", "half_life"), EVENTS)
 
 
 def schedule_of(likelihood, half_life):
-    return (BERNOULLI if likelihood == "bernoulli" else TARGET_LIKELIHOODS[likelihood]).schedule(half_life)
+    return (BERNOULLI if likelihood == "bernoulli" else TARGET_LIKELIHOODS[likelihood]).schedule(
+        forgets=half_life is not None
+    )
 
 
 @CASES
@@ -45,14 +45,13 @@ def test_events_of_the_clock(likelihood, half_life):
 @CASES
 def test_what_happens_at_an_event(likelihood, half_life):
     schedule = schedule_of(likelihood, half_life)
-    forgets = EVERY_64 if (likelihood, half_life) in ((name, "auto") for name in TARGET_LIKELIHOODS) else EVERY_256
     events = [schedule.event_after(number - 1) for number in [*REBUILDS, *EVENTS[likelihood, half_life]]]
     numbers = [event.number for event in events]
     assert [event.number for event in events if event.rebuild] == REBUILDS
     rescales = [number for number in numbers if number in (256, *EVERY_256)]
     assert [event.number for event in events if event.rescale] == rescales
     assert [event.number for event in events if event.recondition] == [*REBUILDS, *REFRESHES]
-    assert [event.number for event in events if event.forget] == [number for number in numbers if number in forgets]
+    assert [event.number for event in events if event.forget] == [number for number in numbers if number in EVERY_256]
     assert not any(event.bound for event in events)
 
 
