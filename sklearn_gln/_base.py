@@ -110,7 +110,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"mixed"}), None],
+        "half_life": [Interval(Real, 1, None, closed="left"), StrOptions({"auto", "mixed"}), None],
         "dtype": [StrOptions({"float32", "float64"}), Options(type, {np.float32, np.float64})],
         "backend": [str],  # get_kernels knows them
         "device": "no_validation",  # frameworks have their own objects
@@ -216,7 +216,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 )
             random_state = check_random_state(self.random_state)
             data = X, targets, weights, sample_weight
-            online = deepcopy(self._online) if begun else self._begin(X, random_state)
+            online = deepcopy(self._online) if begun else self._begin(X, random_state, in_order=not self.shuffle)
             validation, rows = self._validation(online, data, rows, given, random_state)
             rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
@@ -240,7 +240,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             )
             targets = encode(y, begun)
             if not begun:
-                self._online = self._begin(X, check_random_state(self.random_state))
+                self._online = self._begin(X, check_random_state(self.random_state), in_order=True)
             weights = self._weights_in_stream(targets, sample_weight)
             order = np.flatnonzero(weights) if read is None else np.arange(len(X))
             self._online.check_rates(weights[order])
@@ -266,8 +266,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Targets of a target y like those of the first call."""
 
     @abstractmethod
-    def _begin(self, X, random_state):
-        """A network that has seen nothing, and the attributes that go with it."""
+    def _begin(self, X, random_state, *, in_order):
+        """A network that has seen nothing, for rows as they came or shuffled, and the attributes that go with it."""
 
     @abstractmethod
     def _output_numbers(self):
@@ -412,7 +412,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         with kernels.scope(self.device):
             return kernels.take(X, rows)
 
-    def _settings(self, n_base: int) -> Settings:
+    def _settings(self, n_base: int, *, in_order: bool = True) -> Settings:
         """The parameters, resolved: None and "auto" become values, and contradictions raise."""
         is_flat = getattr(self.layer_sizes, "ndim", 1) == 1
         if not is_flat or not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
@@ -447,6 +447,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             preconditioner = "full" if n_base * (1 + squares) <= MAX_FULL_PRECONDITIONER else "block"
         if likelihood.has_linear_first:
             sizes = (1, *sizes)
+        half_life = self.half_life
+        if half_life == "auto":  # shuffled rows know no change, and plain steps no memory
+            half_life = "mixed" if in_order and normalized else None
         rate = default_rate(self.learning_rate, likelihood.default_rate)
         max_weight = likelihood.default_max_weight(self.batch_size)
         return Settings(
@@ -468,19 +471,19 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             max_weight=max_weight if self.max_weight is None else self.max_weight,
             batch_size=self.batch_size,
             dtype=np.dtype(self.dtype).name,
-            half_life=self.half_life,
+            half_life=half_life,
             squares=squares,
             n_bins=n_bins,
         )
 
-    def _new_online(self, X, random_state) -> OnlineNetwork:
+    def _new_online(self, X, random_state, *, in_order: bool) -> OnlineNetwork:
         """A network that has seen nothing, for samples like these."""
         with get_kernels(self.backend).scope(self.device):  # a missing device is found before anything is learned
             pass
         n_features = self.n_features_in_
         n_given = X.shape[1] - n_features
         n_base = n_given or n_features
-        settings, output_numbers = self._settings(n_base), self._output_numbers()
+        settings, output_numbers = self._settings(n_base, in_order=in_order), self._output_numbers()
         self._check_memory(self._estimate_memory(n_base, n_features, len(output_numbers), len(X), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
         head = self._new_head(settings)

@@ -283,7 +283,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         eps=1e-4,
         max_weight=None,
         batch_size=1,
-        half_life=None,
+        half_life="auto",
         max_iter=3,
         shuffle=True,
         warm_start=False,
@@ -628,11 +628,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def _label_smoothing(self, normalized):
         return SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing
 
-    def _begin(self, X, random_state):
+    def _begin(self, X, random_state, *, in_order):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
         self._class_counts = np.zeros(len(self.classes_), int)
         self._progress = np.zeros(3)
-        return self._new_online(X, random_state)
+        return self._new_online(X, random_state, in_order=in_order)
 
     def _output_numbers(self):
         n_classes = len(self.classes_)

@@ -21,6 +21,7 @@ import numpy as np
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._network import LayerOutputs
+from sklearn_gln._recent import RecentErrors
 from sklearn_gln._stack import LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
 from sklearn_gln.kernels import Kernels
@@ -239,6 +240,7 @@ class PendingErrors:
 
     residuals: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs, n_layers)
     log_variance: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): raw
+    factor: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): of the calibrated variance
     weight: Array  # (n,)
 
 
@@ -247,15 +249,19 @@ class TargetHead(Head):
     scale: TargetScale
     stack: MeanStack
     calibration: Calibration
+    recent: RecentErrors
     scores: IntervalScores
     pending: list[PendingErrors] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, n_outputs: int, n_layers: int, aggregation: str, is_calibrated: bool) -> "TargetHead":
+    def empty(
+        cls, n_outputs: int, n_layers: int, aggregation: str, is_calibrated: bool, has_memories: bool = False
+    ) -> "TargetHead":
         return cls(
             TargetScale.empty(n_outputs),
             MeanStack.empty(n_outputs, n_layers, first_that_counts(n_layers, aggregation), aggregation == "stacked"),
             Calibration.empty(n_outputs, is_calibrated),
+            RecentErrors.empty(n_outputs, has_memories),
             IntervalScores.empty(n_outputs),
         )
 
@@ -275,23 +281,34 @@ class TargetHead(Head):
         return self.scale.standardize(y)
 
     def predict(self, gathered: Array) -> Array:
+        return self._predict(gathered, self.recent.factor)
+
+    def _predict(self, gathered: Array, factor: Array) -> Array:
         mean, variance = np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
-        return np.stack([self.restore(mean), variance * self.unit**2], axis=2)
+        return np.stack([self.restore(mean), variance * factor * self.unit**2], axis=2)
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         exists = sample_weight > 0
-        if exists.any():
-            target = self.scale.standardize(y[exists])
-            residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
-            self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], sample_weight[exists]))
-            self.scale.take_in(y[exists], target, sample_weight[exists])
-        return self.predict(gathered)
+        if not exists.any():
+            return self.predict(gathered)
+        weight, target, log_variance = sample_weight[exists], self.scale.standardize(y[exists]), gathered[exists, :, -1]
+        residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
+        squares = np.square(np.vecdot(residuals, self.stack.weights)) / self.calibration.variance(log_variance)
+        factor = self.recent.learn(squares, np.outer(np.minimum(weight, 1), self.scale.varied))
+        predictions = self._predict(gathered, factor[np.cumsum(exists) - exists])
+        self.pending.append(PendingErrors(residuals, log_variance, factor[:-1], weight))
+        self.scale.take_in(y[exists], target, weight)
+        return predictions
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         factor = self.scale.rescale(y, sample_weight, kernels)
         self.stack.rescale(factor)
         self.pending = [
-            PendingErrors(part.residuals * factor[:, np.newaxis], part.log_variance + 2 * np.log(factor), part.weight)
+            replace(
+                part,
+                residuals=part.residuals * factor[:, np.newaxis],
+                log_variance=part.log_variance + 2 * np.log(factor),
+            )
             for part in self.pending
         ]
 
@@ -305,26 +322,30 @@ class TargetHead(Head):
             rest = again.rest()
             residuals = rest.gathered[..., :-1] - self.scale.standardize(rest.y)[..., np.newaxis]
             once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
-            parts = [*once, PendingErrors(residuals, rest.gathered[..., -1], rest.weight)]
+            log_variance = rest.gathered[..., -1]
+            parts = [*once, PendingErrors(residuals, log_variance, np.ones_like(log_variance), rest.weight)]
             self.stack.restart()  # the rest of all samples so far counts again
             self.calibration.restart()
         if parts:
-            residuals, log_variance, weight = _concatenate(parts, "residuals", "log_variance", "weight")
+            residuals, log_variance, factor, weight = _concatenate(
+                parts, "residuals", "log_variance", "factor", "weight"
+            )
             self.pending = []
-            self._fit(residuals, log_variance, np.outer(weight, had_varied))
+            self._fit(residuals, log_variance, factor, np.outer(weight, had_varied))
         self.scale.update()
         self.calibration.follow(total_weight, had_varied, self.scale.varied)
 
-    def _fit(self, residuals: Array, log_variance: Array, weights: Array) -> None:
+    def _fit(self, residuals: Array, log_variance: Array, factor: Array, weights: Array) -> None:
         self.stack.fit(residuals, weights)
         squares = np.square(np.vecdot(residuals, self.stack.weights))
         self.calibration.fit(log_variance, squares, weights)
-        self.scores.add(np.sqrt(squares / self.calibration.variance(log_variance)), self.scale.varied)
+        self.scores.add(np.sqrt(squares / self.calibration.variance(log_variance) / factor), self.scale.varied)
 
     def restart(self) -> None:
         self.update()
         self.stack.restart()
         self.calibration.restart()
+        self.recent.restart()
         self.scores = IntervalScores.empty(len(self.scores.of_output))
 
     def shares(self) -> Array:
@@ -351,7 +372,7 @@ class TargetHead(Head):
     def has_sound_pending(self, n_outputs: int) -> bool:
         return self.scale.window.is_sound(n_outputs) and all(
             part.residuals.shape == (len(part.weight), *self.stack.weights.shape)
-            and part.log_variance.shape == (len(part.weight), n_outputs)
+            and part.log_variance.shape == part.factor.shape == (len(part.weight), n_outputs)
             and part.weight.ndim == 1
             for part in self.pending
         )

@@ -128,7 +128,7 @@ class OnlineNetwork:
                     self.head.update(again)
                 if self.n_samples_seen >= self._last_rebuild(self._is_weighted()):
                     self.buffer.clear()
-            if chunk.event is not None and chunk.event.forget:
+            if chunk.event is not None and chunk.event.forget and not self.buffer:  # a rebuild would undo it
                 self._forget(epoch, kernels)
             yield indices, predictions
         if held_out:
@@ -166,8 +166,8 @@ class OnlineNetwork:
         return any((part.weight > FEW).any() for part in self.buffer)
 
     def _last_rebuild(self, is_weighted: bool) -> int:
-        """The number of the last sample in the buffer. A later rebuild would undo forgetting."""
-        return LAST_MERGE if is_weighted and self.settings.half_life is None else LAST_REBUILD
+        """The number of the last sample in the buffer."""
+        return LAST_MERGE if is_weighted else LAST_REBUILD
 
     def check_rates(self, sample_weight: Array) -> None:
         """Have a learning_rate callable that fails for samples to come fail now, before anything is learned."""

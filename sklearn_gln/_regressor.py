@@ -277,7 +277,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         aggregation="stacked",
         max_weight=None,
         batch_size=1,
-        half_life=None,
+        half_life="auto",
         max_iter=10,
         shuffle=True,
         warm_start=False,
@@ -569,17 +569,19 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             )
         return y.reshape(len(y), self.n_outputs_)
 
-    def _begin(self, X, random_state):
+    def _begin(self, X, random_state, *, in_order):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
         self._set_progress(np.zeros(2))
-        return self._new_online(X, random_state)
+        return self._new_online(X, random_state, in_order=in_order)
 
     def _output_numbers(self):
         return np.arange(self.n_outputs_)
 
     def _new_head(self, settings):
         calibrated = settings.likelihood.has_spread or settings.aggregation == "stacked"
-        return TargetHead.empty(self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated)
+        return TargetHead.empty(
+            self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated, settings.is_mixed
+        )
 
     def _hold_out(self, rows, weights, random_state):
         if self.max_iter == 1 or weights[rows].mean() > FEW:  # rows of which others alike would stay

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sklearn_gln._arrays import Array
 from sklearn_gln._likelihood import Likelihood
 
-MIXED = (None, 500.0, 50.0)  # half-lives; less than the 256 samples between two events: nearly all is forgotten at each
+MIXED = (None, 50.0, None, 1000.0)  # half-lives
 OF_STATISTICS = 4000.0  # half-life, where neurons have several
 
 
@@ -38,6 +38,11 @@ class Settings:
     def solves_first(self) -> bool:
         """Whether the linear first neuron is set to the ridge regression of all samples at the clock's events."""
         return self.likelihood.can_solve_first and self.preconditioner == "full"
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are several half-lives."""
+        return isinstance(self.half_life, str)
 
     @property
     def half_lives(self) -> tuple[float | None, ...]:

@@ -940,4 +940,4 @@ def deviation(graph, head, log_variance):
     coefficients = head.calibration.coefficients
     calibrated = graph.Add(graph.Mul(log_variance, coefficients[:, 1]), coefficients[:, 0])
     half = graph.Mul(clip(graph, calibrated, MAX_LOG), np.float64(0.5))
-    return graph.Mul(graph.Exp(half), head.unit)
+    return graph.Mul(graph.Exp(half), head.unit * np.sqrt(head.recent.factor))

@@ -358,6 +358,7 @@ class Row:
     epoch: int
     held_out: bool
     lesson: list | None = None  # in regression: what the targets counted as when it came
+    factor: list | None = None  # and how much larger than others errors were lately
     means: list | None = None  # of several rows alike: of what they teach, and their scatter about it
     scatter: list | None = None
 
@@ -612,7 +613,7 @@ class NaiveGLN:
         if self.half_life is None:
             return 1.0
         half_life = 4000.0 if self.half_life == "mixed" else self.half_life
-        return 0.5 ** (256 * sum(is_short_event(t) for t in range(number, self.t)) / half_life)
+        return 0.5 ** (256 * sum(self.forgets_at(t) for t in range(number, self.t)) / half_life)
 
     def base_counts(self):
         """As base inputs rows count a fiftieth from a change of a feature's unit on."""
@@ -623,36 +624,43 @@ class NaiveGLN:
         return is_event(t) or (self.half_life is not None and is_short_event(t))
 
     def merges(self):
-        """Where one of the first rows weighs more than 4, and rows are alike, unless it would undo forgetting."""
-        is_weighted = any(row.weight > 4.0 for row in self.rows[:256])
+        """Where one of the first rows weighs more than 4, and rows are alike."""
         features = [tuple(row.features) for row in self.rows if row.epoch == 1 and not row.held_out]
         has_alike = len(set(map(repr, features))) < len(features)
-        return is_weighted and has_alike and self.t <= self.last_merge
+        return self.t <= self.last_rebuild and has_alike and self.is_weighted
 
     @property
-    def last_merge(self):
-        return 1024 if self.half_life is None else 256
+    def is_weighted(self):
+        return any(row.weight > 4.0 for row in self.rows[:256])
+
+    @property
+    def last_rebuild(self):
+        return 1024 if self.is_weighted else 256
+
+    def forgets_at(self, t):
+        """Not before the last rebuild, which would undo it."""
+        return self.half_life is not None and is_short_event(t) and t >= self.last_rebuild
 
     def event(self):
         merges = is_merge_event(self.t) and self.merges()
         self.rebuild() if self.t <= 256 or merges else self.refresh()
         if merges:
             self.known = [self.aggregate(self.forward(row.features)) for row in self.rows]
-        if merges and self.t == self.last_merge:  # from here on weights count as multiples of their mean
+        if merges and self.t == self.last_rebuild:  # from here on weights count as multiples of their mean
             self.learned = [(row, share / self.unit_weight) for row, share in self.learned]
             for layer in itertools.chain(*self.outputs):
                 layer.accumulator = [[e2 / self.unit_weight for e2 in neuron] for neuron in layer.accumulator]
-        if self.half_life is not None and is_short_event(self.t):
+        if self.forgets_at(self.t):
             self.forget()
 
     def forget(self):
         """Energies count less; `counts` has the rows' count less in all else."""
         for layers in self.outputs:
             for layer in layers:
-                of_neurons = itertools.cycle([None, 500.0, 50.0] if self.half_life == "mixed" else [self.half_life])
+                of_neurons = [None, 50.0, None, 1000.0] if self.half_life == "mixed" else [self.half_life]
                 layer.accumulator = [
                     [e2 if half_life is None else e2 * 0.5 ** (256 / half_life) for e2 in neuron]
-                    for neuron, half_life in zip(layer.accumulator, of_neurons, strict=False)
+                    for neuron, half_life in zip(layer.accumulator, itertools.cycle(of_neurons))
                 ]
 
     def take_in(self, row):

@@ -42,6 +42,7 @@ class NaiveRegressor(NaiveGLN):
         self.calibration = [np.array([0.0, 1.0]) for _ in range(n_outputs)]
         self.information = [np.zeros((2, 2)) for _ in range(n_outputs)]
         self.scores = [[] for _ in range(n_outputs)]
+        self.recent = [Recent() for _ in range(n_outputs)]
         self.fitted = 0  # rows that the stack knows
         self.varied = [False] * n_outputs  # whether the target had by the last event
 
@@ -76,10 +77,12 @@ class NaiveRegressor(NaiveGLN):
 
     def predict(self, aggregated):
         """The stack of the layers, and the variance calibrated."""
-        return [
-            (dot(self.stack[output], means), math.exp(self.log_variance(output, variance)) * self.units[output][1] ** 2)
-            for output, (means, variance) in enumerate(aggregated)
-        ]
+        predictions = []
+        for output, (means, variance) in enumerate(aggregated):
+            calibrated = math.exp(self.log_variance(output, variance)) * self.units[output][1] ** 2
+            factor = self.recent[output].factor() if self.half_life == "mixed" else 1.0
+            predictions.append((dot(self.stack[output], means), factor * calibrated))
+        return predictions
 
     def log_variance(self, output, variance):
         """The calibrated ln variance, in the network's unit, of a variance in the target's."""
@@ -96,6 +99,7 @@ class NaiveRegressor(NaiveGLN):
                 self.products[output] = 0.0 * self.products[output]
                 self.information[output] = 0.0 * self.information[output]
                 self.scores[output] = []
+                self.recent[output] = Recent()
         predictions = super().learn(X, targets, weights, epoch=epoch, held_out=held_out)
         if held_out:
             self.fit_stacks()
@@ -119,7 +123,17 @@ class NaiveRegressor(NaiveGLN):
             if row.epoch == 1:
                 self.largest[output] = max(self.largest[output], abs(standardised))
         if row.epoch == 1:
+            row.factor = [1.0] * self.n_outputs
+            if self.half_life == "mixed":
+                row.factor = [recent.factor() for recent in self.recent]
+                self.remember(row)
             self.last_targets = [*self.last_targets, (row.targets, row.weight)][-256:]
+
+    def remember(self, row):
+        for output, (means, variance) in enumerate(row.predicted):
+            error = (dot(self.stack[output], means) - row.lesson[output]) / self.units[output][1]
+            z2 = error**2 / math.exp(self.log_variance(output, variance))
+            self.recent[output].learn(min(z2, 1e6), min(row.weight, 1.0) * self.varied[output])
 
     def follow_targets(self):
         """The reach of targets, from the last ones, and with it the limits of what is predicted."""
@@ -233,15 +247,15 @@ class NaiveRegressor(NaiveGLN):
         for output in range(self.n_outputs):
             had_varied = self.varied[output]
             surplus, most = self.surplus[output], 1.0 if known else math.inf
-            lessons = []  # weight, residuals of the layers, variance
+            lessons = []  # weight, residuals of the layers, variance, its factor
             for row in rows:
                 means, variance = row.predicted[output]
                 residuals = [(mean - row.lesson[output]) / surplus for mean in means]
-                lessons.append((min(row.weight, most), residuals, variance / surplus**2))
+                lessons.append((min(row.weight, most), residuals, variance / surplus**2, row.factor[output]))
             if known:
                 self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
                 heavy = [(place, row) for place, row in enumerate(self.rows) if row.weight > 1.0]
-                lessons += [(row.weight - 1.0, *self.errors(row, output, known[place])) for place, row in heavy]
+                lessons += [(row.weight - 1.0, *self.errors(row, output, known[place]), 1.0) for place, row in heavy]
             if lessons and had_varied:
                 self.fit_stack(output, lessons)
             self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
@@ -261,7 +275,7 @@ class NaiveRegressor(NaiveGLN):
     def fit_stack(self, output, lessons):
         """What earlier rows said counts half as much."""
         unit = self.units[output][1]
-        weights, residuals, variances = zip(*lessons, strict=True)
+        weights, residuals, variances, factors = zip(*lessons, strict=True)
         products = self.products[output] / 2.0
         for q, r in zip(weights, residuals, strict=True):
             products += [[q * left * right for right in r] for left in r]
@@ -274,9 +288,37 @@ class NaiveRegressor(NaiveGLN):
             known = self.information[output] / 2.0
             fitted, information = calibrate(logs, errors, weights, self.calibration[output], known)
             self.calibration[output], self.information[output] = fitted, known + information
-        deviations = [math.exp(self.log_variance(output, variance) / 2.0) for variance in variances]
+        deviations = [
+            math.sqrt(math.exp(self.log_variance(output, variance)) * factor)
+            for variance, factor in zip(variances, factors, strict=True)
+        ]
         self.scores[output] += [math.sqrt(e) / deviation for e, deviation in zip(errors, deviations, strict=True)]
         self.scores[output] = self.scores[output][-1024:]
+
+
+class Recent:
+    """Factors of the variance by memories of the last errors, the first of which is that there is none."""
+
+    memories = (None, 4.0, 16.0, 64.0, 256.0)
+
+    def __init__(self):
+        self.squares, self.counts, self.evidence = ([0.0] * len(self.memories) for _ in range(3))
+
+    def factors(self):
+        pairs = zip(self.memories, self.squares, self.counts, strict=True)
+        return [1.0 if h is None else (4.0 + square) / (4.0 + count) for h, square, count in pairs]
+
+    def factor(self):
+        shares = [math.exp(value - max(self.evidence)) for value in self.evidence]
+        return dot(shares, self.factors()) / sum(shares)
+
+    def learn(self, z2, q):
+        losses = [(math.log(f) + z2 / f) / 2.0 for f in self.factors()]
+        for number, (h, loss) in enumerate(zip(self.memories, losses, strict=True)):
+            self.evidence[number] = self.evidence[number] * 0.5 ** (1 / 50) - q * min(loss - min(losses), 3.0)
+            if h is not None:
+                self.squares[number] = self.squares[number] * 0.5 ** (1 / h) + q * z2
+                self.counts[number] = self.counts[number] * 0.5 ** (1 / h) + q
 
 
 def least_on_simplex(products, before):

@@ -104,7 +104,7 @@ def new_online(params, n_features, outputs, seed=7, n_given=0):
     aggregation, n_layers = settings.aggregation, len(settings.layer_sizes)
     if "likelihood" in params:
         calibrated = params["likelihood"] == "squared" or aggregation == "stacked"
-        head = TargetHead.empty(len(outputs), n_layers, aggregation, calibrated)
+        head = TargetHead.empty(len(outputs), n_layers, aggregation, calibrated, settings.is_mixed)
     else:
         head = PlainHead.empty(n_layers, aggregation)
     return OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, head, n_given)
@@ -226,7 +226,7 @@ ORACLE_CASES = {
     "PyGLN, batches of 5": {**PYGLN, "batch_size": 5, "max_weight": 0.5},
     "DeepMind": DEEPMIND,
     "half-life": {"half_life": 200.5},
-    "mixed half-lives": {"half_life": "mixed"},
+    "one memory": {"half_life": None},
     "half-life, PyGLN, global, batches of 5": {**PYGLN, "base_predictor": "global", "batch_size": 5, "half_life": 50},
     "own schedule, cuts, batches of 5": {"learning_rate": lambda t: 0.3 / np.sqrt(t), "batch_size": 5},
 }
@@ -256,7 +256,7 @@ ORACLE_CASES |= {
             },
             "own schedule, batches of 5": {"learning_rate": lambda t: 0.05 / np.sqrt(t), "batch_size": 5},
             "half-life": {"half_life": 200.5},
-            "mixed half-lives": {"half_life": "mixed"},
+            "one memory": {"half_life": None},
         },
         "gaussian": {
             "default": {},
@@ -279,6 +279,7 @@ ORACLE_CASES |= {
                 "share_halfspaces": False,
             },
             "half-life, identity": {"half_life": 200.5, "base_predictor": "identity"},
+            "one memory": {"half_life": None},
         },
     }.items()
     for name, params in cases.items()
@@ -361,9 +362,9 @@ def make_oracle(params, settings, outputs, seed, y, weights):
     def shuffle(number, n):
         return np.random.default_rng((seed, number)).permutation(n)
 
-    same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size", "half_life")
+    same = ("base_predictor", "bias", "skip", "initial_weights", "aggregation", "batch_size")
     rate = settings.learning_rate
-    own = ("squares",) if "likelihood" in params else ("label_smoothing", "eps", "n_bins")
+    own = ("half_life", *(("squares",) if "likelihood" in params else ("label_smoothing", "eps", "n_bins")))
     return ORACLES[params.get("likelihood")](
         len(outputs),
         draw,
@@ -471,6 +472,8 @@ def assert_equal_beside_the_neurons(online, oracle):
     assert_allclose(head.stack.weights, oracle.stack, **TOLERANCE)
     assert_allclose(head.calibration.coefficients, oracle.calibration, **TOLERANCE)
     assert_allclose(head.scores.of_output, oracle.scores, **TOLERANCE)
+    factors = [recent.factor() for recent in oracle.recent] if oracle.half_life == "mixed" else 1.0
+    assert_allclose(head.recent.factor, factors, **TOLERANCE)
     if layer.spread is not None:
         assert_allclose(layer.spread.mean_square, oracle.mean_square, **TOLERANCE)
         assert_allclose(by_context(layer, layer.spread.log_ratio), oracle.log_ratio, **TOLERANCE)
@@ -899,7 +902,7 @@ def test_epochs_are_passes_over_the_rows_in_their_orders(backend_name, shuffle, 
     classifier = Ordered(**params, backend=backend_name, shuffle=shuffle, max_iter=4).fit(X, y, weights)
     assert len(classifier.orders) == classifier.n_iter_ == 4
     assert classifier._online.n_samples_seen == 4 * np.count_nonzero(weights)
-    streamed = GLNClassifier(**params, backend=backend_name)
+    streamed = GLNClassifier(**params, half_life=None if shuffle else "auto", backend=backend_name)
     for epoch, order in enumerate(classifier.orders, start=1):
         assert_array_equal(np.sort(order), np.flatnonzero(weights))
         if epoch == 1:
@@ -932,7 +935,7 @@ def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
     assert len(epochs) == 3
     assert 3 * len(epochs[0]) < 1024 < regressor.n_samples_seen_
     assert_array_equal(np.sort(np.append(epochs[0], held_out)), np.flatnonzero(weights[:n]))
-    params["aggregation"] = "stacked"
+    params |= {"aggregation": "stacked", "half_life": None}  # rows were shuffled
     oracle = make_oracle(
         params, make_settings(X.shape[1], **params), [0, 1], regressor._online.seed, y[epochs[0]], weights[epochs[0]]
     )

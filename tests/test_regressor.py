@@ -483,7 +483,7 @@ def test_a_change_is_followed(likelihood, half_life):
     errors = []
     for value in (None, half_life):
         mean = new(likelihood, half_life=value).progressive_predict(rows, y)
-        errors.append(np.square(mean - y)[2000:].mean())
+        errors.append(np.square(mean - y)[1500:].mean())
     assert errors[1] < 0.9 * errors[0]
 
 
