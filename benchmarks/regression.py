@@ -77,7 +77,7 @@ QUICK_ROWS = 200
 SCORES = {"rmse": "RMSE", "log_loss": "log-loss", "coverage": "coverage"}
 
 LIKELIHOODS = {"GLN": {}, "GLN-Gaussian": {"likelihood": "gaussian"}}
-HALF_LIVES = {"GLN": {}, "GLN-mixed": {"half_life": "mixed"}, "GLN-2000": {"half_life": 2000}}
+HALF_LIVES = {"GLN": {}, "GLN-none": {"half_life": None}, "GLN-2000": {"half_life": 2000}}
 
 
 def main(arguments=None):

@@ -19,6 +19,7 @@ WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its ta
 NEGLIGIBLE = 1e-12  # of the mean's magnitude: a deviation below is rounding, which is up to 2e-13 in a block's mean
 SAMPLED = 8  # every eighth sample is in the window, which so covers the last 2,048
 ENOUGH = 8  # values in the window that differ from the median, to say that a feature's unit has changed
+IN_NEW_UNIT = 64  # last values of the window, which are nearly all in it by then
 JUMP = 8.0  # factor by which its deviation, or number of deviations by which its mean, has changed then
 MAX_MEAN = 1e15  # of base means that are taken as they are: sums of their squares are numbers in float32 too
 MIN_BINNED = 32  # samples: of fewer, quantiles say little
@@ -193,7 +194,7 @@ class BasePredictor:
         scaled = self.inverse_deviation > 0
         self.inverse_deviation = np.where(is_new, 0, self.inverse_deviation)
         if self.bins is not None:
-            self.bins = self.bins.moved(is_new & scaled, np.clip(self.window.values, *self.bounds))
+            self.bins = self.bins.moved(is_new & scaled, np.clip(self.window.values[-IN_NEW_UNIT:], *self.bounds))
         return bool(np.any(is_new & scaled))
 
     def refresh(self, new_only: bool = False) -> None:

@@ -16,6 +16,7 @@ from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._head import PlainHead, StackedHead
 from sklearn_gln._input import labels
 from sklearn_gln._learning_rate import SMOOTHING
+from sklearn_gln._stack import PRECISION, WITH_HALF_LIFE
 from sklearn_gln.kernels import as_numpy
 
 N_BINS = 6  # 4 and 10 did as well
@@ -643,7 +644,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if settings.aggregation != "stacked":
             return PlainHead.empty(n_layers, settings.aggregation)
         shape = (len(self.classes_), 2) if self._multilabel else (len(self.classes_),)
-        return StackedHead.empty(n_layers, *shape)
+        precision = PRECISION if settings.half_life is None else WITH_HALF_LIFE
+        return StackedHead.empty(n_layers, *shape, precision=precision)
 
     def _read_targets(self, y):
         return labels(y)

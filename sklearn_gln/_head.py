@@ -22,7 +22,7 @@ from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._network import LayerOutputs
 from sklearn_gln._recent import RecentErrors
-from sklearn_gln._stack import LogitStack, MeanStack
+from sklearn_gln._stack import PRECISION, LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
 from sklearn_gln.kernels import Kernels
 
@@ -171,9 +171,9 @@ class StackedHead(LayersHead):
     pending: list[PendingLogits] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, n_layers: int, *shape: int) -> "StackedHead":
+    def empty(cls, n_layers: int, *shape: int, precision: float = PRECISION) -> "StackedHead":
         """A head for n_classes classes, or for labels: n_labels, 2."""
-        return cls(n_layers, stack=LogitStack.empty(n_layers), class_weight=np.zeros(shape))
+        return cls(n_layers, stack=LogitStack.empty(n_layers, precision), class_weight=np.zeros(shape))
 
     def predict(self, gathered: Array) -> Array:
         return self._inputs(gathered, self.class_weight) @ self.stack.weights

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sklearn_gln._arrays import Array
 from sklearn_gln._likelihood import Likelihood
 
-MIXED = (None, 50.0, None, 1000.0)  # half-lives
+MIXED = (None, 50.0, None, 1000.0, None, None)  # half-lives
 OF_STATISTICS = 4000.0  # half-life, where neurons have several
 
 

@@ -26,6 +26,7 @@ from sklearn_gln._newton import minimize
 
 FORGETTING = 0.5  # of what is known of w, at each event
 PRECISION = 1.0  # of w, besides what is known: events early in a stream have few samples
+WITH_HALF_LIFE = 30.0  # the same where all events to come have few
 RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weights
 
 
@@ -33,12 +34,13 @@ RIDGE = 0.05  # of the mean of the residuals' squares: pulls towards equal weigh
 class LogitStack:
     weights: Array  # (n_layers + 1,): w
     information: Array  # (n_layers + 1, n_layers + 1): the log-loss's curvature in w, of samples so far
+    precision: float = PRECISION
 
     @classmethod
-    def empty(cls, n_layers: int) -> "LogitStack":
+    def empty(cls, n_layers: int, precision: float = PRECISION) -> "LogitStack":
         """The mean of the layers."""
         weights = np.append(np.full(n_layers, 1 / n_layers), 0.0)
-        return cls(weights, np.zeros((len(weights), len(weights))))
+        return cls(weights, np.zeros((len(weights), len(weights))), precision)
 
     def fit(self, inputs: Array, codes: Array, sample_weight: Array) -> None:
         """Fit w to inputs (n, n_outputs, n_layers + 1) of class numbers (n,), or of labels (n, n_outputs)."""
@@ -48,7 +50,7 @@ class LogitStack:
         if inputs.shape[1] == 1:  # two classes: the logit of the first is 0
             inputs = np.concatenate([np.zeros_like(inputs), inputs], axis=1)
         known = FORGETTING * self.information
-        precision = known + PRECISION * np.eye(len(self.weights))
+        precision = known + self.precision * np.eye(len(self.weights))
         self.weights, information = fit_logit_weights(inputs, codes, sample_weight, self.weights, precision)
         self.information = known + information
 

@@ -657,7 +657,7 @@ class NaiveGLN:
         """Energies count less; `counts` has the rows' count less in all else."""
         for layers in self.outputs:
             for layer in layers:
-                of_neurons = [None, 50.0, None, 1000.0] if self.half_life == "mixed" else [self.half_life]
+                of_neurons = [None, 50.0, None, 1000.0, None, None] if self.half_life == "mixed" else [self.half_life]
                 layer.accumulator = [
                     [e2 if half_life is None else e2 * 0.5 ** (256 / half_life) for e2 in neuron]
                     for neuron, half_life in zip(layer.accumulator, itertools.cycle(of_neurons))
@@ -684,13 +684,13 @@ class NaiveGLN:
         self.moment_bounds, self.counted = [(-math.inf, math.inf)] * n, [[] for _ in range(n)]
         self.follow_features()
         if self.n_bins:
-            self.edges = [self.edges_of(i, self.n_bins) for i in range(n)] if self.t >= 32 else [[]] * n
+            self.edges = [self.edges_of(i, self.n_bins, self.window) for i in range(n)] if self.t >= 32 else [[]] * n
             self.edges = [edges if len(edges) > 2 else [] for edges in map(unique, self.edges)]
 
-    def edges_of(self, i, n_bins):
-        """Quantiles of what is usual of a feature in the window, the least and the largest included."""
+    def edges_of(self, i, n_bins, rows):
+        """Quantiles of what is usual of a feature in some rows, the least and the largest included."""
         low, high = self.moment_bounds[i]
-        values = sorted(clip(row.features[i], low, high) for row in self.window if not math.isnan(row.features[i]))
+        values = sorted(clip(row.features[i], low, high) for row in rows if not math.isnan(row.features[i]))
         return [interpolate(values, share / n_bins) for share in range(n_bins + 1)] if values else []
 
     def follow_features(self):
@@ -712,7 +712,7 @@ class NaiveGLN:
                 if self.scaling[i] is not None:
                     has_changed = True
                     if self.edges is not None and self.edges[i]:
-                        self.edges[i] = self.edges_of(i, len(self.edges[i]) - 1)
+                        self.edges[i] = self.edges_of(i, len(self.edges[i]) - 1, self.window[-64:])
                 self.counted[i], self.scaling[i] = recent, None
         if has_changed:
             self.unit_changes.append(self.t)

@@ -20,7 +20,7 @@ class Propagated(Recorder):
 @pytest.mark.parametrize("n_callbacks", [1, 2])
 def test_tasks_of_fit(callbacks, n_callbacks):
     recorders = [Recorder() for _ in range(n_callbacks)]
-    new(shuffle=False).set_callbacks(*recorders).fit(X[:700], Y[:700])
+    new(shuffle=False, half_life=None).set_callbacks(*recorders).fit(X[:700], Y[:700])
     root = ("fit", 0)
     expected = [("setup", (root,)), ("begin", (root,))]
     for epoch, n_blocks in enumerate([11, 2]):  # up to rows 1, 2, 4, ..., 256, 512, 700; then to 1024, 1400

@@ -145,7 +145,7 @@ def test_steps_stay_above_the_rounding_of_weights(dtype):
 
 def test_the_spread_stays_true_after_years():
     X, _, t = add_base_predictions(6000)
-    model = GLNRegressor(**TINY, dtype="float32").partial_fit(X[:2000], t[:2000])
+    model = GLNRegressor(**TINY, half_life=None, dtype="float32").partial_fit(X[:2000], t[:2000])
     spread = model._online.network.layers[-1].spread
     before, noise = spread.weight.sum(), spread.errors.sum() / spread.weight.sum()
     years = 2 * FULL / spread.weight.max()

@@ -919,7 +919,7 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
     X, y, weights = make_stream(16, 300)
     classifier = Ordered(**ESTIMATOR, backend="numpy", max_iter=3).fit(X, y, weights)
     order = classifier.orders[0]
-    streamed = GLNClassifier(**ESTIMATOR, backend="numpy")
+    streamed = GLNClassifier(**ESTIMATOR, half_life=None, backend="numpy")
     streamed.partial_fit(X[order], y[order], np.arange(3), weights[order])
     assert classifier.progressive_loss_ == pytest.approx(streamed.progressive_loss_)
     assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)

@@ -42,7 +42,7 @@ def test_a_change_is_known_after_a_few_rows():
         for scale in (10.0, 0.1)
     )
     assert_allclose(np.log(rises[500:2000]).mean(), 0, atol=0.2)
-    assert_allclose(np.log(rises[2030:] / 100), 0, atol=np.log(4))
+    assert_allclose(np.log(rises[2030:] / 100), 0, atol=np.log(8))
     assert (falls[2030:] < 0.5).all()
     assert (falls[2030:] > 0.01).all()
 
