@@ -39,7 +39,9 @@ WARM_UP_ROWS = 2048  # enough for all that is compiled
 
 # Pixels have one unit, and images of one digit are much alike: a common scale, cuts near the middle, full steps. The
 # small eps changes no figure, but leaves nearly all rows without a clipped neuron, so that they can be explained.
-ONE_PASS = {"base_predictor": "global", "offset_scale": 0.5, "learning_rate_init": 8.0, "eps": 1e-9}
+ONE_PASS = {  # rows are in random order, or what is learned is to be kept
+    "base_predictor": "global", "offset_scale": 0.5, "learning_rate_init": 8.0, "eps": 1e-9, "half_life": None,
+}  # fmt: skip
 PYGLN = {
     "layer_sizes": (16, 16),
     "context_dim": 4,

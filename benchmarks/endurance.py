@@ -414,7 +414,7 @@ def chunk(X, y, **params):
 
 
 def chunk_of_targets(X, y):
-    model = GLNRegressor(**SMALL, half_life="mixed")
+    model = GLNRegressor(**SMALL)
     return lambda i: model.partial_fit(*rows_from(i, X, X[:, 0] + y))
 
 

@@ -121,7 +121,7 @@ def models_of(scenario):
     chosen = partial(mlp_params, "1000-1000", "SGD", CHOSEN_RATE[scenario])
     return {
         "gln": ("GLN, one pass", ONE_PASS),
-        "gln-mixed": ("GLN, one pass, half_life='mixed'", {**ONE_PASS, "half_life": "mixed"}),
+        "gln-mixed": ("GLN, half_life='auto'", {**ONE_PASS, "half_life": "auto"}),
         "pygln": ("GLN, PyGLN's settings", PYGLN),
         "mlp": ("MLP, SGD", chosen()),
         "mlp-dropout": ("MLP, SGD, dropout", chosen(dropout=0.5)),

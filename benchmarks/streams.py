@@ -11,17 +11,22 @@ The same on a small scale; the real streams only, at most 5,000 rows of each, th
 
 Two models on two streams that change in the middle, one parameter of GLNClassifier changed::
 
-    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=mixed
+    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=none
+
+Streams of your own, from files of numbers with a header and the class in the last column::
+
+    python benchmarks/streams.py --streams --files elec.csv weather.csv --models GLN ARF
 
 Streams are real (all that ship with scikit-learn and river as classification with one label; of yeast's labels the
 first), synthetic without change, or synthetic and drifting. Real ones are read whole and, where a package has them in
 the order of their classes, shuffled by the seed; synthetic ones are made by it. A table for each group gives means and
 average ranks (1 is best; scores are means over seeds) in log-loss (probabilities clipped to [1e-6, 1 - 1e-6], 0 for
 classes not seen yet), accuracy, accuracy on the last quarter, and, where a stream changes at known rows, accuracy on
-the tenth of the stream after each change. Models run with their libraries' defaults, one row at a time, on features
-scaled by running moments where they need it; PA is SGDClassifier's passive-aggressive learner, which gives no
-probabilities and so has no log-loss. Seconds are for 1,000 rows, on one thread, in one process; each model first learns
-300 rows that are not timed, because it may have to be compiled.
+the tenth of the stream after each change. Kappa-temporal is accuracy as a share of what there is to gain over saying
+the last label again: (accuracy - repeats) / (1 - repeats). Models run with their libraries' defaults, one row at a
+time, on features scaled by running moments where they need it; PA is SGDClassifier's passive-aggressive learner, which
+gives no probabilities and so has no log-loss. Seconds are for 1,000 rows, on one thread, in one process; each model
+first learns 300 rows that are not timed, because it may have to be compiled.
 
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
@@ -31,6 +36,7 @@ import importlib.util
 import json
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -58,6 +64,7 @@ SCORES = {
     "accuracy": "accuracy",
     "last_quarter": "last quarter",
     "after_change": "after change",
+    "kappa_temporal": "kappa-temporal",
 }
 
 
@@ -93,8 +100,9 @@ def build_parser():
     models = [name for name in MODELS if name != "VW" or importlib.util.find_spec("vowpalwabbit")]
     streams = [*STREAMS, *(name for group in STREAMS.values() for name in group)]
     parser.add_argument(
-        "--streams", nargs="+", choices=streams, default=STREAMS, metavar="NAME", help="or groups of streams (all)"
+        "--streams", nargs="*", choices=streams, default=STREAMS, metavar="NAME", help="or groups of streams (all)"
     )
+    parser.add_argument("--files", nargs="+", type=Path, default=[], metavar="CSV", help="streams besides")
     parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="NAME", help="all")
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--rows", type=positive_int, metavar="N", help=f"at most (real: all, others: {SYNTHETIC_ROWS:,})")
@@ -107,12 +115,12 @@ def build_parser():
 def make_tasks(options):
     """The arguments of `run_once`, for each stream, model and seed."""
     params = json.loads(json.dumps(dict(options.param)))  # tuples would come back from the file as lists
+    streams = [(group, stream) for group in STREAMS for stream in STREAMS[group]]
+    streams = [names for names in streams if {*names} & set(options.streams)]
     return [
         {"group": group, "stream": stream, "model": model, "seed": seed, "rows": options.rows}
         | ({"params": params} if model == "GLN" else {})
-        for group in STREAMS
-        for stream in STREAMS[group]
-        if {group, stream} & set(options.streams)
+        for group, stream in [*streams, *(("files", str(path)) for path in options.files)]
         for seed in options.seeds
         for model in MODELS
         if model in options.models
@@ -121,7 +129,10 @@ def make_tasks(options):
 
 def run_once(group, stream, model, seed, rows, params=None):
     """Scores and seconds of one model on at most this many rows of a stream; None: of a real one all."""
-    made = STREAMS[group][stream](rows or (None if group == "real" else SYNTHETIC_ROWS), seed)
+    if group == "files":
+        made = read_stream(stream, rows)
+    else:
+        made = STREAMS[group][stream](rows or (None if group == "real" else SYNTHETIC_ROWS), seed)
     learn, params = MODELS[model], params or {}
     with threadpool_limits(1):
         learn(made.head(WARM_UP_ROWS), seed, **params)
@@ -145,12 +156,14 @@ def score(stream, predictions):
         p = np.clip(predictions[np.arange(n), stream.y], MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         log_loss, classes = float(-np.log(p).mean()), predictions.argmax(axis=1)
     hits = classes == stream.y
+    repeats = np.mean(stream.y[1:] == stream.y[:-1])
     after = [hits[row : row + n // 10] for row in stream.changes]
     return {
         "log_loss": log_loss,
         "accuracy": float(hits.mean()),
         "last_quarter": float(hits[-(n // 4) :].mean()),
         "after_change": float(np.concatenate(after).mean()) if after else None,
+        "kappa_temporal": float((hits.mean() - repeats) / (1 - repeats)) if repeats < 1 else None,
     }
 
 
@@ -264,6 +277,12 @@ def take(dataset, n_rows):
     X = np.array([[float(value) for value in row.values()] for row in rows])
     classes, y = np.unique(np.array(labels), return_inverse=True)
     return X, y, len(classes)
+
+
+def read_stream(path, n_rows):
+    table = pd.read_csv(path, nrows=n_rows)
+    classes, y = np.unique(table.iloc[:, -1], return_inverse=True)
+    return Stream(table.iloc[:, :-1].to_numpy(float), y, len(classes))
 
 
 def shuffled(load):
@@ -447,12 +466,13 @@ def print_group(group, frame):
     """The scores on each stream, then average ranks and means over the streams."""
     scores = {name: by_stream(frame, name) for name in SCORES}
     scores = {name: of_streams for name, of_streams in scores.items() if of_streams.size}
-    means = {name: scores[name] for name in ("log_loss", "accuracy") if name in scores}
+    means = {name: scores[name] for name in ("log_loss", "accuracy", "kappa_temporal") if name in scores}
     for name, of_streams in means.items():
         print(f"\n{group} streams, {SCORES[name]}\n{show_frame(of_streams)}")
     summary = {
         f"rank: {SCORES[name]}": of_streams.rank(axis=1, ascending=name == "log_loss").mean()
         for name, of_streams in scores.items()
+        if name != "kappa_temporal"  # that of accuracy
     }
     summary |= {f"mean: {SCORES[name]}": of_streams.mean() for name, of_streams in means.items()}
     summary["s / 1,000 rows"] = by_stream(frame, "seconds_per_1000").mean()

@@ -20,7 +20,8 @@ def changing_stream(n=4500, change=3500, n_classes=3):
 
 
 @pytest.mark.parametrize(
-    ("half_life", "factors"), [(None, [1.0]), (512.0, [0.5**0.5]), ("mixed", [1.0, 0.5**5.12, 1.0, 0.5**0.256, 1.0, 1.0])]
+    ("half_life", "factors"),
+    [(None, [1.0]), (512.0, [0.5**0.5]), ("mixed", [1.0, 0.5**5.12, 1.0, 0.5**0.256, 1.0, 1.0])],
 )
 def test_neurons_take_turns(half_life, factors):
     X, y, _ = make_stream(2, 520, n_classes=2)
