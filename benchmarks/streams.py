@@ -11,7 +11,7 @@ The same on a small scale; the real streams only, at most 5,000 rows of each, th
 
 Two models on two streams that change in the middle, one parameter of GLNClassifier changed::
 
-    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=none
+    python benchmarks/streams.py --streams led-swap sea-abrupt --models GLN ARF --param half_life=None
 
 Streams of your own, from files of numbers with a header and the class in the last column::
 

@@ -57,9 +57,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     base_predictor : {"standard", "global", "minmax", "identity"} or callable, default="standard"
         How features become base logits. "standard": scaled by mean and deviation, clipped to +-4; values out of all
-        proportion do not count in these, which are fixed at row 256 unless there is a `half_life`, but follow a change
-        of unit. "global": centred, and scaled by one deviation common to all features (for features of one unit, such
-        as pixels).
+        proportion do not count in these, which are fixed at row 256 unless `half_life` is a number, but follow a
+        change of unit. "global": centred, and scaled by one deviation common to all features (for features of one unit,
+        such as pixels).
         "minmax": each row scaled to its own [0, 1] and read as probabilities. "identity": features are probabilities.
         A callable maps rows (n, n_features) to base probabilities (n, n_base), each row by itself. Halfspaces see the
         raw features with "minmax" and "identity", else the scaled ones.
@@ -113,13 +113,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
 
-    half_life : float, "mixed" or None, default=None
-        For streams that change: the number of rows after which earlier rows count half, in step sizes, scaling,
-        preconditioners, the stack and class frequencies. None: all rows count alike, so that steps shrink and a late
-        change is learned slowly. "mixed": in step sizes the neurons of each layer take turns with none, 500 and 50 rows
-        (all but a new start every 256), and the layers above find out which to trust; all else has 4,000, and scaling
-        stays. It follows abrupt and slow change, and costs next to nothing where there is none. A number suits a stream
-        whose pace is known.
+    half_life : {"auto", "mixed"}, float or None, default="auto"
+        The number of rows after which earlier rows count half, as streams change. "mixed": in step sizes it is 50 for
+        one neuron in six (all but a new start, every 256 rows), 1,000 for another, and none for the others, and the
+        layers above find out which to trust; preconditioners, the stack and class frequencies have 4,000, and scaling
+        stays. It follows abrupt and slow change, and costs next to nothing where there is none. A number is that of all
+        of these, scaling too, for streams whose pace is known. None: all rows count alike, so that steps shrink and a
+        late change is learned slowly. "auto": "mixed" where steps are normalized and rows in order, in `partial_fit`
+        and in `fit` without `shuffle`, else None; `partial_fit` goes on as `fit` began.
 
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one.
@@ -162,8 +163,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     n_jobs : int or None, default=None
         Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have their own threads. Where the
         caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", this is the
-        number of its workers that learn, each a part of the outputs, unless there is only one output or
-        ``half_life="auto"``. The result does not depend on it.
+        number of its workers that learn, each a part of the outputs, unless there is only one output. The result
+        does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
@@ -210,15 +211,15 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     Notes
     -----
-    At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; scaling and
-    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows; scaling and the stack every 256 rows with
-    a `half_life`. A missing value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins;
+    At rows 1, 2, 4, ..., 256 the network is built again from all rows so far and learns them again; the stack and
+    preconditioners are refreshed at 512, 1024, 2048 and then every 2048 rows, the stack every 256 rows with a
+    half-life. A missing value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins;
     only `backend`, `device` and `n_jobs` may change later.
 
     Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
     succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
     the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
-    each doubling up to 1,024 (with a `half_life` up to 256), and learns rows alike as one, whose target is the mean of
+    each doubling up to 1,024, before anything is forgotten, and learns rows alike as one, whose target is the mean of
     theirs, in four rounds of random order. In between, and afterwards, neurons learn a row as often as it weighs
     multiples of the mean weight so far.
 

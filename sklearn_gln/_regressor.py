@@ -58,11 +58,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     base_predictor : {"standard", "global", "identity"} or callable, default="standard"
         How features become the first layer's inputs. "standard": scaled by mean and deviation, clipped to +-10 (+-4 for
-        halfspaces); values out of all proportion do not count in these, which are fixed at row 256 unless there is a
-        `half_life`. "global": centred, and scaled by one deviation common to all features (for features of one unit,
-        such as pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs (n,
-        n_base), within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the scaled
-        ones.
+        halfspaces); values out of all proportion do not count in these, which are fixed at row 256 unless `half_life` is a
+        number. "global": centred, and scaled by one deviation common to all features (for features of one unit, such as
+        pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs (n, n_base),
+        within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
 
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
@@ -105,12 +104,15 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates of "squared"
         only.
 
-    half_life : float, "mixed" or None, default=None
-        For streams that change: the number of rows after which earlier rows count half, in step sizes, scaling,
-        preconditioners and variances. None: all rows count alike, so that steps shrink and a late change is learned
-        slowly. "mixed": in step sizes the neurons of each layer take turns with none, 500 and 50 rows (all but a new
-        start every 256), and the stack finds out which layers to trust; all else has 4,000, and scaling stays. Errors
-        are a few percent larger where nothing changes.
+    half_life : {"auto", "mixed"}, float or None, default="auto"
+        The number of rows after which earlier rows count half, as streams change. "mixed": in step sizes it is 50 for
+        one neuron in six (all but a new start, every 256 rows), 1,000 for another, and none for the others, and the
+        layers above find out which to trust; preconditioners and variances have 4,000, and scaling stays. Standard
+        deviations then also follow the last errors, by memories of 4 to 256 rows, of which those count that foresaw
+        errors best. A number is that of all of these, scaling too, for streams whose pace is known. None: all rows
+        count alike, so that steps shrink and a late change is learned slowly. "auto": "mixed" where steps are
+        normalized and rows in order, in `partial_fit` and in `fit` without `shuffle`, else None; `partial_fit` goes on
+        as `fit` began.
 
     max_iter : int, default=10
         Passes over the rows in `fit`; `partial_fit` makes one. With more than one, every sixth row is held out from
@@ -150,8 +152,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     n_jobs : int or None, default=None
         Threads of "numba" and "numpy"; None is 1 and -1 all cores. Other frameworks have their own threads. Where the
         caller has chosen an engine of processes, ``joblib.parallel_config`` with "loky", "dask" or "ray", this is the
-        number of its workers that learn, each a part of the outputs, unless there is only one output or
-        ``half_life="auto"``. The result does not depend on it.
+        number of its workers that learn, each a part of the outputs, unless there is only one output. The result
+        does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
@@ -198,7 +200,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     -----
     The network is built again from all rows so far at rows 1, 2, 4, ..., 256, and with it the unit in which it learns
     the target; the stack and variances are refreshed every 64 rows up to 1024, then every 256, preconditioners at 512,
-    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless there is a `half_life` or a
+    1024, 2048 and then every 2048 rows; the scaling of features stays as it is, unless `half_life` is a number or a
     feature's unit changes. A missing value (NaN) is not evidence: its input is 0. Parameters are read when learning
     begins; only `backend`, `device` and `n_jobs` may change later.
 
@@ -210,7 +212,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
     succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
     the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
-    each doubling up to 1,024 (with a `half_life` up to 256), and learns rows alike as one, whose target is the mean of
+    each doubling up to 1,024, before anything is forgotten, and learns rows alike as one, whose target is the mean of
     theirs, in four rounds of random order. In between, and afterwards, neurons learn a row as often as it weighs
     multiples of the mean weight so far.
 
