@@ -282,7 +282,8 @@ class OnlineNetwork:
         merges = self._is_weighted() and has_alike(samples.X[samples.first_pass])
         targets = self.head.targets(samples.y, self.output_numbers)
         if merges:
-            self._replay_merged(network, samples, targets, kernels)
+            unit = max(1.0, float(samples.weight.mean()) / MAX_MEAN)
+            self._learn_merged(network, samples, targets, unit, kernels)
         else:
             self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
         if preconditioned:
@@ -309,15 +310,29 @@ class OnlineNetwork:
                 so_far.refresh(host, self.settings.dtype)
                 preconditioner.matrix = kernels.asarray(so_far.matrix)
 
-    def _replay_merged(self, network: Network, samples: Samples, targets: Array, kernels: Kernels) -> None:
-        """Learn samples alike as one, in rounds of random order."""
+    def learn_alike(self, X: Array, y: Array, sample_weight: Array, kernels: Kernels) -> None:
+        """Learn samples that have come several times once more, those alike as one, where weights are counts.
+
+        One by one, the last of those alike would count most.
+        """
+        if self.unit_weight == 1 or self.network is None:
+            return
+        n = np.full(len(y), self.n_samples_seen)
+        samples = Samples(as_numpy(X), y, sample_weight, n, np.zeros(len(y), bool), epoch=1)
+        self.network.move_to(kernels)
+        targets = self.head.targets(y, self.output_numbers)
+        self._learn_merged(self.network, samples, targets, self.unit_weight, kernels)
+
+    def _learn_merged(self, network: Network, samples: Samples, targets: Array, unit: float, kernels: Kernels) -> None:
+        """Learn samples alike as one, in rounds of random order; a weight is a number of units."""
         merged, targets, scatter = samples.merged(targets)
-        unit = max(1.0, float(samples.weight.mean()) / MAX_MEAN)
         share, scatter = replace(merged, weight=merged.weight / unit / ROUNDS), scatter / unit
         for number in range(ROUNDS):
             order = np.random.default_rng((self.seed, number)).permutation(len(merged))
-            known = scatter[order] if number == 0 else None
-            self._learn_network(network, share.part(order, kernels), targets[order], kernels, known)
+            for start in range(0, len(order), MAX_CHUNK):
+                places = order[start : start + MAX_CHUNK]
+                known = scatter[places] if number == 0 else None
+                self._learn_network(network, share.part(places, kernels), targets[places], kernels, known)
 
     def _refresh(self, event: Event, kernels: Kernels) -> None:
         unit_changed = event.number % UNIT_PERIOD == 0 and self.predictor.follow()

@@ -58,10 +58,11 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     base_predictor : {"standard", "global", "identity"} or callable, default="standard"
         How features become the first layer's inputs. "standard": scaled by mean and deviation, clipped to +-10 (+-4 for
-        halfspaces); values out of all proportion do not count in these, which are fixed at row 256 unless `half_life` is a
-        number. "global": centred, and scaled by one deviation common to all features (for features of one unit, such as
-        pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs (n, n_base),
-        within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the scaled ones.
+        halfspaces); values out of all proportion do not count in these, which are fixed at row 256 unless `half_life`
+        is a number. "global": centred, and scaled by one deviation common to all features (for features of one unit,
+        such as pixels). "identity": as they are, within +-1e15. A callable maps rows (n, n_features) to inputs (n,
+        n_base), within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the scaled
+        ones.
 
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
