@@ -104,6 +104,19 @@ def test_a_table_of_click_rates_in_any_order(make, n_points):
         assert np.abs(answers(model, points) - truth).mean() <= 2 * repeated + 0.02
 
 
+@pytest.mark.parametrize(
+    ("make", "n_points", "bound"), [(MODELS[0].values[0], 300, 0.14), (MODELS[1].values[0], 100, 0.135)]
+)
+def test_a_fit_knows_rates_that_have_nothing_to_do_with_features(make, n_points, bound):
+    """In later passes rows come one by one: .17 and .148 if none learned those alike as one."""
+    rng = np.random.default_rng(1)
+    points, counts = rng.normal(size=(n_points, 3)), rng.integers(1, 101, (2, n_points)).astype(float)
+    X, y, weight = np.vstack([points, points]), np.repeat([1, 0], n_points), counts.ravel()
+    order = orders(y)[2]
+    predicted = answers(make(**FULL).fit(X[order], y[order], sample_weight=weight[order]), points)
+    assert np.abs(predicted - counts[0] / counts.sum(axis=0)).mean() < bound
+
+
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("sizes", [(1,) * 60, (7, 33, 20), (31, 29)])
 def test_any_split_of_a_weighted_stream_gives_the_same_model(make, sizes):
