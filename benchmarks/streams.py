@@ -25,7 +25,7 @@ classes not seen yet), accuracy, accuracy on the last quarter, and, where a stre
 the tenth of the stream after each change. Kappa-temporal is accuracy as a share of what there is to gain over saying
 the last label again: (accuracy - repeats) / (1 - repeats). Models run with their libraries' defaults, one row at a
 time, on features scaled by running moments where they need it; PA is SGDClassifier's passive-aggressive learner, which
-gives no probabilities and so has no log-loss. Seconds are those of a processor, for 1,000 rows, on one thread; each model
+gives no probabilities and so has no log-loss. Seconds are processor time for 1,000 rows, on one thread; each model
 first learns 300 rows that are not timed, because it may have to be compiled.
 
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
