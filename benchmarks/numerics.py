@@ -210,7 +210,7 @@ def make_oracle(kind, model, y):
 
     settings = settings_of(model)
     rate = settings.learning_rate_init
-    own = ("label_smoothing", "eps", "n_bins") if kind == "classifier" else ("squares",)
+    own = "half_life", *(("label_smoothing", "eps", "n_bins") if kind == "classifier" else ("squares",))
     return {"classifier": NaiveGLN, "regressor": NaiveRegressor}[kind](
         1,
         halfspaces_drawn_by(model, y if kind == "classifier" else y[:, np.newaxis]),
@@ -266,7 +266,7 @@ def learn_with_offset(of, kind, offset, spread, rows, dtype, input):
     without = given.astype(float) - offset
     scores = {}
     for name, values in (("with", given), ("without", without)):
-        model = ESTIMATORS[kind]((8, 4), 2, dtype=dtype, random_state=0)
+        model = ESTIMATORS[kind]((8, 4), 2, half_life=None, dtype=dtype, random_state=0)
         stream = (values, y) if of == "features" else (X, values)
         predicted = progressive(model, *stream)
         if of == "targets":  # in units that both share
@@ -355,7 +355,7 @@ def learn_redundant(features, kind, rows, dtype):
 
 CHUNK = 200_000
 SIGNAL = np.array([1.0, -0.5])  # linear: the network can learn it, and whatever is amiss shows in the excess
-TINY = {"layer_sizes": (2,), "context_dim": 1, "backend": "numba", "random_state": 0}
+TINY = {"layer_sizes": (2,), "context_dim": 1, "half_life": None, "backend": "numba", "random_state": 0}
 YEARS = (  # kind, dtype, parameters, and what share of the rows
     ("classifier", "float32", {}, 1),
     ("classifier", "float64", {}, 1),
@@ -382,7 +382,7 @@ def years(options):
 
 def learn_for_years(kind, dtype, params, rows):
     rng = np.random.default_rng(0)
-    model = ESTIMATORS[kind](**TINY, **params, dtype=dtype)
+    model = ESTIMATORS[kind](**TINY | params, dtype=dtype)
     given = {"classes": [0, 1]} if kind == "classifier" else {}
     clone(model).partial_fit(*make_stream(kind, 1000), **given)  # compiles
     ends = [10**exponent for exponent in range(3, 12) if 10**exponent < rows] + [rows]
