@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import entr
 
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import NEGLIGIBLE
@@ -16,7 +17,7 @@ COINCIDENT = 1e-6  # two samples nearer than this fraction of their norms define
 OFF_THE_SAMPLES = (
     1e-5  # of the projections: a median is a sample's own projection, and rounding must not decide its side
 )
-DIGITS = 9  # of gains: rounding, as of sums over the classes in another order, must not choose
+DIGITS = 9  # of gains and entropies: rounding, as of sums in another order, must not choose
 
 
 class Pool(NamedTuple):
@@ -48,7 +49,7 @@ def draw_halfspaces(pool: Pool, n_neurons: int, settings: Settings, rng: np.rand
     if settings.halfspaces == "cuts":
         n_candidates = N_CANDIDATES if len(pool.weight) >= MIN_SAMPLES else 1
         side_info = pool.side_info.astype(float, copy=False)
-        normals = _draw_normals(side_info, count * n_candidates, rng)
+        normals = _draw_normals(side_info, pool.weight, count * n_candidates, rng)
         projections = side_info @ normals.T
         offsets = np.median(projections, axis=0)
         offsets += settings.offset_scale * projections.std(axis=0) * rng.standard_normal(len(offsets))
@@ -65,8 +66,8 @@ def draw_halfspaces(pool: Pool, n_neurons: int, settings: Settings, rng: np.rand
     return normals.reshape(*shape, n_side), offsets.reshape(shape)
 
 
-def _draw_normals(side_info: Array, count: int, rng: np.random.Generator) -> Array:
-    """Unit normals (count, n_side): single features that vary, and differences of two samples."""
+def _draw_normals(side_info: Array, weight: Array, count: int, rng: np.random.Generator) -> Array:
+    """Unit normals (count, n_side): single features, by how much they tell, and differences of two samples."""
     n_samples, n_side = side_info.shape
     first = rng.integers(n_samples, size=count)
     second = (first + 1 + rng.integers(max(n_samples - 1, 1), size=count)) % n_samples
@@ -74,13 +75,23 @@ def _draw_normals(side_info: Array, count: int, rng: np.random.Generator) -> Arr
     norms = np.linalg.norm(side_info, axis=1)
     coincident = np.linalg.norm(normals, axis=1) <= COINCIDENT * (norms[first] + norms[second])
     normals[coincident] = rng.standard_normal((np.count_nonzero(coincident), n_side))
-    varying = np.flatnonzero(np.ptp(side_info, axis=0))
-    if len(varying):
+    entropies = _entropies(side_info, weight)
+    if entropies.any():
         single = np.flatnonzero(rng.random(count) < SINGLE)
         normals[single] = 0
-        normals[single, rng.choice(varying, len(single))] = 1
+        normals[single, rng.choice(n_side, len(single), p=entropies / entropies.sum())] = 1
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     return normals
+
+
+def _entropies(values: Array, weight: Array) -> Array:
+    """Of the values in each column (n_columns,): 0 where they are all the same."""
+    n, n_columns = values.shape
+    order = np.argsort(values, axis=0)
+    ordered = np.take_along_axis(values, order, axis=0)
+    numbers = np.cumsum(np.diff(ordered, axis=0, prepend=ordered[:1]) != 0, axis=0) + n * np.arange(n_columns)
+    shares = np.bincount(numbers.ravel(), weight[order].ravel() / weight.sum(), minlength=n * n_columns)
+    return np.round(entr(shares).reshape(n_columns, n).sum(axis=1), DIGITS)
 
 
 def _gains(is_positive: Array, pool: Pool) -> Array:

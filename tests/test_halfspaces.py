@@ -57,6 +57,17 @@ def test_shapes(halfspaces, context_dim):
 # Candidates
 
 
+def test_features_are_cut_by_their_entropy():
+    side_info = make_side_info(100)
+    side_info[:, 1] = np.arange(100) < 50
+    side_info[:, 2] = np.arange(100) < 1
+    normals, _ = draw(side_info, n_neurons=400)
+    flat = normals.reshape(-1, 5)
+    shares = flat[np.count_nonzero(flat, axis=1) == 1].mean(axis=0)
+    in_bits = np.array([np.log2(100), 1.0, 0.081, np.log2(100), np.log2(100)])
+    assert_allclose(shares, in_bits / in_bits.sum(), atol=0.03)
+
+
 def test_most_cuts_are_on_one_feature_that_varies():
     side_info = make_side_info()
     side_info[:, [1, 4]] = 0.0, 7.3
