@@ -19,7 +19,7 @@ How data flow, one file a step::
             stacks       layers weighed by what they predicted honestly           _stack.py
             TargetScale  the unit of a real target                                _target_scale.py
             Calibration  variances and intervals that hold what they promise      _calibration.py
-            RecentErrors whether errors have changed lately                       _recent.py
+            RecentErrors what the last errors say of the next one                 _recent.py
         shards           outputs shared out over processes                        _shards.py
 
 What they hand to one another: Settings (_settings.py), Samples (_samples.py). Around them: learned state as plain data,

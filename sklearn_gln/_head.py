@@ -21,7 +21,7 @@ import numpy as np
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._network import LayerOutputs
-from sklearn_gln._recent import RecentErrors
+from sklearn_gln._recent import RecentErrors, corrected
 from sklearn_gln._stack import PRECISION, LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
 from sklearn_gln.kernels import Kernels
@@ -240,7 +240,7 @@ class PendingErrors:
 
     residuals: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs, n_layers)
     log_variance: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): raw
-    factor: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): of the calibrated variance
+    correction: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs, 3)
     weight: Array  # (n,)
 
 
@@ -281,11 +281,12 @@ class TargetHead(Head):
         return self.scale.standardize(y)
 
     def predict(self, gathered: Array) -> Array:
-        return self._predict(gathered, self.recent.factor)
+        return self._predict(gathered, self.recent.correction)
 
-    def _predict(self, gathered: Array, factor: Array) -> Array:
+    def _predict(self, gathered: Array, correction: Array) -> Array:
         mean, variance = np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
-        return np.stack([self.restore(mean), variance * factor * self.unit**2], axis=2)
+        mean, variance = corrected(mean, variance, correction)
+        return np.stack([self.restore(mean), variance * self.unit**2], axis=2)
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         exists = sample_weight > 0
@@ -293,21 +294,24 @@ class TargetHead(Head):
             return self.predict(gathered)
         weight, target, log_variance = sample_weight[exists], self.scale.standardize(y[exists]), gathered[exists, :, -1]
         residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
-        squares = np.square(np.vecdot(residuals, self.stack.weights)) / self.calibration.variance(log_variance)
-        factor = self.recent.learn(squares, np.outer(np.minimum(weight, 1), self.scale.varied))
-        predictions = self._predict(gathered, factor[np.cumsum(exists) - exists])
-        self.pending.append(PendingErrors(residuals, log_variance, factor[:-1], weight))
+        errors, variance = -np.vecdot(residuals, self.stack.weights), self.calibration.variance(log_variance)
+        correction = self.recent.learn(errors, variance, np.outer(np.minimum(weight, 1), self.scale.varied))
+        predictions = self._predict(gathered, correction[np.cumsum(exists) - exists])
+        self.pending.append(PendingErrors(residuals, log_variance, correction[:-1], weight))
         self.scale.take_in(y[exists], target, weight)
         return predictions
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
         factor = self.scale.rescale(y, sample_weight, kernels)
         self.stack.rescale(factor)
+        self.recent.rescale(factor)
+        in_new_unit = np.stack([factor, np.ones_like(factor), factor**2], axis=1)
         self.pending = [
             replace(
                 part,
                 residuals=part.residuals * factor[:, np.newaxis],
                 log_variance=part.log_variance + 2 * np.log(factor),
+                correction=part.correction * in_new_unit,
             )
             for part in self.pending
         ]
@@ -323,23 +327,25 @@ class TargetHead(Head):
             residuals = rest.gathered[..., :-1] - self.scale.standardize(rest.y)[..., np.newaxis]
             once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
             log_variance = rest.gathered[..., -1]
-            parts = [*once, PendingErrors(residuals, log_variance, np.ones_like(log_variance), rest.weight)]
+            none = np.broadcast_to([0.0, 1.0, 0.0], (*log_variance.shape, 3))
+            parts = [*once, PendingErrors(residuals, log_variance, none, rest.weight)]
             self.stack.restart()  # the rest of all samples so far counts again
             self.calibration.restart()
         if parts:
-            residuals, log_variance, factor, weight = _concatenate(
-                parts, "residuals", "log_variance", "factor", "weight"
+            residuals, log_variance, correction, weight = _concatenate(
+                parts, "residuals", "log_variance", "correction", "weight"
             )
             self.pending = []
-            self._fit(residuals, log_variance, factor, np.outer(weight, had_varied))
+            self._fit(residuals, log_variance, correction, np.outer(weight, had_varied))
         self.scale.update()
         self.calibration.follow(total_weight, had_varied, self.scale.varied)
 
-    def _fit(self, residuals: Array, log_variance: Array, factor: Array, weights: Array) -> None:
+    def _fit(self, residuals: Array, log_variance: Array, correction: Array, weights: Array) -> None:
         self.stack.fit(residuals, weights)
-        squares = np.square(np.vecdot(residuals, self.stack.weights))
-        self.calibration.fit(log_variance, squares, weights)
-        self.scores.add(np.sqrt(squares / self.calibration.variance(log_variance) / factor), self.scale.varied)
+        errors = np.vecdot(residuals, self.stack.weights)
+        self.calibration.fit(log_variance, np.square(errors), weights)
+        errors, variance = corrected(errors, self.calibration.variance(log_variance), correction)
+        self.scores.add(np.abs(errors) / np.sqrt(variance), self.scale.varied)
 
     def restart(self) -> None:
         self.update()
@@ -357,7 +363,7 @@ class TargetHead(Head):
 
     @property
     def origin(self) -> Array:
-        return self.scale.origin
+        return self.scale.restore(self.recent.correction[:, 0])
 
     @property
     def limits(self) -> Array:
@@ -372,7 +378,8 @@ class TargetHead(Head):
     def has_sound_pending(self, n_outputs: int) -> bool:
         return self.scale.window.is_sound(n_outputs) and all(
             part.residuals.shape == (len(part.weight), *self.stack.weights.shape)
-            and part.log_variance.shape == part.factor.shape == (len(part.weight), n_outputs)
+            and part.log_variance.shape == (len(part.weight), n_outputs)
+            and part.correction.shape == (len(part.weight), n_outputs, 3)
             and part.weight.ndim == 1
             for part in self.pending
         )

@@ -1,13 +1,15 @@
-"""Whether errors have lately been larger or smaller than was predicted: memories of several lengths, mixed.
+"""What the last errors say of the next one: several hypotheses, mixed by how well each foresaw the errors so far.
 
-For each output by itself, with z the error of a sample in predicted deviations, hypothesis 0 is that predicted
-variances are right, and there is one for each memory h, that they are off by the factor
+For each output by itself, in the network's units, with e the target minus the mean that was predicted for it, and v the
+variance, hypothesis 0 is that mean and variance are right. For each memory of h samples there are two more, that v is
+off by a factor, and that the mean is off as well:
 
-    f_h = (4 + sum of z^2 2^(-age / h)) / (4 + sum of 2^(-age / h)),  h = 4, 16, 64, 256 samples
+    offset 0,                                          factor (4 + sum of d e^2 / v) / (4 + sum of d)
+    offset o = (sum of d e) / (2 + sum of d),          factor (4 + sum of d (e - o)^2 / v) / (4 + sum of d)
 
-Each has the weight exp(evidence), where what its Gaussian likelihood was for a sample counts half after 50 samples, and
-at most 3 less than the likeliest hypothesis had: so the mixture is back soon when a memory has been wrong for long. The
-factor is the mean of the f_h.
+with d = 2^(-age / h), and o that of each sample's time. Each hypothesis has the weight exp(evidence): what its Gaussian
+likelihood was for a sample counts half after 50 samples, and at most 3 less than the likeliest one's, so that those
+which were wrong for long are soon back. The answer has the mixture's mean and variance.
 """
 
 from dataclasses import dataclass, field
@@ -18,61 +20,84 @@ from scipy.special import softmax
 
 from sklearn_gln._arrays import BY_OUTPUT, Array
 
-MEMORIES = (4, 16, 64, 256)  # half-lives in samples
-PRIOR = 4.0  # samples with errors as predicted
+MEMORIES = (4, 64)  # half-lives in samples
 OF_EVIDENCE = 50  # half-life in samples
 MAX_LOSS = 3.0  # of evidence by one sample
+AS_PREDICTED = 4.0  # samples with errors as predicted
+WITHOUT_OFFSET = 2.0  # samples with none on average
 MAX_SQUARE = 1e6
 
 
 @dataclass
 class RecentErrors:
-    squares: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_memories): discounted sums of z^2
+    errors: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_memories): discounted sums of e
     counts: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_memories): the same of 1
-    evidence: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 1 + n_memories): of each hypothesis
+    squares: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 2 n_memories): of e^2 / v, then of (e - o)^2 / v
+    evidence: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 1 + 2 n_memories): of each hypothesis
 
     @classmethod
     def empty(cls, n_outputs: int, has_memories: bool) -> "RecentErrors":
-        """Without memories the factor is 1."""
-        n_memories = len(MEMORIES) if has_memories else 0
-        return cls(*(np.zeros((n_outputs, n)) for n in (n_memories, n_memories, 1 + n_memories)))
+        """Without memories there is nothing to correct."""
+        n = len(MEMORIES) * has_memories
+        return cls(*(np.zeros((n_outputs, size)) for size in (n, n, 2 * n, 1 + 2 * n)))
 
     @property
-    def factor(self) -> Array:
-        """That of the next sample's variance: (n_outputs,)."""
-        return _mixture(self.squares, self.counts, self.evidence)
+    def correction(self) -> Array:
+        """That of the next sample, as `corrected` takes it: (n_outputs, 3)."""
+        return _mixture(_offsets(self.errors, self.counts), _factors(self.squares, self.counts), self.evidence)
 
-    def learn(self, squares: Array, weights: Array) -> Array:
-        """Take in squares z^2 (n, n_outputs) of samples in order, each of a weight up to 1, of the same shape.
+    def learn(self, errors: Array, variances: Array, weights: Array) -> Array:
+        """Take in e and v of samples in order, each of a weight up to 1, (n, n_outputs) each.
 
-        Returns the factors before each and after the last: (n + 1, n_outputs).
+        Returns the corrections before each sample and after the last: (n + 1, n_outputs, 3).
         """
-        if not self.squares.shape[1]:
-            return np.ones((len(squares) + 1, squares.shape[1]))
-        squares = np.minimum(squares, MAX_SQUARE)[..., np.newaxis]
-        weights = weights[..., np.newaxis]
-        sums = _discounted(weights * squares, self.squares, MEMORIES)
+        errors, variances, weights = (array[..., np.newaxis] for array in (errors, variances, weights))
+        n_memories = self.errors.shape[1]
+        sums = _discounted(weights * errors, self.errors, MEMORIES)
         counts = _discounted(weights, self.counts, MEMORIES)
-        variances = _hypotheses(sums[:-1], counts[:-1])
-        log_likelihood = -(np.log(variances) + squares / variances) / 2
+        offsets = _offsets(sums, counts)
+        z2 = np.minimum((errors - offsets[:-1]) ** 2 / variances, MAX_SQUARE)
+        squares = _discounted(weights * z2[..., 1:], self.squares, 2 * MEMORIES)
+        factors = _factors(squares, counts)
+        log_likelihood = -(np.log(factors[:-1]) + z2 / factors[:-1]) / 2
         loss = np.minimum(log_likelihood.max(axis=2, keepdims=True) - log_likelihood, MAX_LOSS)
-        evidence = _discounted(-weights * loss, self.evidence, (OF_EVIDENCE,) * loss.shape[2])
-        self.squares, self.counts, self.evidence = sums[-1], counts[-1], evidence[-1]
-        return _mixture(sums, counts, evidence)
+        evidence = _discounted(-weights * loss, self.evidence, (OF_EVIDENCE,) * (1 + 2 * n_memories))
+        self.errors, self.counts, self.squares, self.evidence = sums[-1], counts[-1], squares[-1], evidence[-1]
+        return _mixture(offsets, factors, evidence)
+
+    def rescale(self, factor: Array) -> None:
+        """Multiply the unit of each output's errors by a factor (n_outputs,)."""
+        self.errors = self.errors * factor[:, np.newaxis]
 
     def restart(self) -> None:
-        self.squares, self.counts, self.evidence = 0 * self.squares, 0 * self.counts, 0 * self.evidence
+        for name, array in vars(self).items():
+            setattr(self, name, 0 * array)
 
 
-def _mixture(squares: Array, counts: Array, evidence: Array) -> Array:
-    mean: Array = np.vecdot(softmax(evidence, axis=-1), _hypotheses(squares, counts))
-    return mean
+def corrected(mean: Array, variance: Array, correction: Array) -> tuple[Array, Array]:
+    """Means and variances (n, n_outputs), after corrections (n | 1, n_outputs, 3): offset, factor, spread."""
+    offset, factor, spread = np.moveaxis(correction, -1, 0)
+    return mean + offset, variance * factor + spread
 
 
-def _hypotheses(squares: Array, counts: Array) -> Array:
-    """The factor of each: (..., 1 + n_memories)."""
-    factors = (PRIOR + squares) / (PRIOR + counts)
+def _offsets(errors: Array, counts: Array) -> Array:
+    """Those of the hypotheses (..., 1 + 2 n_memories), of sums (..., n_memories)."""
+    offsets = errors / (WITHOUT_OFFSET + counts)
+    return np.concatenate([np.zeros((*offsets.shape[:-1], 1)), 0 * offsets, offsets], axis=-1)
+
+
+def _factors(squares: Array, counts: Array) -> Array:
+    """As `_offsets`."""
+    factors = (AS_PREDICTED + squares) / (AS_PREDICTED + np.concatenate([counts, counts], axis=-1))
     return np.concatenate([np.ones((*factors.shape[:-1], 1)), factors], axis=-1)
+
+
+def _mixture(offsets: Array, factors: Array, evidence: Array) -> Array:
+    """Corrections (..., 3) of hypotheses (..., n)."""
+    weights = softmax(evidence, axis=-1)
+    offset = np.vecdot(weights, offsets)
+    spread = np.vecdot(weights, (offsets - offset[..., np.newaxis]) ** 2)
+    return np.stack([offset, np.vecdot(weights, factors), spread], axis=-1)
 
 
 def _discounted(values: Array, before: Array, half_lives: tuple[int, ...]) -> Array:
@@ -80,8 +105,8 @@ def _discounted(values: Array, before: Array, half_lives: tuple[int, ...]) -> Ar
     sums = np.empty((len(values) + 1, *before.shape))
     sums[0] = before
     values = np.broadcast_to(values, sums[1:].shape)
-    for number, half_life in enumerate(half_lives):
-        kept = 0.5 ** (1 / half_life)
+    for number in range(before.shape[1]):
+        kept = 0.5 ** (1 / half_lives[number])
         carried = kept * before[np.newaxis, :, number]
         sums[1:, :, number], _ = lfilter([1.0], [1.0, -kept], values[..., number], axis=0, zi=carried)
     return sums

@@ -108,9 +108,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     half_life : {"auto", "mixed"}, float or None, default="auto"
         The number of rows after which earlier rows count half, as streams change. "mixed": in step sizes it is 50 for
         one neuron in six (all but a new start, every 256 rows), 1,000 for another, and none for the others, and the
-        layers above find out which to trust; preconditioners and variances have 4,000, and scaling stays. Standard
-        deviations then also follow the last errors, by memories of 4 to 256 rows, of which those count that foresaw
-        errors best. A number is that of all of these, scaling too, for streams whose pace is known. None: all rows
+        layers above find out which to trust; preconditioners and variances have 4,000, and scaling stays. Means and
+        standard deviations then also follow the last errors, by memories of 4 and 64 rows, as far as these have
+        foretold errors so far. A number is that of all of these, scaling too, for streams whose pace is known. None: all rows
         count alike, so that steps shrink and a late change is learned slowly. "auto": "mixed" where steps are
         normalized and rows in order, in `partial_fit` and in `fit` without `shuffle`, else None; `partial_fit` goes on
         as `fit` began.

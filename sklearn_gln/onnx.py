@@ -939,5 +939,6 @@ def deviation(graph, head, log_variance):
     """The targets' standard deviations (n, k)."""
     coefficients = head.calibration.coefficients
     calibrated = graph.Add(graph.Mul(log_variance, coefficients[:, 1]), coefficients[:, 0])
-    half = graph.Mul(clip(graph, calibrated, MAX_LOG), np.float64(0.5))
-    return graph.Mul(graph.Exp(half), head.unit * np.sqrt(head.recent.factor))
+    _, factor, spread = head.recent.correction.T
+    variance = graph.Add(graph.Mul(graph.Exp(clip(graph, calibrated, MAX_LOG)), factor), spread)
+    return graph.Mul(graph.Sqrt(variance), head.unit)

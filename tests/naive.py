@@ -358,7 +358,7 @@ class Row:
     epoch: int
     held_out: bool
     lesson: list | None = None  # in regression: what the targets counted as when it came
-    factor: list | None = None  # and how much larger than others errors were lately
+    correction: list | None = None  # and what the errors before said of it
     means: list | None = None  # of several rows alike: of what they teach, and their scatter about it
     scatter: list | None = None
 

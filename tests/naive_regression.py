@@ -79,9 +79,10 @@ class NaiveRegressor(NaiveGLN):
         """The stack of the layers, and the variance calibrated."""
         predictions = []
         for output, (means, variance) in enumerate(aggregated):
-            calibrated = math.exp(self.log_variance(output, variance)) * self.units[output][1] ** 2
-            factor = self.recent[output].factor() if self.half_life == "mixed" else 1.0
-            predictions.append((dot(self.stack[output], means), factor * calibrated))
+            unit, calibrated = self.units[output][1], math.exp(self.log_variance(output, variance))
+            offset, factor, spread = self.recent[output].correction() if self.half_life == "mixed" else UNCORRECTED
+            mean = dot(self.stack[output], means) + unit * offset
+            predictions.append((mean, unit**2 * (factor * calibrated + spread)))
         return predictions
 
     def log_variance(self, output, variance):
@@ -123,17 +124,21 @@ class NaiveRegressor(NaiveGLN):
             if row.epoch == 1:
                 self.largest[output] = max(self.largest[output], abs(standardised))
         if row.epoch == 1:
-            row.factor = [1.0] * self.n_outputs
+            row.correction = [UNCORRECTED] * self.n_outputs
             if self.half_life == "mixed":
-                row.factor = [recent.factor() for recent in self.recent]
+                row.correction = [recent.correction() for recent in self.recent]
                 self.remember(row)
+            row.correction = [
+                (unit * offset, factor, unit**2 * spread)  # in the target's unit, which stays
+                for (offset, factor, spread), (_, unit) in zip(row.correction, self.units, strict=True)
+            ]
             self.last_targets = [*self.last_targets, (row.targets, row.weight)][-256:]
 
     def remember(self, row):
         for output, (means, variance) in enumerate(row.predicted):
-            error = (dot(self.stack[output], means) - row.lesson[output]) / self.units[output][1]
-            z2 = error**2 / math.exp(self.log_variance(output, variance))
-            self.recent[output].learn(min(z2, 1e6), min(row.weight, 1.0) * self.varied[output])
+            error = (row.lesson[output] - dot(self.stack[output], means)) / self.units[output][1]
+            v = math.exp(self.log_variance(output, variance))
+            self.recent[output].learn(error, v, min(row.weight, 1.0) * self.varied[output])
 
     def follow_targets(self):
         """The reach of targets, from the last ones, and with it the limits of what is predicted."""
@@ -195,12 +200,14 @@ class NaiveRegressor(NaiveGLN):
         unit = math.sqrt(variance)
         if unit <= 1e-15 * abs(mean):  # all the same
             unit = abs(mean) or 1.0
-        before = self.units[output][1]
+        before, surplus = self.units[output][1], 1.0
         if self.varied[output] and before > 8.0 * unit:  # a wild target made up the unit: errors are no larger for that
             surplus = before / (8.0 * unit)
             self.products[output] = self.products[output] / surplus**2
             self.surplus[output] *= surplus
         self.units[output] = mean, unit
+        in_new_unit = before / unit / surplus
+        self.recent[output].errors = [in_new_unit * error for error in self.recent[output].errors]
 
     def refresh(self):
         self.follow_targets()
@@ -247,15 +254,18 @@ class NaiveRegressor(NaiveGLN):
         for output in range(self.n_outputs):
             had_varied = self.varied[output]
             surplus, most = self.surplus[output], 1.0 if known else math.inf
-            lessons = []  # weight, residuals of the layers, variance, its factor
+            lessons = []  # weight, residuals of the layers, variance, correction
             for row in rows:
                 means, variance = row.predicted[output]
                 residuals = [(mean - row.lesson[output]) / surplus for mean in means]
-                lessons.append((min(row.weight, most), residuals, variance / surplus**2, row.factor[output]))
+                offset, factor, spread = row.correction[output]
+                correction = offset / surplus, factor, spread / surplus**2
+                lessons.append((min(row.weight, most), residuals, variance / surplus**2, correction))
             if known:
                 self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
-                heavy = [(place, row) for place, row in enumerate(self.rows) if row.weight > 1.0]
-                lessons += [(row.weight - 1.0, *self.errors(row, output, known[place]), 1.0) for place, row in heavy]
+                for place, row in enumerate(self.rows):
+                    if row.weight > 1.0:
+                        lessons.append((row.weight - 1.0, *self.errors(row, output, known[place]), UNCORRECTED))
             if lessons and had_varied:
                 self.fit_stack(output, lessons)
             self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
@@ -275,7 +285,7 @@ class NaiveRegressor(NaiveGLN):
     def fit_stack(self, output, lessons):
         """What earlier rows said counts half as much."""
         unit = self.units[output][1]
-        weights, residuals, variances, factors = zip(*lessons, strict=True)
+        weights, residuals, variances, corrections = zip(*lessons, strict=True)
         products = self.products[output] / 2.0
         for q, r in zip(weights, residuals, strict=True):
             products += [[q * left * right for right in r] for left in r]
@@ -288,37 +298,49 @@ class NaiveRegressor(NaiveGLN):
             known = self.information[output] / 2.0
             fitted, information = calibrate(logs, errors, weights, self.calibration[output], known)
             self.calibration[output], self.information[output] = fitted, known + information
-        deviations = [
-            math.sqrt(math.exp(self.log_variance(output, variance)) * factor)
-            for variance, factor in zip(variances, factors, strict=True)
-        ]
-        self.scores[output] += [math.sqrt(e) / deviation for e, deviation in zip(errors, deviations, strict=True)]
+        for r, variance, (offset, factor, spread) in zip(residuals, variances, corrections, strict=True):
+            v = math.exp(self.log_variance(output, variance)) * factor + spread / unit**2
+            self.scores[output].append(abs(dot(self.stack[output], r) + offset) / unit / math.sqrt(v))
         self.scores[output] = self.scores[output][-1024:]
 
 
-class Recent:
-    """Factors of the variance by memories of the last errors, the first of which is that there is none."""
+UNCORRECTED = 0.0, 1.0, 0.0
 
-    memories = (None, 4.0, 16.0, 64.0, 256.0)
+
+class Recent:
+    """What the last errors say of the next one, by hypotheses: (memory, whether the mean is off too)."""
+
+    hypotheses = ((None, False), (4.0, False), (64.0, False), (4.0, True), (64.0, True))
 
     def __init__(self):
-        self.squares, self.counts, self.evidence = ([0.0] * len(self.memories) for _ in range(3))
+        self.errors, self.counts, self.squares, self.evidence = ([0.0] * len(self.hypotheses) for _ in range(4))
 
-    def factors(self):
-        pairs = zip(self.memories, self.squares, self.counts, strict=True)
-        return [1.0 if h is None else (4.0 + square) / (4.0 + count) for h, square, count in pairs]
+    def guesses(self):
+        """The offset and the factor of each."""
+        sums = zip(self.hypotheses, self.errors, self.counts, self.squares, strict=True)
+        return [
+            (e / (2.0 + n) if is_off else 0.0, 1.0 if h is None else (4.0 + square) / (4.0 + n))
+            for (h, is_off), e, n, square in sums
+        ]
 
-    def factor(self):
+    def correction(self):
         shares = [math.exp(value - max(self.evidence)) for value in self.evidence]
-        return dot(shares, self.factors()) / sum(shares)
+        offsets, factors = zip(*self.guesses(), strict=True)
+        offset = dot(shares, offsets) / sum(shares)
+        spread = dot(shares, [(o - offset) ** 2 for o in offsets]) / sum(shares)
+        return offset, dot(shares, factors) / sum(shares), spread
 
-    def learn(self, z2, q):
-        losses = [(math.log(f) + z2 / f) / 2.0 for f in self.factors()]
-        for number, (h, loss) in enumerate(zip(self.memories, losses, strict=True)):
-            self.evidence[number] = self.evidence[number] * 0.5 ** (1 / 50) - q * min(loss - min(losses), 3.0)
+    def learn(self, error, v, q):
+        guesses = self.guesses()
+        squares = [min((error - offset) ** 2 / v, 1e6) for offset, _ in guesses]
+        losses = [(math.log(f) + z2 / f) / 2.0 for z2, (_, f) in zip(squares, guesses, strict=True)]
+        for i, (h, _) in enumerate(self.hypotheses):
+            self.evidence[i] = self.evidence[i] * 0.5 ** (1 / 50) - q * min(losses[i] - min(losses), 3.0)
             if h is not None:
-                self.squares[number] = self.squares[number] * 0.5 ** (1 / h) + q * z2
-                self.counts[number] = self.counts[number] * 0.5 ** (1 / h) + q
+                kept = 0.5 ** (1 / h)
+                self.errors[i] = kept * self.errors[i] + q * error
+                self.counts[i] = kept * self.counts[i] + q
+                self.squares[i] = kept * self.squares[i] + q * squares[i]
 
 
 def least_on_simplex(products, before):

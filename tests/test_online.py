@@ -472,8 +472,8 @@ def assert_equal_beside_the_neurons(online, oracle):
     assert_allclose(head.stack.weights, oracle.stack, **TOLERANCE)
     assert_allclose(head.calibration.coefficients, oracle.calibration, **TOLERANCE)
     assert_allclose(head.scores.of_output, oracle.scores, **TOLERANCE)
-    factors = [recent.factor() for recent in oracle.recent] if oracle.half_life == "mixed" else 1.0
-    assert_allclose(head.recent.factor, factors, **TOLERANCE)
+    if oracle.half_life == "mixed":
+        assert_allclose(head.recent.correction, [recent.correction() for recent in oracle.recent], **TOLERANCE)
     if layer.spread is not None:
         assert_allclose(layer.spread.mean_square, oracle.mean_square, **TOLERANCE)
         assert_allclose(by_context(layer, layer.spread.log_ratio), oracle.log_ratio, **TOLERANCE)
