@@ -44,10 +44,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         0: no gating.
 
     halfspaces : {"cuts", "gaussian", "raw_gaussian"}, default="cuts"
-        How halfspaces are drawn. "cuts": from the first 256 rows, seven of ten on one random feature, the others normal
-        to the difference of two random rows, at the median plus `offset_scale` deviations of random noise; each is that
-        of four candidates which best tells these rows' classes apart. "gaussian": unit normals of random direction [1]_
-        with normal offsets of deviation `offset_scale`. "raw_gaussian": the same, normals not scaled to length 1.
+        How halfspaces are drawn. "cuts": from the first 256 rows, seven of ten on one feature, drawn by the entropy of
+        its values, the others normal to the difference of two random rows, at the median plus `offset_scale` deviations
+        of random noise; each is that of four candidates which best tells these rows' classes apart. "gaussian": unit
+        normals of random direction [1]_ with normal offsets of deviation `offset_scale`. "raw_gaussian": the same,
+        normals not scaled to length 1.
 
     offset_scale : float or None, default=None
         See `halfspaces`. None: 1.5 for "cuts", 0 for Gaussian halfspaces.
