@@ -118,7 +118,8 @@ def calibrate(
         return float(loss), gradient, curvature
 
     def step_of_both(_: Array, gradient: Array, curvature: Array) -> Array:
-        return -np.linalg.solve(curvature, gradient)
+        step: Array = np.linalg.lstsq(curvature, -gradient)[0]  # it is singular if errors are out of all proportion
+        return step
 
     def step_of_a(_: Array, gradient: Array, curvature: Array) -> Array:
         return np.append(-np.linalg.solve(curvature[:1, :1], gradient[:1]), 0.0)

@@ -331,6 +331,7 @@ class TargetHead(Head):
             parts = [*once, PendingErrors(residuals, log_variance, none, rest.weight)]
             self.stack.restart()  # the rest of all samples so far counts again
             self.calibration.restart()
+            self.recent.stop()
         if parts:
             residuals, log_variance, correction, weight = _concatenate(
                 parts, "residuals", "log_variance", "correction", "weight"

@@ -34,6 +34,7 @@ class RecentErrors:
     counts: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_memories): the same of 1
     squares: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 2 n_memories): of e^2 / v, then of (e - o)^2 / v
     evidence: Array = field(metadata=BY_OUTPUT)  # (n_outputs, 1 + 2 n_memories): of each hypothesis
+    stopped: bool = False
 
     @classmethod
     def empty(cls, n_outputs: int, has_memories: bool) -> "RecentErrors":
@@ -51,6 +52,8 @@ class RecentErrors:
 
         Returns the corrections before each sample and after the last: (n + 1, n_outputs, 3).
         """
+        if self.stopped:
+            return np.broadcast_to(self.correction, (len(errors) + 1, *self.correction.shape))
         errors, variances, weights = (array[..., np.newaxis] for array in (errors, variances, weights))
         n_memories = self.errors.shape[1]
         sums = _discounted(weights * errors, self.errors, MEMORIES)
@@ -70,8 +73,13 @@ class RecentErrors:
         self.errors = self.errors * factor[:, np.newaxis]
 
     def restart(self) -> None:
-        for name, array in vars(self).items():
-            setattr(self, name, 0 * array)
+        self.errors, self.counts, self.squares = 0 * self.errors, 0 * self.counts, 0 * self.squares
+        self.evidence = 0 * self.evidence
+
+    def stop(self) -> None:
+        """Correct nothing from now on: the order of samples means nothing."""
+        self.restart()
+        self.stopped = True
 
 
 def corrected(mean: Array, variance: Array, correction: Array) -> tuple[Array, Array]:

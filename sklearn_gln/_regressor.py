@@ -111,10 +111,10 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         one neuron in six (all but a new start, every 256 rows), 1,000 for another, and none for the others, and the
         layers above find out which to trust; preconditioners and variances have 4,000, and scaling stays. Means and
         standard deviations then also follow the last errors, by memories of 4 and 64 rows, as far as these have
-        foretold errors so far. A number is that of all of these, scaling too, for streams whose pace is known. None: all rows
-        count alike, so that steps shrink and a late change is learned slowly. "auto": "mixed" where steps are
-        normalized and rows in order, in `partial_fit` and in `fit` without `shuffle`, else None; `partial_fit` goes on
-        as `fit` began.
+        foretold errors so far, unless weights are counts. A number is that of all of these, scaling too, for streams
+        whose pace is known. None: all rows count alike, so that steps shrink and a late change is learned slowly.
+        "auto": "mixed" where steps are normalized and rows in order, in `partial_fit` and in `fit` without `shuffle`,
+        else None; `partial_fit` goes on as `fit` began. Rows sorted by their targets are not in order: shuffle them.
 
     max_iter : int, default=10
         Passes over the rows in `fit`; `partial_fit` makes one. With more than one, every sixth row is held out from

@@ -262,6 +262,7 @@ class NaiveRegressor(NaiveGLN):
                 correction = offset / surplus, factor, spread / surplus**2
                 lessons.append((min(row.weight, most), residuals, variance / surplus**2, correction))
             if known:
+                self.recent[output] = NoRecent()
                 self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
                 for place, row in enumerate(self.rows):
                     if row.weight > 1.0:
@@ -341,6 +342,18 @@ class Recent:
                 self.errors[i] = kept * self.errors[i] + q * error
                 self.counts[i] = kept * self.counts[i] + q
                 self.squares[i] = kept * self.squares[i] + q * squares[i]
+
+
+class NoRecent:
+    """Where samples alike are learned as one their order means nothing."""
+
+    errors = ()
+
+    def correction(self):
+        return UNCORRECTED
+
+    def learn(self, error, v, q):
+        pass
 
 
 def least_on_simplex(products, before):
