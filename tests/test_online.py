@@ -218,7 +218,7 @@ ORACLE_CASES = {
     },
     "no hidden layer": {"layer_sizes": (), "share_halfspaces": False},
     "no contexts, lower rate": {"context_dim": 0, "learning_rate_init": 2.0, "eps": 0.01},
-    "neuron, normalised steps and clipping": {"aggregation": "neuron", "max_weight": 0.6},
+    "neuron, normalised steps and clipping": {"aggregation": "neuron", "max_weight": 0.5},
     "callable": {"base_predictor": halves, "initial_weights": "uniform"},
     "identity, cuts": {"base_predictor": "identity", "learning_rate": "inverse", "learning_rate_init": 0.3},
     "PyGLN": {**PYGLN, "max_weight": 5.0},
