@@ -15,7 +15,6 @@ which were wrong for long are soon back. The answer has the mixture's mean and v
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.signal import lfilter
 from scipy.special import softmax
 
 from sklearn_gln._arrays import BY_OUTPUT, Array
@@ -110,6 +109,8 @@ def _mixture(offsets: Array, factors: Array, evidence: Array) -> Array:
 
 def _discounted(values: Array, before: Array, half_lives: tuple[int, ...]) -> Array:
     """Sums of values (n, n_outputs, m | 1) before each sample and after the last: (n + 1, n_outputs, m)."""
+    from scipy.signal import lfilter  # a tenth of the time that importing this package would take
+
     sums = np.empty((len(values) + 1, *before.shape))
     sums[0] = before
     values = np.broadcast_to(values, sums[1:].shape)
