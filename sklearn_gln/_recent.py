@@ -39,7 +39,8 @@ class RecentErrors:
     def empty(cls, n_outputs: int, has_memories: bool) -> "RecentErrors":
         """Without memories there is nothing to correct."""
         n = len(MEMORIES) * has_memories
-        return cls(*(np.zeros((n_outputs, size)) for size in (n, n, 2 * n, 1 + 2 * n)))
+        errors, counts, squares, evidence = (np.zeros((n_outputs, size)) for size in (n, n, 2 * n, 1 + 2 * n))
+        return cls(errors, counts, squares, evidence)
 
     @property
     def correction(self) -> Array:
