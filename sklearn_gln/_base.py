@@ -223,7 +223,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
                 counts = counts + self._count(targets[chunk])
-            if self.n_iter_ > 1:
+            if self.n_iter_ > 1 and online.has_merged:
                 with self._kernels(len(rows)) as kernels, kernels.scope(self.device):
                     weights = np.minimum(weights[rows], MAX_WEIGHT)
                     online.learn_alike(self._rows(X, rows), targets[rows], weights, kernels)

@@ -26,6 +26,7 @@ class Pool(NamedTuple):
     side_info: Array  # (n, n_side)
     targets: Array  # (n, n_targets): what cuts are to tell apart, each of mean 0 and deviation 1
     weight: Array  # (n,)
+    entropy: Array  # (n_side,): of each feature's values; 0 where they are all the same
 
     @classmethod
     def of(cls, side_info: Array, y: Array, weight: Array) -> "Pool":
@@ -40,7 +41,7 @@ class Pool(NamedTuple):
         deviation = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weight))
         varies = deviation > NEGLIGIBLE * np.abs(mean)
         inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
-        return cls(side_info, (targets - mean) * inverse, weight)
+        return cls(side_info, (targets - mean) * inverse, weight, _entropies(side_info, weight))
 
 
 def draw_halfspaces(pool: Pool, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -49,7 +50,7 @@ def draw_halfspaces(pool: Pool, n_neurons: int, settings: Settings, rng: np.rand
     if settings.halfspaces == "cuts":
         n_candidates = N_CANDIDATES if len(pool.weight) >= MIN_SAMPLES else 1
         side_info = pool.side_info.astype(float, copy=False)
-        normals = _draw_normals(side_info, pool.weight, count * n_candidates, rng)
+        normals = _draw_normals(side_info, pool.entropy, count * n_candidates, rng)
         projections = side_info @ normals.T
         offsets = np.median(projections, axis=0)
         offsets += settings.offset_scale * projections.std(axis=0) * rng.standard_normal(len(offsets))
@@ -66,8 +67,8 @@ def draw_halfspaces(pool: Pool, n_neurons: int, settings: Settings, rng: np.rand
     return normals.reshape(*shape, n_side), offsets.reshape(shape)
 
 
-def _draw_normals(side_info: Array, weight: Array, count: int, rng: np.random.Generator) -> Array:
-    """Unit normals (count, n_side): single features, by how much they tell, and differences of two samples."""
+def _draw_normals(side_info: Array, entropy: Array, count: int, rng: np.random.Generator) -> Array:
+    """Unit normals (count, n_side): single features, by their entropy, and differences of two samples."""
     n_samples, n_side = side_info.shape
     first = rng.integers(n_samples, size=count)
     second = (first + 1 + rng.integers(max(n_samples - 1, 1), size=count)) % n_samples
@@ -75,17 +76,16 @@ def _draw_normals(side_info: Array, weight: Array, count: int, rng: np.random.Ge
     norms = np.linalg.norm(side_info, axis=1)
     coincident = np.linalg.norm(normals, axis=1) <= COINCIDENT * (norms[first] + norms[second])
     normals[coincident] = rng.standard_normal((np.count_nonzero(coincident), n_side))
-    entropies = _entropies(side_info, weight)
-    if entropies.any():
+    if entropy.any():
         single = np.flatnonzero(rng.random(count) < SINGLE)
         normals[single] = 0
-        normals[single, rng.choice(n_side, len(single), p=entropies / entropies.sum())] = 1
+        normals[single, rng.choice(n_side, len(single), p=entropy / entropy.sum())] = 1
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     return normals
 
 
 def _entropies(values: Array, weight: Array) -> Array:
-    """Of the values in each column (n_columns,): 0 where they are all the same."""
+    """Of the values in each column: (n_columns,)."""
     n, n_columns = values.shape
     order = np.argsort(values, axis=0)
     ordered = np.take_along_axis(values, order, axis=0)

@@ -21,7 +21,7 @@ import numpy as np
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, IntervalScores
 from sklearn_gln._network import LayerOutputs
-from sklearn_gln._recent import RecentErrors, corrected
+from sklearn_gln._recent import UNCORRECTED, RecentErrors, corrected
 from sklearn_gln._stack import PRECISION, LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
 from sklearn_gln.kernels import Kernels
@@ -281,10 +281,13 @@ class TargetHead(Head):
         return self.scale.standardize(y)
 
     def predict(self, gathered: Array) -> Array:
-        return self._predict(gathered, self.recent.correction)
+        return self._answer(*self._moments(gathered), self.recent.correction)
 
-    def _predict(self, gathered: Array, correction: Array) -> Array:
-        mean, variance = np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
+    def _moments(self, gathered: Array) -> tuple[Array, Array]:
+        """Means and variances (n, n_outputs) before correction."""
+        return np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
+
+    def _answer(self, mean: Array, variance: Array, correction: Array) -> Array:
         mean, variance = corrected(mean, variance, correction)
         return np.stack([self.restore(mean), variance * self.unit**2], axis=2)
 
@@ -292,12 +295,13 @@ class TargetHead(Head):
         exists = sample_weight > 0
         if not exists.any():
             return self.predict(gathered)
-        weight, target, log_variance = sample_weight[exists], self.scale.standardize(y[exists]), gathered[exists, :, -1]
+        weight, target = sample_weight[exists], self.scale.standardize(y[exists])
+        mean, variance = self._moments(gathered)
+        counted = np.outer(np.minimum(weight, 1), self.scale.varied)
+        correction = self.recent.learn(target - mean[exists], variance[exists], counted)
+        predictions = self._answer(mean, variance, correction[np.cumsum(exists) - exists])
         residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
-        errors, variance = -np.vecdot(residuals, self.stack.weights), self.calibration.variance(log_variance)
-        correction = self.recent.learn(errors, variance, np.outer(np.minimum(weight, 1), self.scale.varied))
-        predictions = self._predict(gathered, correction[np.cumsum(exists) - exists])
-        self.pending.append(PendingErrors(residuals, log_variance, correction[:-1], weight))
+        self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], correction[:-1], weight))
         self.scale.take_in(y[exists], target, weight)
         return predictions
 
@@ -327,7 +331,7 @@ class TargetHead(Head):
             residuals = rest.gathered[..., :-1] - self.scale.standardize(rest.y)[..., np.newaxis]
             once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
             log_variance = rest.gathered[..., -1]
-            none = np.broadcast_to([0.0, 1.0, 0.0], (*log_variance.shape, 3))
+            none = np.broadcast_to(UNCORRECTED, (*log_variance.shape, 3))
             parts = [*once, PendingErrors(residuals, log_variance, none, rest.weight)]
             self.stack.restart()  # the rest of all samples so far counts again
             self.calibration.restart()

@@ -81,6 +81,11 @@ class OnlineNetwork:
         return self.settings.likelihood.schedule(forgets=self.settings.half_life is not None)
 
     @property
+    def has_merged(self) -> bool:
+        """Whether weights are counts, and samples alike were learned as one."""
+        return self.unit_weight != 1
+
+    @property
     def n_outputs(self) -> int:
         return len(self.output_numbers)
 
@@ -311,17 +316,16 @@ class OnlineNetwork:
                 preconditioner.matrix = kernels.asarray(so_far.matrix)
 
     def learn_alike(self, X: Array, y: Array, sample_weight: Array, kernels: Kernels) -> None:
-        """Learn samples that have come several times once more, those alike as one, where weights are counts.
+        """Learn samples that have come several times once more, those alike as one.
 
         One by one, the last of those alike would count most.
         """
-        if self.unit_weight == 1 or self.network is None:
-            return
         n = np.full(len(y), self.n_samples_seen)
         samples = Samples(as_numpy(X), y, sample_weight, n, np.zeros(len(y), bool), epoch=1)
-        self.network.move_to(kernels)
+        network = self.ensure_network(kernels)
+        assert network is not None  # noqa: S101
         targets = self.head.targets(y, self.output_numbers)
-        self._learn_merged(self.network, samples, targets, self.unit_weight, kernels)
+        self._learn_merged(network, samples, targets, self.unit_weight, kernels)
 
     def _learn_merged(self, network: Network, samples: Samples, targets: Array, unit: float, kernels: Kernels) -> None:
         """Learn samples alike as one, in rounds of random order; a weight is a number of units."""

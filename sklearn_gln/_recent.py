@@ -25,6 +25,7 @@ MAX_LOSS = 3.0  # of evidence by one sample
 AS_PREDICTED = 4.0  # samples with errors as predicted
 WITHOUT_OFFSET = 2.0  # samples with none on average
 MAX_SQUARE = 1e6
+UNCORRECTED = 0.0, 1.0, 0.0  # offset, factor, spread
 
 
 @dataclass
@@ -55,7 +56,6 @@ class RecentErrors:
         if self.stopped:
             return np.broadcast_to(self.correction, (len(errors) + 1, *self.correction.shape))
         errors, variances, weights = (array[..., np.newaxis] for array in (errors, variances, weights))
-        n_memories = self.errors.shape[1]
         sums = _discounted(weights * errors, self.errors, MEMORIES)
         counts = _discounted(weights, self.counts, MEMORIES)
         offsets = _offsets(sums, counts)
@@ -64,7 +64,7 @@ class RecentErrors:
         factors = _factors(squares, counts)
         log_likelihood = -(np.log(factors[:-1]) + z2 / factors[:-1]) / 2
         loss = np.minimum(log_likelihood.max(axis=2, keepdims=True) - log_likelihood, MAX_LOSS)
-        evidence = _discounted(-weights * loss, self.evidence, (OF_EVIDENCE,) * (1 + 2 * n_memories))
+        evidence = _discounted(-weights * loss, self.evidence, (OF_EVIDENCE,) * self.evidence.shape[1])
         self.errors, self.counts, self.squares, self.evidence = sums[-1], counts[-1], squares[-1], evidence[-1]
         return _mixture(offsets, factors, evidence)
 
