@@ -216,7 +216,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 )
             random_state = check_random_state(self.random_state)
             data = X, targets, weights, sample_weight
-            online = deepcopy(self._online) if begun else self._begin(X, random_state, in_order=not self.shuffle)
+            online = self._resume() if begun else self._begin(X, random_state, in_order=not self.shuffle)
             validation, rows = self._validation(online, data, rows, given, random_state)
             rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
@@ -242,15 +242,16 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             X, y, sample_weight = self._check_X_y(
                 X, y, sample_weight, online, check_input=check_input, allow_empty=True
             )
-            targets = encode(y, begun)
+            targets = encode(y, sample_weight, begun)
             if not begun:
                 self._online = self._begin(X, check_random_state(self.random_state), in_order=True)
             weights = self._weights_in_stream(targets, sample_weight)
             order = np.flatnonzero(weights) if read is None else np.arange(len(X))
             self._online.check_rates(weights[order])
+            self._check_growth(targets, weights)
         counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
-        parts = [self._online.before_sample_1(0)]
-        for chunk, predictions in self._learn(self._online, X, targets, weights, order):
+        parts = [self._arranged(self._online.before_sample_1(0))]
+        for chunk, predictions in self._learn_in_order(X, targets, weights, order):
             self._set_progress(self._progress + self._scores(predictions, targets[chunk], counted[chunk]))
             self._add_counts(self._count(targets[chunk[weights[chunk] > 0]]))
             if read is not None:
@@ -290,6 +291,25 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Set the attributes that report progress from sums of `_scores`."""
 
     # Defaults that subclasses may override
+
+    def _resume(self):
+        """The network for another fit to go on with."""
+        return deepcopy(self._online)
+
+    def _learn_in_order(self, X, targets, sample_weight, order):
+        """Have `_online` learn a stream; yield as `_learn` does."""
+        yield from self._learn(self._online, X, targets, sample_weight, order)
+
+    def _check_growth(self, targets, sample_weight):
+        """Raise MemoryError if the network would outgrow this machine's memory with new outputs."""
+
+    def _closed(self):
+        """The network with the outputs that the user sees alone, to be looked into."""
+        return self._online
+
+    def _arranged(self, outputs):
+        """What the network gives, (n, n_outputs, ...), with all the outputs that the user sees."""
+        return outputs
 
     def _weights_in_stream(self, targets, sample_weight):  # noqa: ARG002
         """The weights (n,) with which rows are learned."""
@@ -530,7 +550,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         order = np.arange(len(X)) if order is None else order
         n_workers = self._n_workers(online, len(order))
         if n_workers == 1:
-            yield from self._learn_alone(online, X, y, sample_weight, order, epoch, held_out)
+            with closing(self._learn_alone(online, X, y, sample_weight, order, epoch, held_out)) as learned:
+                for chunk, outputs in learned:
+                    yield chunk, self._arranged(outputs)
             return
         n_alone = np.count_nonzero(online.sample_numbers(sample_weight[order]) <= LAST_MERGE)
         if epoch > 1 or held_out:  # which cannot be parted
@@ -545,7 +567,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             learned += more
         with interrupts_held():
             vars(online).update(vars(joined))
-            yield from learned
+            for chunk, outputs in learned:
+                yield chunk, self._arranged(outputs)
 
     def _learn_alone(self, online: OnlineNetwork, X, y, sample_weight, order, epoch, held_out):
         """`_learn`, in this process."""
@@ -624,9 +647,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         X = self._check_X(X, check_input)
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
             means = self._online.layer_means(X, kernels)
-        return list(map(read, np.moveaxis(means, 2, 0)))
+        return [read(self._arranged(of_layer)) for of_layer in np.moveaxis(means, 2, 0)]
 
     def _predictions(self, X, online=None):
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
-            return (self._online if online is None else online).infer(X, kernels)
+            return self._arranged((self._online if online is None else online).infer(X, kernels))

@@ -1,5 +1,6 @@
 """GLNClassifier: labels in, probabilities out."""
 
+from itertools import pairwise
 from numbers import Integral, Real
 from reprlib import repr as brief
 
@@ -16,7 +17,9 @@ from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._head import PlainHead, StackedHead
 from sklearn_gln._input import labels
 from sklearn_gln._learning_rate import SMOOTHING
+from sklearn_gln._runtime import interrupts_held
 from sklearn_gln._stack import PRECISION, WITH_HALF_LIFE
+from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import as_numpy
 
 N_BINS = 6  # 4 and 10 did as well
@@ -150,6 +153,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Weights of classes, {label: weight}, which multiply sample weights. "balanced": inversely proportional to
         class frequencies, in `fit` as in scikit-learn, in `partial_fit` from the counts so far, at most 10.
 
+    new_classes : {"error", "add"}, default="error"
+        What `partial_fit` does with a label that was not announced. "error": it raises ValueError. "add": the label
+        is a class from then on, `classes_` has it in its place, and the network's outputs are those that they would be
+        had it been announced; `classes` may be left out. One output more is learned, and in a stream of two classes two
+        more. Before a second class has come the probability of the first is 1, as is that of any to come 0; the row
+        that brings one counts as a miss, whose log-loss is -ln(eps). Needs `share_halfspaces`, and a label for each
+        row.
+
     dtype : {"float32", "float64"}, default="float32"
         Precision of weights and kernels. Statistics and probabilities are always float64.
 
@@ -256,9 +267,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         "label_smoothing": [Interval(Real, 0, 0.5, closed="left"), None],
         "eps": [Interval(Real, 0, 0.5, closed="neither")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "new_classes": [StrOptions({"error", "add"})],
     }
 
-    _LEARNED = (*BaseGLN._LEARNED, "classes_", "_multilabel", "_class_counts")
+    _LEARNED = (*BaseGLN._LEARNED, "classes_", "_multilabel", "_is_open", "_has_come", "_class_counts")
 
     # As in BaseGLN.
     __metadata_request__predict_proba = {"check_input": UNUSED}
@@ -295,6 +307,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_iter_no_change=3,
         tol=1e-4,
         class_weight=None,
+        new_classes="error",
         dtype="float32",
         backend="auto",
         device=None,
@@ -329,6 +342,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.class_weight = class_weight
+        self.new_classes = new_classes
         self.dtype = dtype
         self.backend = backend
         self.device = device
@@ -338,7 +352,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self.class_weight is None
+        tags.classifier_tags.multi_label = self.class_weight is None and self.new_classes == "error"
         return tags
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -437,12 +451,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         return self._learn_labels(X, y, classes, sample_weight, check_input, self._probabilities)
 
     def _learn_labels(self, X, y, classes, sample_weight, check_input, read=None):
-        def encode(y, begun):
+        def encode(y, sample_weight, begun):
             if y.ndim > 1 and (check_input or not begun):  # other labels are compared to the classes anyway
                 y = _check_targets(y)
             if classes is not None or not begun:
                 self._announce_classes(classes, y, begun)
-            return self._codes(y)
+            return self._codes(y, sample_weight)
 
         return self._learn_stream(X, y, sample_weight, check_input, encode, read)
 
@@ -579,7 +593,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
         """
-        return self._answer(X, check_input, lambda logits: logits[:, 0] if logits.shape[1] == 1 else logits)
+        return self._answer(X, check_input, self._decision)
 
     def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
         """Return how much memory the network may take, before it is fitted.
@@ -613,7 +627,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         >>> GLNClassifier(context_dim=8).estimate_memory(n_features=784, n_classes=10) // 2**20
         3915
         """
-        n_outputs = n_labels or (1 if n_classes == 2 else n_classes)
+        n_outputs = n_labels or _n_outputs(n_classes, self.new_classes == "add")
         n_rows = np.inf if n_samples is None else n_samples
         return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
 
@@ -633,21 +647,22 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _begin(self, X, random_state, *, in_order):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
-        self._class_counts = np.zeros(len(self.classes_), int)
         self._progress = np.zeros(3)
         return self._new_online(X, random_state, in_order=in_order)
 
     def _output_numbers(self):
-        n_classes = len(self.classes_)
-        return np.array([1]) if n_classes == 2 and not self._multilabel else np.arange(n_classes)
+        n_classes = np.count_nonzero(self._has_come)
+        n_outputs = n_classes if self._multilabel else _n_outputs(n_classes, self._is_open)
+        return np.array([1]) if n_outputs == 1 and n_classes == 2 else np.arange(n_outputs)
 
     def _new_head(self, settings):
-        n_layers = len(settings.layer_sizes)
+        n_layers, is_open = len(settings.layer_sizes), self._is_open
         if settings.aggregation != "stacked":
-            return PlainHead.empty(n_layers, settings.aggregation)
-        shape = (len(self.classes_), 2) if self._multilabel else (len(self.classes_),)
+            return PlainHead.empty(n_layers, settings.aggregation, is_open=is_open)
+        n_classes = np.count_nonzero(self._has_come)
+        shape = (n_classes, 2) if self._multilabel else (n_classes + is_open,)
         precision = PRECISION if settings.half_life is None else WITH_HALF_LIFE
-        return StackedHead.empty(n_layers, *shape, precision=precision)
+        return StackedHead.empty(n_layers, *shape, precision=precision, is_open=is_open)
 
     def _read_targets(self, y):
         return labels(y)
@@ -656,7 +671,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         y = _check_targets(y)
         if not begun:
             self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
-        codes = self._codes(y)
+            self._has_come = np.ones(len(self.classes_), bool)
+        codes = self._codes(y, sample_weight)
         return codes, sample_weight * self._class_weights(y, codes)
 
     def _encode(self, y):
@@ -666,9 +682,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """Natural logarithms of the probabilities (n, n_classes) that output logits stand for."""
         if self._multilabel:
             return log_expit(logits)
-        if logits.shape[1] == 1:
+        if self._is_of_second(logits):
             return log_expit(np.hstack([-logits, logits]))
-        return log_softmax(logits, axis=1)
+        if not logits.shape[1]:
+            return logits
+        with np.errstate(invalid="ignore"):
+            log_p = log_softmax(logits, axis=1)
+        return np.where(np.isneginf(logits), logits, log_p)  # also where none has come
 
     def _probabilities(self, logits):
         return np.exp(self._log_probabilities(logits))
@@ -677,9 +697,29 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """The most probable class number (n,), or which labels are more probable than not (n, n_labels)."""
         if self._multilabel:
             return logits > 0
-        return (logits[:, 0] > 0).astype(int) if logits.shape[1] == 1 else logits.argmax(axis=1)
+        return (logits[:, 0] > 0).astype(int) if self._is_of_second(logits) else logits.argmax(axis=1)
+
+    def _decision(self, logits):
+        if self._is_of_second(logits):
+            return logits[:, 0]
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 and not self._multilabel else logits
+
+    def _is_of_second(self, logits):
+        """Whether the one logit of two classes is that of the second, and that of the first is 0."""
+        return logits.shape[1] == 1 and len(self.classes_) == 2
+
+    def _arranged(self, outputs):
+        if not self._is_open:
+            return outputs
+        if np.count_nonzero(self._has_come) == 2:
+            outputs = np.hstack([np.zeros_like(outputs), outputs])
+        arranged = np.full((len(outputs), len(self.classes_)), -np.inf)
+        arranged[:, self._has_come] = outputs
+        return arranged
 
     def _labels(self, logits):
+        if not len(self.classes_):
+            raise ValueError("No class has come yet, so that there is none to predict; learn a row first.")
         codes = self._decide(logits)
         return codes.astype(int) if self._multilabel else self.classes_[codes]
 
@@ -689,22 +729,35 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
                 f"class_weight={brief(self.class_weight)} has no meaning for a matrix of labels; use "
                 "class_weight=None, and sample_weight to weight rows."
             )
-        if not multilabel and len(classes) < 2:
+        is_open = self.new_classes == "add"
+        if is_open and multilabel:
+            raise ValueError(
+                "new_classes='add' has no meaning for a matrix of labels, whose columns are all there is; use "
+                "new_classes='error'."
+            )
+        if is_open and not self.share_halfspaces:
+            raise ValueError(
+                "new_classes='add' and share_halfspaces=False exclude each other: a class's halfspaces would depend on "
+                "when it comes. Use share_halfspaces=True, or announce all classes and use new_classes='error'."
+            )
+        if not (multilabel or is_open) and len(classes) < 2:
             raise ValueError(
                 f"A classifier needs at least two classes; got {len(classes)} class: {brief(classes.tolist())}. If the "
-                "stream brings others later, announce them as `classes` in the first call of partial_fit."
+                "stream brings others later, announce them as `classes` in the first call of partial_fit, or use "
+                "new_classes='add'."
             )
-        self.classes_, self._multilabel = classes, multilabel
+        self.classes_, self._multilabel, self._is_open = classes, multilabel, is_open
+        self._has_come, self._class_counts = np.full(len(classes), not is_open), np.zeros(len(classes), int)
 
     def _announce_classes(self, classes, y, begun):
-        multilabel = y.ndim == 2
+        multilabel, is_open = y.ndim == 2, self._is_open if begun else self.new_classes == "add"
         if classes is None:
-            if not multilabel:
+            if not (multilabel or is_open):
                 raise ValueError(
                     "classes=None in the first call of partial_fit; pass all labels that the stream will ever bring, "
-                    "such as classes=np.unique(y_all)."
+                    "such as classes=np.unique(y_all), or use new_classes='add'."
                 )
-            classes = np.arange(y.shape[1])
+            classes = np.arange(y.shape[1]) if multilabel else y[:0]
         try:
             announced = labels(as_numpy(classes), "classes")
             if announced.ndim != 1:
@@ -714,7 +767,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         except (TypeError, ValueError) as error:
             raise type(error)(f"classes={brief(classes)} are not labels of classes: {error!s:.300}") from error
         classes = np.unique(announced)
-        if begun and not np.array_equal(classes, self.classes_):
+        if begun and is_open:
+            self._add_classes(classes)
+        elif begun and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"classes={brief(classes.tolist())} is not the same as on last call to partial_fit, was: "
                 f"{brief(self.classes_.tolist())}. Leave `classes` out in later calls, or start again with a clone."
@@ -727,8 +782,91 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if not begun:
             self._set_classes(classes, multilabel)
 
-    def _codes(self, y):
-        """Class numbers (n,) int, or (n, n_labels) bool."""
+    def _add_classes(self, added):
+        """Have these labels be classes, as they may come; some may be classes already."""
+        _, is_known = self._look_up(added)
+        if is_known.all():
+            return
+        classes = np.unique(_together(self.classes_, added[~is_known]))
+        places = np.searchsorted(classes, self.classes_)
+        has_come, counts = np.zeros(len(classes), bool), np.zeros(len(classes), int)
+        has_come[places], counts[places] = self._has_come, self._class_counts
+        self.classes_, self._has_come, self._class_counts = classes, has_come, counts
+
+    def _let_in(self, online, code):
+        """Have `online` learn a class that is about to come."""
+        number = np.count_nonzero(self._has_come[:code])
+        with interrupts_held():
+            vars(online).update(vars(online.with_class(number)))
+            self._has_come = self._has_come | (np.arange(len(self.classes_)) == code)
+
+    def _resume(self):
+        online = super()._resume()
+        for code in np.flatnonzero(~self._has_come):
+            self._let_in(online, code)
+        return online
+
+    def _arrivals(self, codes, sample_weight):
+        """The rows (n_new,) with which classes come, in their order."""
+        if self._has_come.all():
+            return np.zeros(0, int)
+        rows = np.flatnonzero((sample_weight > 0) & ~self._has_come[codes])
+        _, first = np.unique(codes[rows], return_index=True)
+        return np.sort(rows[first])
+
+    def _check_growth(self, codes, sample_weight):
+        n_new = len(self._arrivals(codes, sample_weight))
+        if n_new:
+            online, n_features = self._online, self.n_features_in_
+            n_samples = online.n_samples_seen + len(codes)
+            n_base = online.n_columns - n_features or n_features
+            n_outputs = online.n_outputs + n_new
+            self._check_memory(self._estimate_memory(n_base, n_features, n_outputs, n_samples, online.settings))
+
+    def _learn_in_order(self, X, codes, sample_weight, order):
+        arrivals = np.searchsorted(order, self._arrivals(codes, sample_weight)).tolist()
+        if not arrivals and self._has_come.all():
+            yield from super()._learn_in_order(X, codes, sample_weight, order)
+            return
+        for start, stop in pairwise([None, *arrivals, len(order)]):
+            brings_class = start is not None
+            if brings_class:  # it is predicted by what came before, and learned with what comes after
+                first = order[start : start + 1]
+                yield from self._learn(self._online, X, 0 * codes, 0 * sample_weight, first)
+                self._let_in(self._online, codes[first[0]])
+            numbers = np.cumsum(self._has_come)[codes] - 1
+            for chunk, outputs in self._learn(self._online, X, numbers, sample_weight, order[start:stop]):
+                yield chunk[brings_class:], outputs[brings_class:]
+                brings_class = False
+
+    def _closed(self):
+        if not self._is_open:
+            return self._online
+        come = self.classes_[self._has_come]
+        if len(come) < 2:
+            raise ValueError(
+                f"No class but {brief(come.tolist())} has come so far, so that there is nothing to tell apart. Learn "
+                "rows of two classes or more first."
+            )
+        return from_plain(to_plain(self._online)).closed()
+
+    def _look_up(self, y):
+        """Class numbers (n,) of labels, and whether they are classes."""
+        classes, kinds = self.classes_, {self.classes_.dtype.kind, y.dtype.kind}
+        if not len(classes):
+            return np.zeros(len(y), int), np.zeros(len(y), bool)
+        if kinds == {"M", "O"}:  # NumPy's dates and Python's, or pandas'
+            classes, y = (_as_python_dates(array) for array in (classes, y))
+        try:
+            codes = np.searchsorted(classes, y)
+        except TypeError as error:
+            raise ValueError(
+                f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error!s:.100}."
+            ) from error
+        return codes, classes[np.minimum(codes, len(classes) - 1)] == y
+
+    def _codes(self, y, sample_weight=None):
+        """Class numbers (n,) int, or (n, n_labels) bool; where classes may come, labels that have a weight are some."""
         if self._multilabel and y.shape == (0,):  # an empty list
             y = np.zeros((0, len(self.classes_)), bool)
         if (y.ndim == 2) != self._multilabel or y.shape[1:] not in ((), self.classes_.shape):
@@ -739,21 +877,20 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             )
         if self._multilabel:
             return y
-        classes, kinds = self.classes_, {self.classes_.dtype.kind, y.dtype.kind}
-        if kinds == {"M", "O"}:  # NumPy's dates and Python's, or pandas'
-            classes, y = (_as_python_dates(array) for array in (classes, y))
-        try:
-            codes = np.searchsorted(classes, y)
-        except TypeError as error:
-            raise ValueError(
-                f"y holds labels that do not compare with the classes {brief(self.classes_.tolist())}: {error!s:.100}."
-            ) from error
-        known = classes[np.minimum(codes, len(classes) - 1)] == y
+        codes, known = self._look_up(y)
+        if self._is_open and sample_weight is not None:
+            is_new = ~known & (sample_weight > 0)
+            if is_new.any():
+                added = np.unique(labels(y[is_new]))
+                _check_discrete(added)
+                self._add_classes(added)
+                codes, known = self._look_up(y)
+            return np.where(known, codes, 0)
         if not np.all(known):
             raise ValueError(
                 f"The target label(s) {brief(np.unique(y[~known]).tolist())} in y do not exist in the initial classes "
                 f"{brief(self.classes_.tolist())}; pass every label that may come as `classes` in the first call of "
-                "partial_fit."
+                "partial_fit, or use new_classes='add'."
             )
         return codes
 
@@ -774,12 +911,17 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if self.class_weight is None:
             return 1.0
         class_weight, classes = self.class_weight, self.classes_
-        if classes.dtype.kind in "OmM" and not isinstance(classes[0], str):  # scikit-learn takes numbers and text only
+        is_other = classes.dtype.kind in "OmM" and not isinstance(classes[0], str)
+        if is_other or self._is_open:  # scikit-learn takes numbers and text only, and no weights of classes to come
             if class_weight != "balanced":
                 numbers = {
                     label: number for number, known in enumerate(classes) for label in class_weight if label == known
                 }
-                class_weight = {numbers.get(label, label): weight for label, weight in class_weight.items()}
+                class_weight = {
+                    numbers.get(label, label): weight
+                    for label, weight in class_weight.items()
+                    if label in numbers or not self._is_open
+                }
             classes, y = np.arange(len(classes)), codes
         weights = compute_class_weight(class_weight, classes=classes, y=y)
         if not np.all((weights >= 0) & np.isfinite(weights)):
@@ -790,11 +932,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _weights_in_stream(self, codes, sample_weight):
         # The weights of classes are those of the rows before and the row itself.
-        n_classes, exists = len(self.classes_), sample_weight > 0
         if self.class_weight is None:
             return sample_weight
         if self.class_weight != "balanced":
             return sample_weight * self._class_weights(self.classes_, codes)
+        exists, comes = sample_weight > 0, np.zeros(len(codes), int)
+        comes[self._arrivals(codes, sample_weight)] = 1
+        n_classes = np.count_nonzero(self._has_come) + np.cumsum(comes)
         n_rows = self._class_counts.sum() + np.cumsum(exists)
         weights = np.empty(len(codes))
         for code in np.unique(codes):
@@ -805,8 +949,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _scores(self, logits, codes, sample_weight):
         # The third sum is of hits.
-        losses, hits = log_losses(logits, codes), self._decide(logits) == codes
-        hits = hits.all(axis=1) if self._multilabel else hits
+        hits, log_p = self._decide(logits) == codes, self._log_probabilities(logits)
+        if self._multilabel:
+            hits, losses = hits.all(axis=1), -np.where(codes, log_p, log_expit(-logits)).mean(axis=1)
+        else:
+            losses = -np.take_along_axis(log_p, codes[:, np.newaxis], axis=1)[:, 0]
+        if not self._has_come.all():
+            is_new = ~self._has_come[codes]
+            hits[is_new], losses[is_new] = False, -np.log(self._online.settings.eps)
         return np.array([sample_weight.sum(), sample_weight @ losses, sample_weight @ hits])
 
     def _set_progress(self, sums):
@@ -841,9 +991,18 @@ def _as_python_dates(array):
     return array.astype(object) if is_coarse else array.astype("datetime64[us]").astype(object)
 
 
-def log_losses(logits, y):
-    """The log-loss of each row (n,); where several labels may apply, its mean over them."""
-    if y.ndim == 1 and logits.shape[1] > 1:
-        return -np.take_along_axis(log_softmax(logits, axis=1), y[:, np.newaxis], axis=1)[:, 0]
-    applies = y.reshape(logits.shape).astype(bool)
-    return -log_expit(np.where(applies, logits, -logits)).mean(axis=1)
+def _n_outputs(n_classes, is_open):
+    """The network's outputs for these classes, which may be all that come or not."""
+    return n_classes + 1 if is_open else 1 if n_classes == 2 else n_classes
+
+
+def _together(classes, added):
+    """Labels of both, of a type that they have in common."""
+    if not len(classes):
+        return added
+    joined = np.concatenate([classes, added])
+    kinds = {classes.dtype.kind, added.dtype.kind}
+    if len(kinds) == 1 or (kinds <= set("biuf") and joined.dtype.kind in {"i", "u", *kinds}):
+        return joined
+    classes, added = (_as_python_dates(a) if a.dtype.kind == "M" else a.astype(object) for a in (classes, added))
+    return labels(np.concatenate([classes, added]), "y")

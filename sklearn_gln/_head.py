@@ -9,12 +9,15 @@ LayersHead      nothing: the layers' mean logits as they are, where the head tha
 
 A head answers before it learns, so what it is fitted to are predictions made before samples were learned. It waits with
 fitting for an event of the clock.
+
+An open head is of the classes that have come so far, and of one output more, the last, which stands for all that have
+not: no sample has been of its class.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -45,7 +48,10 @@ class Again(NamedTuple):
 class Head(ABC):
     """The interface between an OnlineNetwork and its head; `gathered` is the result of `gather` for some samples."""
 
-    is_by_output: ClassVar[bool] = True  # whether the answers of outputs are independent of each other
+    @property
+    def is_by_output(self) -> bool:
+        """Whether the answers of outputs are independent of each other."""
+        return True
 
     @abstractmethod
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
@@ -70,6 +76,18 @@ class Head(ABC):
     @abstractmethod
     def takes(self, y: Array, n_outputs: int) -> bool:
         """Whether y has the shape of `targets`' argument."""
+
+    def answering(self, n_outputs: int) -> slice:
+        """The outputs in the answer."""
+        return slice(n_outputs)
+
+    def with_class(self, number: int) -> Self:
+        """An open head of one class more, which has not come yet and has this number from now on."""
+        return self
+
+    def closed(self) -> Self:
+        """The head of the outputs in the answer alone."""
+        return self
 
     @property
     def unit(self) -> Array:
@@ -121,6 +139,19 @@ class Head(ABC):
 class LayersHead(Head):
     n_layers: int
     first: int = 0  # of the layers that count
+    is_open: bool = False
+
+    @property
+    def is_by_output(self) -> bool:
+        return not self.is_open
+
+    def answering(self, n_outputs: int) -> slice:
+        if not self.is_open:
+            return slice(n_outputs)
+        return slice(1, 2) if n_outputs == 3 else slice(n_outputs - 1)  # of two classes the second's
+
+    def closed(self) -> Self:
+        return replace(self, is_open=False)
 
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
         return layer_means(outputs.layers[self.first :], kernels)
@@ -146,11 +177,11 @@ class LayersHead(Head):
 @dataclass
 class PlainHead(LayersHead):
     @classmethod
-    def empty(cls, n_layers: int, aggregation: str) -> "PlainHead":
-        return cls(n_layers, first_that_counts(n_layers, aggregation))
+    def empty(cls, n_layers: int, aggregation: str, *, is_open: bool = False) -> "PlainHead":
+        return cls(n_layers, first_that_counts(n_layers, aggregation), is_open)
 
     def predict(self, gathered: Array) -> Array:
-        return gathered.mean(axis=2)
+        return gathered[:, self.answering(gathered.shape[1])].mean(axis=2)
 
 
 @dataclass
@@ -164,19 +195,24 @@ class PendingLogits:
 
 @dataclass
 class StackedHead(LayersHead):
-    is_by_output: ClassVar[bool] = False
-
     stack: LogitStack = field(kw_only=True)
-    class_weight: Array = field(kw_only=True)  # (n_classes,) or (n_labels, 2): sums of weights of each class's samples
+    class_weight: Array = field(
+        kw_only=True
+    )  # (n_classes,), of an open head (n_classes + 1,), or (n_labels, 2): sums of weights of each class's samples
     pending: list[PendingLogits] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, n_layers: int, *shape: int, precision: float = PRECISION) -> "StackedHead":
+    def empty(cls, n_layers: int, *shape: int, precision: float = PRECISION, is_open: bool = False) -> "StackedHead":
         """A head for n_classes classes, or for labels: n_labels, 2."""
-        return cls(n_layers, stack=LogitStack.empty(n_layers, precision), class_weight=np.zeros(shape))
+        stack, class_weight = LogitStack.empty(n_layers, precision), np.zeros(shape)
+        return cls(n_layers, is_open=is_open, stack=stack, class_weight=class_weight)
+
+    @property
+    def is_by_output(self) -> bool:
+        return False
 
     def predict(self, gathered: Array) -> Array:
-        return self._inputs(gathered, self.class_weight) @ self.stack.weights
+        return self._answer(self._inputs(gathered, self.class_weight))
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         codes = y.astype(int)
@@ -190,7 +226,7 @@ class StackedHead(LayersHead):
         exists = sample_weight > 0
         if exists.any():
             self.pending.append(PendingLogits(inputs[exists], codes[exists], sample_weight[exists]))
-        return inputs @ self.stack.weights
+        return self._answer(inputs)
 
     def update(self, again: Again | None = None) -> None:
         """Fit the stack; too few samples wait for more."""
@@ -206,7 +242,8 @@ class StackedHead(LayersHead):
             self.stack.forget(0)  # the rest of all samples so far counts again
         inputs, codes, weight = _concatenate(parts, "inputs", "codes", "weight")
         self.pending = []
-        self.stack.fit(inputs, codes, weight)
+        if not self.is_open or len(self.class_weight) > 2:  # else there is no other class
+            self.stack.fit(self._of_answering(inputs), codes, weight)
 
     def forget(self, factor: float) -> None:
         self.class_weight = self.class_weight * factor
@@ -214,6 +251,23 @@ class StackedHead(LayersHead):
 
     def shares(self) -> Array:
         return self.stack.weights[np.newaxis, :-1]
+
+    def with_class(self, number: int) -> Self:
+        n_classes = len(self.class_weight) - 1
+        places = with_another(n_classes + 1, number)
+        return replace(
+            self,
+            # Where two classes have a logit each, these are of opposite sign, and their difference is twice as large.
+            stack=self.stack.scaled(0.5) if n_classes == 2 else self.stack,
+            class_weight=np.insert(self.class_weight, number, 0.0),
+            pending=[
+                replace(part, inputs=part.inputs[:, places], codes=renumbered(part.codes, number))
+                for part in self.pending
+            ],
+        )
+
+    def closed(self) -> Self:
+        return replace(self, is_open=False, class_weight=self.class_weight[:-1], pending=[])
 
     @property
     def origin(self) -> Array:
@@ -228,10 +282,23 @@ class StackedHead(LayersHead):
         )
 
     def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
-        """The inputs of the stack: (n, n_outputs, n_layers + 1)."""
-        prior = _prior_logit(class_weight).reshape(-1, layer_logits.shape[1])
-        prior = np.broadcast_to(prior, layer_logits.shape[:2])
+        """The inputs of the stack, and of an open head's last output: (n, n_outputs, n_layers + 1)."""
+        prior = np.log(class_weight + 1) if self.is_open else _prior_logit(class_weight)
+        prior = np.broadcast_to(prior.reshape(-1, layer_logits.shape[1]), layer_logits.shape[:2])
         return np.concatenate([layer_logits, prior[..., np.newaxis]], axis=2)
+
+    def _of_answering(self, inputs: Array) -> Array:
+        """The inputs of the stack (n, n_outputs, n_layers + 1), of the outputs in the answer."""
+        n_outputs = inputs.shape[1]
+        answering = inputs[:, self.answering(n_outputs)]
+        if self.is_open and n_outputs == 3:
+            prior = answering[..., -1:] - inputs[:, :1, -1:]
+            answering = np.concatenate([answering[..., :-1], prior], axis=2)
+        return answering
+
+    def _answer(self, inputs: Array) -> Array:
+        answer: Array = self._of_answering(inputs) @ self.stack.weights
+        return answer
 
 
 @dataclass
@@ -388,6 +455,16 @@ class TargetHead(Head):
             and part.weight.ndim == 1
             for part in self.pending
         )
+
+
+def with_another(n_outputs: int, number: int) -> Array:
+    """Where the outputs of an open head and one more, of the class that then has this number, are to be found."""
+    return np.insert(np.arange(n_outputs), number, n_outputs - 1)
+
+
+def renumbered(codes: Array, number: int) -> Array:
+    """Class numbers, after one more class has got this number."""
+    return codes + (codes >= number)
 
 
 def first_that_counts(n_layers: int, aggregation: str) -> int:

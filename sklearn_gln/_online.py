@@ -7,11 +7,11 @@ from numbers import Real
 
 import numpy as np
 
-from sklearn_gln import _network
+from sklearn_gln import _network, _outputs
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
 from sklearn_gln._halfspaces import Pool
-from sklearn_gln._head import Again, Head, layer_means
+from sklearn_gln._head import Again, Head, layer_means, renumbered, with_another
 from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
 from sklearn_gln._network import OF_BASIS, LayerOutputs, Network, base_signals, init_network
 from sklearn_gln._samples import Samples, groups_of_alike, has_alike, take_padded
@@ -88,6 +88,29 @@ class OnlineNetwork:
     @property
     def n_outputs(self) -> int:
         return len(self.output_numbers)
+
+    def with_class(self, number: int) -> "OnlineNetwork":
+        """This network with one class more, which has not come yet and has this number from now on.
+
+        The last output, which has learned that no sample is of its class, is what the new one would be: it is copied.
+        """
+        places = with_another(self.n_outputs, number)
+        network = self.network
+        if network is not None:
+            network.move_to(get_kernels("numpy"))
+            network = _outputs.take(network, places, shares_halfspaces=True)
+        return replace(
+            self,
+            output_numbers=np.arange(self.n_outputs + 1),
+            head=self.head.with_class(number),
+            network=network,
+            buffer=[replace(samples, y=renumbered(samples.y, number)) for samples in self.buffer],
+        )
+
+    def closed(self) -> "OnlineNetwork":
+        """The network, in NumPy, of the outputs in the answer alone; it shares memory with this one."""
+        places = self.head.answering(self.n_outputs)
+        return replace(_outputs.take(self, places, shares_halfspaces=True), head=self.head.closed())
 
     # Learning
 
@@ -401,13 +424,13 @@ class OnlineNetwork:
         return np.concatenate(parts)
 
     def layer_means(self, X: Array, kernels: Kernels) -> Array:
-        """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers)."""
+        """The mean logit, or mean, of each layer's neurons: (n, n_outputs, n_layers), of the outputs in the answer."""
         shape = self.n_outputs, len(self.settings.layer_sizes)
         parts = [np.zeros((0, *shape))]
         for indices, _, outputs in self.forward(X, kernels):
             untrained = np.zeros((len(indices), *shape))
             parts.append(untrained if outputs is None else layer_means(outputs.layers, kernels)[: len(indices)])
-        return np.concatenate(parts)
+        return np.concatenate(parts)[:, self.head.answering(self.n_outputs)]
 
     def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Inputs | None, LayerOutputs | None]]:
         """Chunk by chunk of X: the samples' indices, their inputs, and what the layers make of them.

@@ -537,7 +537,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         return bool(self.squares)
 
     def _learn_targets(self, X, y, sample_weight, check_input, read=None):
-        def encode(y, begun):
+        def encode(y, sample_weight, begun):  # noqa: ARG001
             if not begun:
                 self._set_targets(y)
             return self._encode(y)

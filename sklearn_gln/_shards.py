@@ -9,22 +9,20 @@ goes with them. Nothing changes before all workers have succeeded. The first sam
 have been learned.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import fields, is_dataclass, replace
-from itertools import chain
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 
+from sklearn_gln import _outputs
 from sklearn_gln._arrays import Array
 from sklearn_gln._head import LayersHead
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import as_numpy
-
-Merge = Callable[[list[Any], int], Any]  # some states' arrays, or lists, as one; along this axis they have outputs
 
 
 def learn(
@@ -33,7 +31,7 @@ def learn(
 ) -> tuple[OnlineNetwork, list[tuple[Array, Array]]]:  # fmt: skip
     """Return `online` after learning, and all that `OnlineNetwork.learn` would yield; the one given is left as it is.
 
-    The workers call `_learn` of `model`, an estimator that need not be fitted.
+    The workers call `_learn_alone` of `model`, an estimator that need not be fitted.
     """
     whole, X = from_plain(to_plain(online)), as_numpy(X)
     bounds = np.linspace(0, online.n_outputs, n_workers + 1).astype(int)
@@ -59,49 +57,22 @@ def _learn_part(
 ) -> tuple[OnlineNetwork, list[Array]]:  # fmt: skip
     """A worker's task: the part of the network after learning, and its predictions for each chunk."""
     online = deepcopy(online)  # engines may hand over memory that is the parent's, or cannot be written
-    learned = model._learn(online, X, y, sample_weight, order, epoch, held_out=held_out)
+    learned = model._learn_alone(online, X, y, sample_weight, order, epoch, held_out)
     predicted = [predictions for _, predictions in learned]
     return from_plain(to_plain(online)), predicted
 
 
 def part(online: OnlineNetwork, outputs: slice) -> OnlineNetwork:
     """The network, in NumPy, of some outputs; it shares memory with the whole."""
-
-    def cut(states: list[Any], axis: int) -> Any:
-        return states[0][outputs] if axis == 0 else states[0][:, outputs]
-
     head = online.head if online.head.is_by_output else LayersHead(len(online.settings.layer_sizes))
-    return _by_output(cut, [replace(online, head=head)], online.settings.share_halfspaces)
+    shares_halfspaces = online.settings.share_halfspaces
+    return _outputs.take(replace(online, head=head), outputs, shares_halfspaces=shares_halfspaces)
 
 
 def join(parts: Sequence[OnlineNetwork]) -> OnlineNetwork:
     """The inverse of `part`."""
-
-    def concatenate(states: list[Any], axis: int) -> Any:
-        return list(chain(*states)) if isinstance(states[0], list) else np.concatenate(states, axis=axis)
-
     for layers in zip(*(part.network.layers for part in parts if part.network), strict=True):
         n_slots = max(layer.weights.shape[2] for layer in layers)
         for layer in layers:
             layer.make_room(n_slots)
-    return _by_output(concatenate, list(parts), parts[0].settings.share_halfspaces)
-
-
-def _by_output(merge: Merge, states: list[Any], shares_halfspaces: bool, axis: int | None = None) -> Any:
-    """States that differ in their outputs alone as one: `merge` of what fields say are by output, else the first's."""
-    first = states[0]
-    if is_dataclass(first) and not isinstance(first, type):
-        values = {}
-        for item in fields(first):
-            metadata = item.metadata
-            of_field = metadata.get("output_axis", axis)
-            if metadata.get("of_halfspaces") and shares_halfspaces:
-                of_field = None
-            values[item.name] = _by_output(
-                merge, [getattr(state, item.name) for state in states], shares_halfspaces, of_field
-            )
-        return replace(first, **values)
-    if isinstance(first, list) and axis is None:
-        return [_by_output(merge, list(items), shares_halfspaces) for items in zip(*states, strict=True)]
-    has_axis = isinstance(first, list) or (isinstance(first, np.ndarray) and axis is not None and first.ndim > axis)
-    return merge(states, axis) if axis is not None and has_axis else first
+    return _outputs.join(parts, shares_halfspaces=parts[0].settings.share_halfspaces)

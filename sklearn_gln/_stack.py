@@ -57,6 +57,11 @@ class LogitStack:
     def forget(self, factor: float) -> None:
         self.information = self.information * factor
 
+    def scaled(self, factor: float) -> "LogitStack":
+        """The stack of logits that are larger by 1 / factor; frequencies stay as they are."""
+        factors = np.append(np.full(len(self.weights) - 1, factor), 1.0)
+        return LogitStack(self.weights * factors, self.information / np.outer(factors, factors), self.precision)
+
 
 @dataclass
 class MeanStack:

@@ -525,6 +525,12 @@ def _classifier_shapes(operator):
 
 def _convert_classifier(scope, operator, container):
     estimator = operator.raw_operator
+    if not estimator._has_come.all():
+        missing = estimator.classes_[~estimator._has_come]
+        raise ValueError(
+            f"The classes {brief(missing.tolist())} have been announced and have not come, so that a graph would lack "
+            "their columns. Export the model once a row of each has been learned."
+        )
     options = container.get_options(estimator, {"raw_scores": False, "optimize_for": "latency"})
     graph = _Graph(scope, container, operator, options["optimize_for"])
     online = online_network(estimator)
@@ -625,7 +631,7 @@ class _Graph:
 
 def online_network(estimator):
     """The estimator's OnlineNetwork, on the host whatever has learned it."""
-    online = from_plain(to_plain(estimator._online))
+    online = from_plain(to_plain(estimator._closed()))
     if callable(online.predictor.kind):
         raise NotImplementedError(
             f"base_predictor={online.predictor.kind!r} is Python code, which an ONNX graph cannot hold. Compute its "

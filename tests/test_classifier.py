@@ -232,6 +232,7 @@ def test_parameters_are_stored_as_given():
         "n_iter_no_change": 4,
         "tol": 1e-3,
         "class_weight": {0: 2.0},
+        "new_classes": "add",
         "dtype": "float64",
         "backend": "numpy",
         "device": "cpu",
@@ -470,6 +471,7 @@ def test_weights_of_zero_change_nothing():
 
 WRONG_PARAMETERS = [
     ({"layer_sizes": (0,)}, r"layer_sizes=\(0,\)"),
+    ({"new_classes": "ignore"}, "new_classes"),
     ({"layer_sizes": (5, -1)}, r"layer_sizes=\(5, -1\)"),
     ({"layer_sizes": (2.5,)}, r"layer_sizes=\(2.5,\)"),
     ({"layer_sizes": 5}, "layer_sizes"),

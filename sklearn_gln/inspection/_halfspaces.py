@@ -120,7 +120,7 @@ class HalfspaceDisplay:
         from matplotlib.figure import Figure
 
         online, neurons = learned(estimator), [tuple(map(int, neuron)) for neuron in neurons]
-        _check(estimator, neurons, output, response)
+        _check(estimator, online, neurons, output, response)
         predicts, name = estimator, "mean of the target"
         if response == "neuron":
             predicts, name = _Neuron(estimator, *neurons[0], output), f"prediction of neuron {neurons[0]}"
@@ -222,8 +222,7 @@ class _Neuron(RegressorMixin, BaseEstimator):
         return neuron_predictions(self.estimator, X)[self.layer][:, self.output, self.neuron]
 
 
-def _check(estimator, neurons, output, response):
-    online = estimator._online
+def _check(estimator, online, neurons, output, response):
     if estimator.n_features_in_ != 2:
         raise ValueError(f"The estimator has {estimator.n_features_in_} features; halfspaces can be drawn for two.")
     sizes = online.settings.layer_sizes

@@ -168,7 +168,7 @@ def learned(estimator):
     check_ours(estimator)
     if not estimator._online.n_samples_seen:
         raise ValueError("The estimator has learned no row yet, so there is no network to look into; learn some first.")
-    return estimator._online
+    return estimator._closed()
 
 
 def output_limits(online, kernels):

@@ -61,9 +61,9 @@ def neuron_predictions(estimator, X):
     [(150, 3, 10), (150, 3, 5)]
     """
     check_ours(estimator)
-    online = estimator._online
+    online = estimator._closed()
     layers = [[] for _ in online.settings.layer_sizes]
-    for n_samples, outputs, kernels in _forward(estimator, X):
+    for n_samples, outputs, kernels in _forward(estimator, online, X):
         for number, size in enumerate(online.settings.layer_sizes):
             predicted = np.zeros((n_samples, online.n_outputs, size))
             if outputs is not None:
@@ -197,7 +197,7 @@ def summary(estimator, X=None):
             }
         )
     if X is not None:
-        for of_layer, counted in zip(columns, _row_columns(estimator, X, visited), strict=True):
+        for of_layer, counted in zip(columns, _row_columns(estimator, online, X, visited), strict=True):
             of_layer |= counted
     neurons = {
         name: np.concatenate([np.broadcast_to(of[name], of["n_visited"].shape).ravel() for of in columns])
@@ -207,11 +207,11 @@ def summary(estimator, X=None):
     return Summary(neurons, online.n_samples_seen, n_weights)
 
 
-def _forward(estimator, X):
+def _forward(estimator, online, X):
     """Chunk by chunk of X: its number of samples, what the layers make of it, and the kernels, in their scope."""
     X = estimator._check_X(X)
     with estimator._kernels(len(X)) as kernels, kernels.scope(estimator.device):
-        for indices, _, outputs in estimator._online.forward(X, kernels):
+        for indices, _, outputs in online.forward(X, kernels):
             yield len(indices), outputs, kernels
 
 
@@ -227,11 +227,10 @@ def _weight_columns(weights, visited, max_weight):
     return dict(zip(("weight_mean", "weight_std", "weight_max", "at_max_weight"), statistics, strict=True))
 
 
-def _row_columns(estimator, X, visited):
+def _row_columns(estimator, online, X, visited):
     """How often rows meet which contexts and limits, for each neuron: a dict of each layer."""
-    online = estimator._online
     contexts, unseen, clipped = ([[] for _ in visited] for _ in range(3))
-    for n_samples, outputs, kernels in _forward(estimator, X):
+    for n_samples, outputs, kernels in _forward(estimator, online, X):
         limits = output_limits(online, kernels)
         for number, layer in enumerate(online.network.layers):
             given = outputs.contexts[number], layer.slots(outputs.contexts[number]), outputs.layers[number]

@@ -126,7 +126,7 @@ class SaliencyDisplay:
         names = np.arange(n_outputs)
         if classifies:
             predicted = estimator.predict(X)
-            names = estimator.classes_[-n_outputs:]
+            names = estimator.classes_[estimator._has_come][-n_outputs:]
         if outputs is None:
             outputs = names
             if image_shape is None and classifies and predicted.ndim == 1 and n_outputs > 1:
