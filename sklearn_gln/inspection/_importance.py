@@ -14,7 +14,8 @@ def global_contributions(estimator, X=None, *, sample_weight=None):
     """Return the importance of each feature: its mean absolute contribution to the output.
 
     Contributions are those of `local_coefficients`, but compared to the mean of the rows: coefficients are multiplied
-    by how far base logits are from their means. A constant feature then contributes nothing, whatever its value.
+    by how far base logits are from their means. A constant feature then contributes nothing, whatever it is (but with
+    base predictor "minmax", which scales it by the other features of its row).
 
     Parameters
     ----------
