@@ -3,6 +3,7 @@
 python benchmarks/inspection.py why --mnist FOLDER      # MNIST, one pass: explanations, figures, a picture
 python benchmarks/inspection.py halfspaces              # two features: a picture
 python benchmarks/inspection.py stream                  # scikit-learn's digits: loss by class, layers, a picture
+python benchmarks/inspection.py importance              # importances of features, next to permutation importance
 """
 
 import argparse
@@ -22,14 +23,28 @@ from common import (
 )
 from internals import layers_of
 from matplotlib.figure import Figure
-from sklearn.datasets import load_digits, make_classification, make_moons
+from scipy.stats import spearmanr
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_wine,
+    make_classification,
+    make_friedman1,
+    make_moons,
+    make_regression,
+)
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
 
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.inspection import (
     HalfspaceDisplay,
     LayerDisplay,
     ProgressiveLossDisplay,
     SaliencyDisplay,
+    global_contributions,
     local_coefficients,
     summary,
 )
@@ -37,6 +52,7 @@ from sklearn_gln.inspection import (
 SHAPE = (28, 28)
 SAID = 3  # the answer that is asked about
 CHUNK_ROWS = 1000  # explained at once
+N_ROWS, N_SEEDS = 1500, 5  # of sets with irrelevant features; three quarters of the rows are learned
 
 
 def why(mnist, seed, n_test):
@@ -160,20 +176,81 @@ def stream(seed):
     return figure
 
 
+def importance_sets(seed):
+    """Name: (X, y, number of features that matter), and these come first; in tables all but columns of noise may."""
+    random = np.random.default_rng(seed)
+    options = {"shuffle": False, "random_state": seed}
+    made = {"n_features": 12, "n_informative": 6, **options}
+    normal = random.normal(size=(N_ROWS, 6))
+    side = np.where(normal[:, 0] > 0, 2, -2)
+    tables = {"diabetes": load_diabetes, "wine": load_wine, "breast cancer": load_breast_cancer}
+    return {
+        "two classes": (*make_classification(N_ROWS, n_redundant=0, **made), 6),
+        "four classes": (*make_classification(N_ROWS, n_redundant=0, n_classes=4, **made), 6),
+        "ring": (normal, (np.square(normal[:, :2]).sum(axis=1) > 1.4).astype(int), 2),
+        "xor": (normal, (normal[:, 0] * normal[:, 1] > 0).astype(int), 2),
+        "linear": (*make_regression(N_ROWS, noise=10, **made), 6),
+        "friedman": (*make_friedman1(N_ROWS, 12, noise=1, random_state=seed), 5),
+        "sign of x0, times x1": (normal, side * normal[:, 1] + 0.1 * random.normal(size=N_ROWS), 2),
+        **{name: with_noise(*load(return_X_y=True), random) for name, load in tables.items()},
+    }
+
+
+def with_noise(X, y, random):
+    return np.hstack([X, random.normal(size=(len(X), 5))]), y, X.shape[1]
+
+
+def measure_importances(X, y, n_relevant, seed):
+    """How far relevant features are told from others, and agreement with permutation importance, on rows not learned.
+
+    The area under the ROC curve is 1 if all relevant features come before all others.
+    """
+    X, X_test, y, y_test = train_test_split(X, y, random_state=seed)
+    classifies = y.dtype.kind == "i"
+    model = (GLNClassifier if classifies else GLNRegressor)(random_state=seed).fit(X, y)
+    scoring = {"scoring": "neg_log_loss" if classifies else "r2", "random_state": seed}
+    permute = partial(permutation_importance, model, X_test, y_test, **scoring)
+    contribute = partial(global_contributions, model, X_test)
+    permuted = permute().importances_mean
+    given, kept = (np.atleast_2d(each).sum(axis=0) for each in (contribute(), global_contributions(model)))
+    is_relevant = np.arange(X.shape[1]) < n_relevant
+    seconds = time_in_turn({"given": partial(seconds_of, contribute), "permuted": partial(seconds_of, permute)}, 3)
+    return {
+        "auc": roc_auc_score(is_relevant, given),
+        "auc, kept rows": roc_auc_score(is_relevant, kept),
+        "auc, permutation": roc_auc_score(is_relevant, permuted),
+        "rank correlation": float(spearmanr(given, permuted).statistic),
+        "the same, kept rows": float(spearmanr(kept, permuted).statistic),
+        "permutation takes, times": seconds["permuted"]["min"] / seconds["given"]["min"],
+    }
+
+
+def importance(seed):
+    """A record for each set: means over seeds."""
+    for name in importance_sets(seed):
+        runs = [measure_importances(*importance_sets(each)[name], each) for each in range(seed, seed + N_SEEDS)]
+        yield {"set": name, **{key: float(np.mean([run[key] for run in runs])) for key in runs[0]}}
+
+
 def scratch_axes():
     return Figure().subplots()
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("why", "halfspaces", "stream"))
+    parser.add_argument("what", choices=("why", "halfspaces", "stream", "importance"))
     add_options(parser, "--mnist", "--out")
     parser.add_argument("--test-rows", type=int, default=10_000, help="test images to explain; default: all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    facts = {"seed": options.seed, "environment": describe_machine()}
+    if options.what == "importance":
+        records = list(importance(options.seed))
+        append_lines(options.out / "inspection_importance.jsonl", [{"run": facts}, *records])
+        print_table(records)
+        return
     if options.what == "why":
-        facts = {"seed": options.seed, "environment": describe_machine()}
         record, figure = why(options.mnist, options.seed, options.test_rows)
         append_lines(options.out / "inspection_why.jsonl", [{"run": facts}, record])
         print(record["summary"])

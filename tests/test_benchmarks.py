@@ -645,6 +645,15 @@ def test_explanations_and_one_update_are_measured(load):
     assert 0 < update["weights_moved"] <= 10 * 50 * n_inputs
 
 
+@pytest.mark.thorough
+def test_importances_are_measured(load):
+    inspection = load("inspection")
+    record = inspection.measure_importances(*inspection.importance_sets(0)["friedman"], 0)
+    assert record["auc"] == record["auc, kept rows"] == record["auc, permutation"] == 1
+    assert 0.5 < record["rank correlation"] <= 1
+    assert record["permutation takes, times"] > 1
+
+
 # Many classes and clusters
 
 

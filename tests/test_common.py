@@ -91,6 +91,7 @@ CHECKED = [
     *([] if INTERPRETED else [GLNClassifier()]),
     GLNClassifier(layer_sizes=(8, 4), early_stopping=True, backend=BACKEND),
     GLNClassifier(layer_sizes=(8, 4), class_weight="balanced", backend=BACKEND),
+    GLNClassifier(layer_sizes=(8, 4), new_classes="add", backend=BACKEND),
     GLNClassifier(**PLAIN, backend=BACKEND),
     *(
         GLNClassifier(layer_sizes=(4,), context_dim=2, max_iter=2, tol=0.05, backend=backend)

@@ -15,6 +15,7 @@ from sklearn_gln import GLNClassifier, GLNRegressor, _network, _online
 from sklearn_gln._base_predictor import PIECE_LIMIT
 from sklearn_gln.inspection import (
     HalfspaceDisplay,
+    ImportanceDisplay,
     LayerDisplay,
     ProgressiveLossDisplay,
     SaliencyDisplay,
@@ -573,6 +574,7 @@ def test_displays_draw_where_they_are_told(pyplot):
     n_figures = len(pyplot.get_fignums())
     shown = [
         SaliencyDisplay.from_estimator(estimator, rows[:1], ax=ax),
+        ImportanceDisplay.from_estimator(estimator, ax=ax),
         HalfspaceDisplay.from_estimator(estimator, rows, grid_resolution=5, ax=ax),
         ProgressiveLossDisplay.from_estimator(estimator, rows, CLASSES, ax=ax),
         LayerDisplay.from_estimator(estimator, rows, CLASSES, ax=ax),
@@ -586,6 +588,7 @@ def test_without_matplotlib(monkeypatch):
     estimator, rows = planar()
     for draw in (
         lambda: SaliencyDisplay.from_estimator(estimator, rows[:1]),
+        lambda: ImportanceDisplay.from_estimator(estimator),
         lambda: HalfspaceDisplay.from_estimator(estimator, rows),
         lambda: ProgressiveLossDisplay.from_estimator(estimator, rows, CLASSES),
         lambda: LayerDisplay.from_estimator(estimator, rows, CLASSES),

@@ -14,9 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.inspection import (
     HalfspaceDisplay,
+    ImportanceDisplay,
     LayerDisplay,
     ProgressiveLossDisplay,
     SaliencyDisplay,
+    global_contributions,
     local_coefficients,
     neuron_predictions,
     summary,
@@ -26,9 +28,11 @@ SMALL = {"layer_sizes": (3,), "context_dim": 2, "max_iter": 1, "random_state": 0
 X, CODES = make_classification(120, 2, n_informative=2, n_redundant=0, n_clusters_per_class=1, random_state=0)
 FITTED = {
     "local_coefficients": lambda estimator: local_coefficients(estimator, X[:2]),
+    "global_contributions": lambda estimator: global_contributions(estimator, X),
     "neuron_predictions": lambda estimator: neuron_predictions(estimator, X[:2]),
     "summary": lambda estimator: summary(estimator, X),
     "saliency": lambda estimator: SaliencyDisplay.from_estimator(estimator, X[:1]),
+    "importance": lambda estimator: ImportanceDisplay.from_estimator(estimator),
     "halfspaces": lambda estimator: HalfspaceDisplay.from_estimator(estimator, X, grid_resolution=5),
     "layers": lambda estimator: LayerDisplay.from_estimator(estimator, X, CODES),
 }
@@ -103,6 +107,7 @@ def test_names_are_shown_as_they_are(name, other, pyplot):
     assert any(text.startswith(f"output {model.classes_[-1]}: ") for text in texts)
     texts = shown(SaliencyDisplay.from_estimator(model, frame[:2], image_shape=(1, 2)))
     assert {str(model.classes_[-1]), f"says {model.predict(frame[:1])[0]}"} <= texts
+    assert {name, other} <= shown(ImportanceDisplay.from_estimator(model, frame))
     texts = shown(HalfspaceDisplay.from_estimator(model, frame, grid_resolution=5))
     assert {name, other, f"probability of {model.classes_[-1]}"} <= texts
     assert {name, other} <= shown(ProgressiveLossDisplay.from_estimator(model, frame, y))

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import log_loss
 
 from sklearn_gln import GLNClassifier, io
-from sklearn_gln.inspection import LayerDisplay, local_coefficients, neuron_predictions, summary
+from sklearn_gln.inspection import LayerDisplay, global_contributions, local_coefficients, neuron_predictions, summary
 from sklearn_gln.io import fit_stream
 from sklearn_gln.kernels import as_numpy
 from tests.helpers import BACKEND, INTERPRETED, assert_refused, assert_same_object, by_context, make_stream
@@ -388,6 +388,7 @@ def test_it_is_inspected_as_one_that_knew_all_classes():
         assert_allclose(logits, model.decision_function(X).reshape(len(X), -1), atol=1e-9)
         assert [layer.shape[1] for layer in neuron_predictions(model, X)] == [len(label)] * 2
         assert summary(model, X).neurons["output"].max() + 1 == len(label)
+        assert np.atleast_2d(global_contributions(model)).shape == (len(label), X.shape[1])
     pytest.importorskip("matplotlib").use("Agg")
     assert LayerDisplay.from_estimator(model, X, y).scores[-1].accuracy > 0.6
     with pytest.raises(ValueError, match="nothing to tell apart"):

@@ -2,9 +2,11 @@
 
 ==========================  ============================================================================
 `local_coefficients`        the linear model that the network is at each row, and its contributions
+`global_contributions`      importances of features: what they contribute on average, without their sign
 `neuron_predictions`        the predictions of every neuron
 `summary`                   which contexts rows visit, what weights are like, what is dead or saturated
 `SaliencyDisplay`           contributions to the output, as bars or images
+`ImportanceDisplay`         importances as bars
 `HalfspaceDisplay`          halfspaces and regions of neurons, for two features
 `ProgressiveLossDisplay`    loss and accuracy along a stream, by class
 `LayerDisplay`              accuracy and calibration of each layer
@@ -16,6 +18,7 @@ its last step and transformed samples: ``local_coefficients(pipeline[-1], pipeli
 """
 
 from sklearn_gln.inspection._halfspaces import HalfspaceDisplay
+from sklearn_gln.inspection._importance import ImportanceDisplay, global_contributions
 from sklearn_gln.inspection._layers import LayerDisplay, LayerScores
 from sklearn_gln.inspection._local import LocalCoefficients, local_coefficients
 from sklearn_gln.inspection._neurons import Summary, neuron_predictions, summary
@@ -24,12 +27,14 @@ from sklearn_gln.inspection._saliency import SaliencyDisplay
 
 __all__ = [
     "HalfspaceDisplay",
+    "ImportanceDisplay",
     "LayerDisplay",
     "LayerScores",
     "LocalCoefficients",
     "ProgressiveLossDisplay",
     "SaliencyDisplay",
     "Summary",
+    "global_contributions",
     "local_coefficients",
     "neuron_predictions",
     "summary",

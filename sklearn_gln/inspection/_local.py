@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
+from sklearn.base import is_classifier
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -74,7 +75,7 @@ class LocalCoefficients:
         if self.slopes is None:
             raise ValueError(
                 "base_predictor is a callable, so which features its probabilities depend on is not known; read "
-                "`coefficients` and `contributions`, which are those of the probabilities' logits."
+                "`coefficients` and `contributions` of local_coefficients: those of the probabilities' logits."
             )
         return self.slopes
 
@@ -137,11 +138,16 @@ def local_coefficients(estimator, X):
     >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
     True
     """
-    online = learned(estimator)
-    X = estimator._check_X(X)
+    learned(estimator)
+    return explain(estimator, estimator._check_X(X))
+
+
+def explain(estimator, X):
+    """As `local_coefficients`, of checked rows."""
+    online = estimator._closed()
     with estimator._kernels(len(X)) as kernels, kernels.scope(estimator.device):
-        explain = _Explainer(online, kernels)
-        parts = [explain(X, *chunk) for chunk in online.forward(X, kernels)]
+        explainer = _Explainer(online, kernels)
+        parts = [explainer(X, *chunk) for chunk in online.forward(X, kernels)]
     joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
     return LocalCoefficients(*joined, _features=online.predictor.features(squares=online.settings.squares))
 
@@ -169,6 +175,17 @@ def learned(estimator):
     if not estimator._online.n_samples_seen:
         raise ValueError("The estimator has learned no row yet, so there is no network to look into; learn some first.")
     return estimator._closed()
+
+
+def feature_names(estimator):
+    """Names of the features, a list of str: those of a table's columns, else x0, x1, ..."""
+    names = getattr(estimator, "feature_names_in_", [f"x{number}" for number in range(estimator.n_features_in_)])
+    return list(map(str, names))
+
+
+def output_names(estimator, n_outputs):
+    """The outputs as users know them, an ndarray (n_outputs,): labels of a classifier, else numbers of targets."""
+    return estimator.classes_[estimator._has_come][-n_outputs:] if is_classifier(estimator) else np.arange(n_outputs)
 
 
 def output_limits(online, kernels):

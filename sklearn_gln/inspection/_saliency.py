@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from sklearn_gln.inspection._axes import COLORS, get_axes, literal
-from sklearn_gln.inspection._local import local_coefficients
+from sklearn_gln.inspection._local import feature_names, local_coefficients, output_names
 from sklearn_gln.kernels import as_numpy
 
 GAP = 2  # pixels between images
@@ -122,11 +122,8 @@ class SaliencyDisplay:
             )
         if image_shape is not None and np.prod(image_shape) != n_features:
             raise ValueError(f"image_shape={image_shape!r} does not hold the {n_features} features of X.")
-        classifies, predicted = is_classifier(estimator), None
-        names = np.arange(n_outputs)
-        if classifies:
-            predicted = estimator.predict(X)
-            names = estimator.classes_[estimator._has_come][-n_outputs:]
+        classifies, names = is_classifier(estimator), output_names(estimator, n_outputs)
+        predicted = estimator.predict(X) if classifies else None
         if outputs is None:
             outputs = names
             if image_shape is None and classifies and predicted.ndim == 1 and n_outputs > 1:
@@ -139,13 +136,12 @@ class SaliencyDisplay:
         chosen = [int(np.flatnonzero(names == output)[0]) for output in outputs]
         if row_names is None and classifies and predicted.ndim == 1:
             row_names = [f"says {label}" for label in predicted]
-        feature_names = getattr(estimator, "feature_names_in_", [f"x{number}" for number in range(n_features)])
         display = cls(
             contributions[:, chosen],
             intercept[:, chosen],
             np.asarray(X_seen, dtype=float),
             output_names=[str(output) for output in outputs],
-            feature_names=[str(name) for name in feature_names],
+            feature_names=feature_names(estimator),
             image_shape=image_shape,
             row_names=row_names,
         )
