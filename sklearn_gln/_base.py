@@ -80,7 +80,6 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     _likelihood: Likelihood = BERNOULLI
     _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
-    _N_UNSCORED = 0  # the first samples learned, of which nobody can expect a prediction
 
     # Not routed by meta-estimators, which know nothing of it. Only of methods that are routed: before scikit-learn 1.9
     # a request of any other leaves the estimator without all of its set_..._request.
@@ -249,7 +248,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             order = np.flatnonzero(weights) if read is None else np.arange(len(X))
             self._online.check_rates(weights[order])
             self._check_growth(targets, weights)
-        counted = self._counted(self._online, order, weights, np.where(weights > 0, sample_weight, 0))
+        counted = np.where(weights > 0, sample_weight, 0)
+        counted = self._counted(self._online, order, targets, weights, counted)
         parts = [self._arranged(self._online.before_sample_1(0))]
         for chunk, predictions in self._learn_in_order(X, targets, weights, order):
             self._set_progress(self._progress + self._scores(predictions, targets[chunk], counted[chunk]))
@@ -330,14 +330,13 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Classes (n,) whose shares a split for validation keeps, or None."""
         return
 
-    def _counted(self, online, order, weights, counted):
-        """The weights (n,) of rows in losses: 0 for those of `order` that are learned while too few have been."""
-        rows = order[weights[order] > 0]
-        unscored = rows[: max(0, self._N_UNSCORED - online.n_samples_seen)]
-        if unscored.size:
-            counted = counted.copy()
-            counted[unscored] = 0
+    def _counted(self, online, order, targets, weights, counted):  # noqa: ARG002
+        """The weights of rows (n,), or of their targets, in losses of their first pass in this order."""
         return counted
+
+    def _mean_loss(self, sums):
+        """The mean log-loss, of sums of `_scores`."""
+        return float(sums[1] / sums[0]) if sums[0] else np.nan
 
     def _validation(self, online, data, rows, given, random_state):
         """Data to validate on, in the form of `data`, or None; and the rows that are left to learn from."""
@@ -385,7 +384,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 seen = validate_data(self, seen, reset=reset, ensure_min_samples=0, **X_CHECKS)
                 sample_weight = np.ones(0)
             else:
-                seen, y = validate_data(self, seen, y, reset=reset, multi_output=True, **X_CHECKS)
+                complete = np.nan_to_num(y) if y is not None and y.dtype.kind == "f" else y  # gaps have been looked at
+                seen, checked = validate_data(self, seen, complete, reset=reset, multi_output=True, **X_CHECKS)
+                y = checked if complete is y else y
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
                     _check_weights(sample_weight)
@@ -596,7 +597,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             n_chunks = len(online.chunks(order, X, sample_weight, first_pass=epoch == 1))
             task = context.subcontext(task_name="epoch", max_subtasks=n_chunks)
             task.call_on_fit_task_begin(estimator=self, **hook_data)
-            sums, scored = 0.0, self._counted(online, order, sample_weight, counted)
+            sums, scored = 0.0, counted
+            if epoch == 1:
+                scored = self._counted(online, order, y, sample_weight, counted)
             with closing(self._learn(online, X, y, sample_weight, order, epoch)) as learned:
                 for _ in range(n_chunks):
                     step = task.subcontext(task_name="rows").call_on_fit_task_begin(estimator=self)
@@ -608,13 +611,13 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             if epoch == 1:
                 self._set_progress(sums)
             self.n_iter_ += 1
-            loss = float(sums[1] / sums[0]) if sums[0] else np.nan
+            loss = self._mean_loss(sums)
             self.loss_curve_ = [*self.loss_curve_, loss]
             report = f"Epoch {epoch} of {before + self.max_iter}: loss {loss:.4f}"
             if validation is not None:
                 X_val, y_val, *_, counted_val = validation
                 sums = self._scores(self._predictions(X_val, online), y_val, counted_val)
-                validation_loss = float(sums[1] / sums[0])
+                validation_loss = self._mean_loss(sums)
                 self.validation_loss_curve_ = [*self.validation_loss_curve_, validation_loss]
                 report += f", validation loss {validation_loss:.4f}"
                 loss = validation_loss if self.early_stopping else loss

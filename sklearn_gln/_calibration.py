@@ -21,7 +21,7 @@ from scipy.special import ndtri
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._newton import minimize
 from sklearn_gln._spread import SMALLEST
-from sklearn_gln._stack import FORGETTING
+from sklearn_gln._stack import share_kept
 
 PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, besides what is known
 MAX_LOG = 60.0  # of variances: nothing overflows
@@ -49,13 +49,13 @@ class Calibration:
     def fit(self, log_variance: Array, squares: Array, weights: Array) -> None:
         """Fit a and b to squared errors, of samples of weights; (n, n_outputs) each."""
         if self.is_fitted:
-            known = FORGETTING * self.information
+            known = share_kept(weights)[:, np.newaxis, np.newaxis] * self.information
             fitted = map(calibrate, log_variance.T, squares.T, weights.T, self.coefficients, known)
             coefficients, information = zip(*fitted, strict=True)
             self.coefficients, self.information = np.stack(coefficients), known + np.stack(information)
 
-    def follow(self, weight: float, had_varied: Array, varied: Array) -> None:
-        """Take in samples of this weight: of targets (n_outputs,) that have not varied yet, and that just have."""
+    def follow(self, weight: Array, had_varied: Array, varied: Array) -> None:
+        """Take in samples of weights (n_outputs,): of targets that have not varied yet, and that just have."""
         n_alike = np.exp(np.minimum(-self.coefficients[:, 0], MAX_LOG)) + weight
         alike = np.stack([-np.log(n_alike), 0 * n_alike], axis=1)
         begun = np.where((varied & ~had_varied)[:, np.newaxis], [0.0, 1.0], self.coefficients)
@@ -76,10 +76,10 @@ class IntervalScores:
         return cls([np.zeros(0)] * n_outputs)
 
     def add(self, scores: Array, counted: Array) -> None:
-        """Take in scores (n, n_outputs), of the outputs that are counted (n_outputs,)."""
+        """Take in those scores (n, n_outputs) that are counted (n, n_outputs)."""
         self.of_output = [
-            np.append(earlier, new)[-MAX_SCORES:] if is_counted else earlier
-            for earlier, new, is_counted in zip(self.of_output, scores.T, counted, strict=True)
+            np.append(earlier, new[is_counted])[-MAX_SCORES:]
+            for earlier, new, is_counted in zip(self.of_output, scores.T, counted.T, strict=True)
         ]
 
     def quantile(self, coverage: float) -> Array:

@@ -6,9 +6,10 @@ import numpy as np
 from scipy.special import entr
 
 from sklearn_gln._arrays import Array
-from sklearn_gln._base_predictor import NEGLIGIBLE
+from sklearn_gln._base_predictor import NEGLIGIBLE, RunningMoments
 from sklearn_gln._settings import Settings
 from sklearn_gln._window import GAP, Window
+from sklearn_gln.kernels import get_kernels
 
 SINGLE = 0.7  # of cuts, the share on one feature: from 0.6 to all did as well on tables, where rotations mean little
 N_CANDIDATES = 4  # of each cut; 2 were worse, 8 no better
@@ -25,6 +26,7 @@ class Pool(NamedTuple):
 
     side_info: Array  # (n, n_side)
     targets: Array  # (n, n_targets): what cuts are to tell apart, each of mean 0 and deviation 1
+    numbers: Array  # (n_targets,): of which class, or output
     weight: Array  # (n,)
     entropy: Array  # (n_side,): of each feature's values; 0 where they are all the same
 
@@ -32,16 +34,23 @@ class Pool(NamedTuple):
     def of(cls, side_info: Array, y: Array, weight: Array) -> "Pool":
         """y (n,) are class numbers, or (n, n_targets) targets, of which wild ones count as the farthest usual one."""
         if y.ndim == 1:
-            targets = (y[:, np.newaxis] == np.unique(y)).astype(float)
+            numbers = np.unique(y)
+            targets = (y[:, np.newaxis] == numbers).astype(float)
         else:
-            targets = y.astype(float)
+            numbers, targets = np.arange(y.shape[1]), y.astype(float)
             usual = Window(targets, weight).usual()
             targets = np.clip(targets, usual.median - usual.reach / GAP, usual.median + usual.reach / GAP)
-        mean = np.average(targets, axis=0, weights=weight)
-        deviation = np.sqrt(np.average((targets - mean) ** 2, axis=0, weights=weight))
-        varies = deviation > NEGLIGIBLE * np.abs(mean)
+        moments = RunningMoments.empty(targets.shape[1])
+        moments.update(targets, weight, get_kernels("numpy"))
+        deviation = np.sqrt(moments.variance)
+        varies = deviation > NEGLIGIBLE * np.abs(moments.mean)
         inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
-        return cls(side_info, (targets - mean) * inverse, weight, _entropies(side_info, weight))
+        scaled = np.nan_to_num((targets - moments.mean) * inverse)  # the mean where there is none
+        return cls(side_info, scaled, numbers, weight, _entropies(side_info, weight))
+
+    def of_output(self, number: int) -> "Pool":
+        """The pool to draw the halfspaces of one output alone."""
+        return self._replace(targets=self.targets[:, self.numbers == number])
 
 
 def draw_halfspaces(pool: Pool, n_neurons: int, settings: Settings, rng: np.random.Generator) -> tuple[Array, Array]:

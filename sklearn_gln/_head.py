@@ -308,7 +308,7 @@ class PendingErrors:
     residuals: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs, n_layers)
     log_variance: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): raw
     correction: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs, 3)
-    weight: Array  # (n,)
+    weight: Array = field(metadata=BY_SAMPLE_AND_OUTPUT)  # (n, n_outputs): 0 where there is no target
 
 
 @dataclass
@@ -356,20 +356,21 @@ class TargetHead(Head):
 
     def _answer(self, mean: Array, variance: Array, correction: Array) -> Array:
         mean, variance = corrected(mean, variance, correction)
-        return np.stack([self.restore(mean), variance * self.unit**2], axis=2)
+        return np.stack([self.restore(mean), np.where(self.scale.is_late, np.inf, variance * self.unit**2)], axis=2)
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         exists = sample_weight > 0
         if not exists.any():
             return self.predict(gathered)
-        weight, target = sample_weight[exists], self.scale.standardize(y[exists])
+        target = self.scale.standardize(y[exists])
+        weight = of_targets(sample_weight[exists], y[exists])
         mean, variance = self._moments(gathered)
-        counted = np.outer(np.minimum(weight, 1), self.scale.varied)
+        counted = np.minimum(weight, 1) * self.scale.varied
         correction = self.recent.learn(target - mean[exists], variance[exists], counted)
         predictions = self._answer(mean, variance, correction[np.cumsum(exists) - exists])
-        residuals = gathered[exists, :, :-1] - target[..., np.newaxis]
+        residuals = np.nan_to_num(gathered[exists, :, :-1] - target[..., np.newaxis])
         self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], correction[:-1], weight))
-        self.scale.take_in(y[exists], target, weight)
+        self.scale.take_in(y[exists], target, sample_weight[exists])
         return predictions
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
@@ -392,14 +393,15 @@ class TargetHead(Head):
 
     def update(self, again: Again | None = None) -> None:
         had_varied, parts = self.scale.varied, self.pending
-        total_weight = sum(float(part.weight.sum()) for part in parts)
+        total_weight = sum((part.weight.sum(axis=0) for part in parts), np.zeros(len(had_varied)))
         if again is not None:
             rest = again.rest()
-            residuals = rest.gathered[..., :-1] - self.scale.standardize(rest.y)[..., np.newaxis]
+            target = self.scale.standardize(rest.y)
+            residuals = np.nan_to_num(rest.gathered[..., :-1] - target[..., np.newaxis])
             once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
             log_variance = rest.gathered[..., -1]
             none = np.broadcast_to(UNCORRECTED, (*log_variance.shape, 3))
-            parts = [*once, PendingErrors(residuals, log_variance, none, rest.weight)]
+            parts = [*once, PendingErrors(residuals, log_variance, none, of_targets(rest.weight, rest.y))]
             self.stack.restart()  # the rest of all samples so far counts again
             self.calibration.restart()
             self.recent.stop()
@@ -408,7 +410,7 @@ class TargetHead(Head):
                 parts, "residuals", "log_variance", "correction", "weight"
             )
             self.pending = []
-            self._fit(residuals, log_variance, correction, np.outer(weight, had_varied))
+            self._fit(residuals, log_variance, correction, weight * had_varied)
         self.scale.update()
         self.calibration.follow(total_weight, had_varied, self.scale.varied)
 
@@ -417,7 +419,7 @@ class TargetHead(Head):
         errors = np.vecdot(residuals, self.stack.weights)
         self.calibration.fit(log_variance, np.square(errors), weights)
         errors, variance = corrected(errors, self.calibration.variance(log_variance), correction)
-        self.scores.add(np.abs(errors) / np.sqrt(variance), self.scale.varied)
+        self.scores.add(np.abs(errors) / np.sqrt(variance), weights > 0)
 
     def restart(self) -> None:
         self.update()
@@ -450,9 +452,8 @@ class TargetHead(Head):
     def has_sound_pending(self, n_outputs: int) -> bool:
         return self.scale.window.is_sound(n_outputs) and all(
             part.residuals.shape == (len(part.weight), *self.stack.weights.shape)
-            and part.log_variance.shape == (len(part.weight), n_outputs)
+            and part.log_variance.shape == part.weight.shape == (len(part.weight), n_outputs)
             and part.correction.shape == (len(part.weight), n_outputs, 3)
-            and part.weight.ndim == 1
             for part in self.pending
         )
 
@@ -465,6 +466,11 @@ def with_another(n_outputs: int, number: int) -> Array:
 def renumbered(codes: Array, number: int) -> Array:
     """Class numbers, after one more class has got this number."""
     return codes + (codes >= number)
+
+
+def of_targets(sample_weight: Array, targets: Array) -> Array:
+    """The weights of targets (n, n_outputs): 0 for NaN, which is none."""
+    return np.where(np.isnan(targets), 0, sample_weight[:, np.newaxis])
 
 
 def first_that_counts(n_layers: int, aggregation: str) -> int:

@@ -133,7 +133,20 @@ def real_numbers(values: Any, name: str, advice: str, otherwise: str) -> Array:
 
     The advice is for those who have missing values, the other one for those who have text.
     """
-    array = _complete(values, name, advice)
+    return _real_numbers(_complete(values, name, advice), name, otherwise)
+
+
+def real_targets(values: Any, name: str = "y") -> Array:
+    """Real targets (n,), or a matrix (n, n_targets), in which NaN is no target; what else is wrong raises."""
+    advice, otherwise = "leave such rows out", "For labels use GLNClassifier."
+    array, gone = _with_gaps(values, name)
+    if not gone.any() or array.ndim != 2 or array.shape[1] < 2:
+        return real_numbers(values, name, advice, otherwise)
+    known = np.where(gone, array[~gone][0] if not gone.all() else 0.0, array)
+    return np.where(gone, np.nan, _real_numbers(known, name, otherwise))
+
+
+def _real_numbers(array: Array, name: str, otherwise: str) -> Array:
     if array.dtype.kind in "cV":
         what = "complex numbers" if array.dtype.kind == "c" else f"values of dtype {array.dtype}"
         raise ValueError(f"{name} holds {what}; it must hold real numbers.")
@@ -142,6 +155,17 @@ def real_numbers(values: Any, name: str, advice: str, otherwise: str) -> Array:
 
 def _complete(values: Any, name: str, advice: str) -> Array:
     """Values as an array; missing ones and a sparse matrix raise ValueError."""
+    array, gone = _with_gaps(values, name)
+    if gone.any():
+        rows = np.flatnonzero(gone.reshape(len(gone), -1).any(axis=1)) if gone.ndim else np.arange(1)
+        raise ValueError(
+            f"{name} contains NaN or another missing value (None, NaT, NA, null, masked) in {_counted(rows)}; {advice}."
+        )
+    return array
+
+
+def _with_gaps(values: Any, name: str) -> tuple[Array, Array]:
+    """Values as an array, and which are missing; a sparse matrix raises ValueError."""
     if issparse(values):
         raise ValueError(f"{name} is a sparse matrix; pass {name}.toarray().")
     if isinstance(values, np.ma.MaskedArray):
@@ -150,13 +174,7 @@ def _complete(values: Any, name: str, advice: str) -> Array:
         _check_mixture(values, name)
         array = np.asarray(values)
         gone = np.zeros(array.shape, bool)
-    gone = gone | missing(array)
-    if gone.any():
-        rows = np.flatnonzero(gone.reshape(len(gone), -1).any(axis=1)) if gone.ndim else np.arange(1)
-        raise ValueError(
-            f"{name} contains NaN or another missing value (None, NaT, NA, null, masked) in {_counted(rows)}; {advice}."
-        )
-    return array
+    return array, gone | missing(array)
 
 
 def _check_mixture(values: Any, name: str) -> None:

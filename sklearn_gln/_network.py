@@ -41,6 +41,9 @@ class Network:
     cross_moment: Array | None = field(
         default=None, metadata=BY_OUTPUT
     )  # (n_outputs, n_base): weighted sum of y u, to solve_first
+    gap_moment: Array | None = field(
+        default=None, metadata=BY_OUTPUT
+    )  # (n_outputs, n_base, n_base): weighted sum of u u' of samples without a target; None: there were none
 
     def move_to(self, kernels: Kernels) -> None:
         """Have the arrays be those of a backend, on the device of its scope, and such that learning can write them."""
@@ -52,6 +55,7 @@ class Network:
     def _move_to(self, kernels: Kernels) -> None:
         self.limits = None if self.limits is None else kernels.asarray(self.limits)
         self.cross_moment = None if self.cross_moment is None else kernels.asarray(self.cross_moment)
+        self.gap_moment = None if self.gap_moment is None else kernels.asarray(self.gap_moment)
         for layer in self.layers:
             layer.move_to(kernels)
         for preconditioner in self.preconditioners:
@@ -66,10 +70,20 @@ class Network:
         moment, cross = map(kernels.to_numpy, (self.base_preconditioner.moment[0], self.cross_moment))
         ridge = np.full(len(moment), LINEAR_RIDGE)
         ridge[len(ridge) - settings.n_constants :] = LINEAR_RIDGE * CONSTANT_RIDGE
-        solution = np.linalg.solve(moment + np.diag(ridge), cross.T).T
+        if self.gap_moment is None:
+            solution = np.linalg.solve(moment + np.diag(ridge), cross.T).T
+        else:
+            known = moment - kernels.to_numpy(self.gap_moment)
+            solution = np.linalg.solve(known + np.diag(ridge), cross[:, :, np.newaxis])[:, :, 0]
         weights = np.empty(tuple(self.layers[0].weights.shape), settings.dtype)
         weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
         self.layers[0].weights = kernels.asarray(weights)
+
+    def expect_gaps(self, kernels: Kernels) -> None:
+        """Have room for what samples without a target bring."""
+        if self.cross_moment is not None and self.gap_moment is None:
+            n_outputs, n_base = tuple(self.cross_moment.shape)
+            self.gap_moment = kernels.asarray(np.zeros((n_outputs, n_base, n_base)))
 
     def bound_accumulators(self, dtype: str, kernels: Kernels) -> None:
         """Have steps stay as large as after a bounded number of samples.
@@ -100,6 +114,8 @@ class Network:
                 preconditioner.forget(factor)
         if self.cross_moment is not None:
             self.cross_moment = self.cross_moment * factor
+        if self.gap_moment is not None:
+            self.gap_moment = self.gap_moment * factor
 
     def refresh_spread(self, kernels: Kernels) -> None:
         for layer in self.layers:
@@ -151,7 +167,7 @@ def estimate_memory(
         squares += n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
     itemsize = np.dtype(settings.dtype).itemsize
     integers = sharing * n_neurons * (4 * n_contexts + 8)
-    crossed = n_outputs * n_base * settings.solves_first
+    crossed = n_outputs * n_base * (1 + n_base * (n_outputs > 1)) * settings.solves_first
     return floats * itemsize + sums * 8 + integers + squares * (8 + itemsize) + crossed * 8
 
 
@@ -217,9 +233,14 @@ def _draw_by_layer(pool: Pool, output_numbers: Array, settings: Settings, seed: 
     """Hyperplanes and offsets of a Network."""
     normals, offsets = [], []
     for number, n_neurons in enumerate(settings.layer_sizes):
-        keys = [(number,)] if settings.share_halfspaces else [(number, int(output)) for output in output_numbers]
-        generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
-        drawn = [draw_halfspaces(pool, n_neurons, settings, rng) for rng in generators]
+        pools = {(number,): pool}
+        if not settings.share_halfspaces:
+            pools = {(number, output): pool.of_output(output) for output in output_numbers.tolist()}
+        generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in pools]
+        drawn = [
+            draw_halfspaces(of_outputs, n_neurons, settings, rng)
+            for of_outputs, rng in zip(pools.values(), generators, strict=True)
+        ]
         if settings.likelihood.has_linear_first and number == 0:  # no sample is on the positive side: one context
             drawn = [(0 * normal, 0 * offset) for normal, offset in drawn]
         normals.append([of_output[0] for of_output in drawn])
@@ -242,8 +263,8 @@ def learn(
     the next is the same as learning sample by sample.
 
     The inputs are arrays of the kernels, which may end in padding, as do the outputs; targets (n, n_outputs) are
-    NumPy's. A sample that stands for several has a scatter (n, n_outputs): the sum of their targets' squared deviations
-    from its own.
+    NumPy's, NaN where a sample has none and the output learns nothing of it. A sample that stands for several has a
+    scatter (n, n_outputs): the sum of their targets' squared deviations from its own.
     """
     n_samples, size, likelihood = len(samples), inputs.base.shape[0], settings.likelihood
     pad = partial(padded, size=size, dtype=settings.dtype, kernels=kernels)
@@ -253,6 +274,11 @@ def learn(
     if weight is not None:
         exists, column = weight > 0, pad(weight[:, np.newaxis])
         repeats = pad(np.minimum(weight, MAX_REPEATS)[:, np.newaxis])
+    of_targets, gaps = samples.weight[:, np.newaxis], np.isnan(targets)
+    has_gaps = bool(gaps.any())
+    if has_gaps:
+        targets, of_targets = np.where(gaps, 0, targets), np.where(gaps, 0, of_targets)
+        repeats = pad(np.minimum(of_targets, MAX_REPEATS))
     schedule = "constant" if settings.normalized else settings.learning_rate
     rates = scheduled_rates(schedule, settings.learning_rate_init, samples.number)
     smoothed = settings.label_smoothing + (1 - 2 * settings.label_smoothing) * targets
@@ -288,14 +314,19 @@ def learn(
     last = network.layers[-1]
     within = likelihood.within(kernels, last, slots[-1], signals[-1])
     if last.spread is not None and samples.first_pass.any():
-        counted = pad((samples.first_pass * samples.weight)[:, np.newaxis])
+        counted = pad(samples.first_pass[:, np.newaxis] * of_targets)
         last.spread.update(slots[-1], signals[-1], lesson.targets, counted, kernels)
     for preconditioner, block in zip(of_first, first, strict=True):
         if preconditioner is not None:
             preconditioner.update(kernels, block, column, total_weight)
     if network.cross_moment is not None:
-        weights = pad(samples.weight[:, np.newaxis])
-        network.cross_moment = kernels.add_cross_moment(network.cross_moment, first[-1], lesson.targets, weights)
+        base = first[-1]
+        network.cross_moment = kernels.add_cross_moment(network.cross_moment, base, lesson.targets, pad(of_targets))
+        if has_gaps:
+            network.expect_gaps(kernels)
+            assert network.gap_moment is not None  # noqa: S101
+            without = pad(np.where(gaps, samples.weight[:, np.newaxis], 0))
+            network.gap_moment = kernels.add_second_moment(network.gap_moment, base, without)
     return LayerOutputs(list(map(likelihood.outputs, signals)), within)
 
 

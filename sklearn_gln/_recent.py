@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import softmax
 
+from sklearn_gln import _outputs
 from sklearn_gln._arrays import BY_OUTPUT, Array
 
 MEMORIES = (4, 64)  # half-lives in samples
@@ -51,10 +52,14 @@ class RecentErrors:
     def learn(self, errors: Array, variances: Array, weights: Array) -> Array:
         """Take in e and v of samples in order, each of a weight up to 1, (n, n_outputs) each.
 
-        Returns the corrections before each sample and after the last: (n + 1, n_outputs, 3).
+        Where e is NaN the sample has no target, and no memory takes notice of it. Returns the corrections before each
+        sample and after the last: (n + 1, n_outputs, 3).
         """
         if self.stopped:
             return np.broadcast_to(self.correction, (len(errors) + 1, *self.correction.shape))
+        gaps = np.isnan(errors)
+        if gaps.any():
+            return self._learn_with_gaps(errors, variances, weights, gaps)
         errors, variances, weights = (array[..., np.newaxis] for array in (errors, variances, weights))
         sums = _discounted(weights * errors, self.errors, MEMORIES)
         counts = _discounted(weights, self.counts, MEMORIES)
@@ -67,6 +72,18 @@ class RecentErrors:
         evidence = _discounted(-weights * loss, self.evidence, (OF_EVIDENCE,) * self.evidence.shape[1])
         self.errors, self.counts, self.squares, self.evidence = sums[-1], counts[-1], squares[-1], evidence[-1]
         return _mixture(offsets, factors, evidence)
+
+    def _learn_with_gaps(self, errors: Array, variances: Array, weights: Array, gaps: Array) -> Array:
+        corrections, parts = [], []
+        for number in range(errors.shape[1]):
+            output = slice(number, number + 1)
+            part = _outputs.take(self, output, shares_halfspaces=False)
+            known = ~gaps[:, number]
+            learned = part.learn(errors[known, output], variances[known, output], weights[known, output])
+            corrections.append(learned[np.cumsum([0, *known])])
+            parts.append(part)
+        vars(self).update(vars(_outputs.join(parts, shares_halfspaces=False)))
+        return np.concatenate(corrections, axis=1)
 
     def rescale(self, factor: Array) -> None:
         """Multiply the unit of each output's errors by a factor (n_outputs,)."""

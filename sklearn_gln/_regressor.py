@@ -10,13 +10,14 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
-from sklearn_gln._head import TargetHead
-from sklearn_gln._input import real_numbers
+from sklearn_gln._head import TargetHead, of_targets
+from sklearn_gln._input import real_targets
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._schedule import FEW
 from sklearn_gln._target_scale import MAX_TARGET
 
 MAX_SQUARES = 64  # features; with more, squares cost more than they gain
+N_UNSCORED = 16  # targets of an output
 HELD_OUT = 6  # one row of this many is, from a fit of several passes
 
 
@@ -190,8 +191,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     progressive_loss_ : float
         Mean Gaussian log-loss, ln(2 pi s^2) / 2 + (y - m)^2 / (2 s^2), of the means m and deviations s predicted for
         each row just before it was first learned: an honest estimate of performance along the stream. Weighted by
-        `sample_weight`, summed over several targets. The first 16 rows, which are to tell the target's scale, are left
-        out; NaN until then.
+        `sample_weight`, of several targets the sum of their means. The first 16 values of a target, which are to tell its
+        scale, are left out, and those before it has one; NaN until then.
 
     See Also
     --------
@@ -210,6 +211,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one
     in five are like it, or 8 times as far and one of the two farthest. Where such targets are real, transform them
     (:class:`~sklearn.compose.TransformedTargetRegressor`).
+
+    One of several targets that has no value in the first 256 rows is learned from the first refresh of variances on
+    that finds 16 of them. Until then its predicted deviation is infinite.
 
     Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
     succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
@@ -259,7 +263,6 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         "squares": [StrOptions({"auto"}), "boolean"],
     }
     _LEARNED = (*BaseGLN._LEARNED, "n_outputs_", "_is_matrix", "progressive_loss_")
-    _N_UNSCORED = 16
 
     def __init__(
         self,
@@ -344,7 +347,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             durations raise ValueError: turn them into numbers, such as days since a date.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Real targets, without missing values; dates and durations raise ValueError.
+            Real targets; dates and durations raise ValueError. In a matrix some of a row's targets may be missing (NaN,
+            None, pandas' NA, masked): these outputs learn nothing of the row. Each column must have values.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
@@ -377,7 +381,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             Features; NaN is a missing value, as in `fit`. No rows, or none of positive weight: nothing is learned.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Real targets, without missing values; dates and durations raise ValueError.
+            Real targets as in `fit`; a column may have its first values later.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Unlike in `fit` not rescaled, but in tables of
@@ -545,19 +549,30 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         return self._learn_stream(X, y, sample_weight, check_input, encode, read)
 
     def _read_targets(self, y):
-        return real_numbers(y, "y", "leave such rows out", "For labels use GLNClassifier.")
+        return real_targets(y)
 
     def _encode_all(self, y, sample_weight, begun):
         if not begun:
             self._set_targets(y)
-        return self._encode(y), sample_weight
+        y = self._encode(y)
+        weights = self._weights_in_stream(y, sample_weight)
+        without = np.flatnonzero(np.isnan(y[weights > 0]).all(axis=0))
+        if weights.any() and len(without):
+            raise ValueError(
+                f"y has no value in column{'s' * (len(without) > 1)} {', '.join(map(str, without))}; leave such columns "
+                "out, or learn with partial_fit, where values may come later."
+            )
+        return y, weights
+
+    def _weights_in_stream(self, targets, sample_weight):
+        return sample_weight * ~np.isnan(targets).all(axis=1)
 
     def _set_targets(self, y):
         self._is_matrix = y.ndim == 2
         self.n_outputs_ = y.shape[1] if self._is_matrix else 1
 
     def _encode(self, y):
-        """Targets (n, n_outputs) float64."""
+        """Targets (n, n_outputs) float64; NaN where there is none."""
         if self._is_matrix and y.shape == (0,):  # an empty list
             y = y.reshape(0, self.n_outputs_)
         if (y.ndim == 2) != self._is_matrix or y.shape[1:] not in ((), (self.n_outputs_,)):
@@ -567,15 +582,16 @@ class GLNRegressor(RegressorMixin, BaseGLN):
                 + " Pass y of that form, or start again with a clone."
             )
         y = y.astype(np.float64, copy=False)
-        if not np.all(np.abs(y) <= MAX_TARGET):
+        if not np.all((np.abs(y) <= MAX_TARGET) | (np.isnan(y) & (self.n_outputs_ > 1))):
             raise ValueError(
-                f"y contains NaN, infinity or a value beyond {MAX_TARGET:g}; leave such rows out, or scale y."
+                f"y contains {'' if self.n_outputs_ > 1 else 'NaN, '}infinity or a value beyond {MAX_TARGET:g}; leave "
+                "such rows out, or scale y."
             )
         return y.reshape(len(y), self.n_outputs_)
 
     def _begin(self, X, random_state, *, in_order):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []
-        self._set_progress(np.zeros(2))
+        self._set_progress(np.zeros((2, self.n_outputs_)))
         return self._new_online(X, random_state, in_order=in_order)
 
     def _output_numbers(self):
@@ -609,15 +625,31 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         targets = self._online.head.restore(means)
         return targets if self._is_matrix else targets[:, 0]
 
+    def _counted(self, online, order, targets, weights, counted):
+        # (n, n_outputs): 0 for the first targets of each output, of which nobody can expect a prediction.
+        counted = of_targets(counted, targets)
+        is_learned = of_targets(weights[order], targets[order]) > 0
+        numbers = online.head.scale.n_targets + np.cumsum(is_learned, axis=0)
+        counted[order] *= numbers > N_UNSCORED
+        return counted
+
     def _scores(self, outputs, targets, sample_weight):
-        return np.array([sample_weight.sum(), sample_weight @ gaussian_losses(outputs, targets)])
+        # Of each output.
+        weights = of_targets(sample_weight, targets) if sample_weight.ndim == 1 else sample_weight
+        weights = np.where(np.isfinite(outputs[..., 1]), weights, 0)  # else nothing was said
+        losses = np.where(weights > 0, gaussian_losses(outputs, targets), 0)
+        return np.stack([weights.sum(axis=0), (weights * losses).sum(axis=0)])
+
+    def _mean_loss(self, sums):
+        scored = sums[0] > 0
+        return float((sums[1, scored] / sums[0, scored]).sum()) if scored.any() else np.nan
 
     def _set_progress(self, sums):
         self._progress = sums
-        self.progressive_loss_ = float(sums[1] / sums[0]) if sums[0] > 0 else np.nan
+        self.progressive_loss_ = self._mean_loss(sums)
 
 
 def gaussian_losses(predictions, y):
-    """The log-loss (n,) of targets y (n, n_outputs), summed over outputs; predictions are means and variances."""
+    """The log-loss of targets y (n, n_outputs), shaped alike; predictions are means and variances."""
     mean, variance = predictions[..., 0], predictions[..., 1]
-    return (np.log(2 * np.pi * variance) + np.square(y - mean) / variance).sum(axis=1) / 2
+    return (np.log(2 * np.pi * variance) + np.square(y - mean) / variance) / 2

@@ -34,7 +34,7 @@ class Samples:
 
         Returned with the means (n, n_outputs) of their targets (n, n_outputs), and the sums of the squared deviations.
         """
-        first, group = groups_of_alike(self.X)
+        first, group = groups_of_alike(np.hstack([self.X, np.isnan(targets)]))
 
         def summed(values: Array) -> Array:
             return np.stack([np.bincount(group, self.weight * column) for column in values.T], axis=1)

@@ -22,7 +22,7 @@ from sklearn_gln._arrays import Array
 from sklearn_gln._head import LayersHead
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._state import from_plain, to_plain
-from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels import as_numpy, get_kernels
 
 
 def learn(
@@ -34,6 +34,8 @@ def learn(
     The workers call `_learn_alone` of `model`, an estimator that need not be fitted.
     """
     whole, X = from_plain(to_plain(online)), as_numpy(X)
+    if whole.network is not None and np.isnan(y).any():  # of whichever outputs
+        whole.network.expect_gaps(get_kernels("numpy"))
     bounds = np.linspace(0, online.n_outputs, n_workers + 1).astype(int)
     tasks = (
         delayed(_learn_part)(

@@ -80,9 +80,8 @@ class MeanStack:
 
     def fit(self, residuals: Array, weights: Array) -> None:
         """Fit w to residuals (n, n_outputs, n_layers) of samples of weights (n, n_outputs)."""
-        self.products = FORGETTING * self.products + np.einsum(
-            "nkl,nkm,nk->klm", residuals, residuals, weights, optimize=True
-        )
+        products = np.einsum("nkl,nkm,nk->klm", residuals, residuals, weights, optimize=True)
+        self.products = share_kept(weights)[:, np.newaxis, np.newaxis] * self.products + products
         if self.is_fitted:
             self.weights = np.stack(list(map(fit_mean_weights, self.products, self.weights)))
 
@@ -92,6 +91,11 @@ class MeanStack:
 
     def restart(self) -> None:
         self.products = 0 * self.products
+
+
+def share_kept(weights: Array) -> Array:
+    """How much what is known of outputs counts from now on, (n_outputs,), after samples of weights (n, n_outputs)."""
+    return np.where(weights.any(axis=0), FORGETTING, 1.0)
 
 
 def fit_logit_weights(

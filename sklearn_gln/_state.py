@@ -143,6 +143,9 @@ def _check_network(
     limits = (n_outputs,) if settings.likelihood.has_limits else None
     crossed = (n_outputs, n_base) if settings.solves_first else None
     _check_shapes(network, hyperplanes=(*halfspaces, n_side), offsets=halfspaces, limits=limits, cross_moment=crossed)
+    if network.gap_moment is not None:
+        _require(crossed, "there are moments of gaps, and no others")
+        _check_shapes(network, FLOATS[1:], gap_moment=(n_outputs, n_base, n_base))
     _check_preconditioner(network.base_preconditioner, group_shape(n_base, kind) if kind else None, n_base)
     of_basis = group_shape(n_basis, OF_BASIS) if kind and n_basis else None
     _check_preconditioner(network.basis_preconditioner, of_basis, n_basis)

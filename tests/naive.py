@@ -567,6 +567,8 @@ class NaiveGLN:
                 for level, trace in enumerate(layers):
                     layer = self.outputs[output][level]
                     layer.below.append(trace.p)
+                    if math.isnan(self.lesson(row, output)):
+                        continue
                     u, v, rate, damping = self.step(row, level, layer, trace.p, x)
                     for neuron, (c, s) in enumerate(zip(trace.contexts, trace.s, strict=True)):
                         g, added = repeat(

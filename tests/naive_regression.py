@@ -27,6 +27,7 @@ class NaiveRegressor(NaiveGLN):
         super().__init__(n_outputs, draw, layer_sizes=[1, *layer_sizes], aggregation=aggregation, **options)
         self.squares, self.eps, self.max_logit = squares, None, math.inf
         self.units = [(0.0, 1.0)] * n_outputs  # what is 0 and what is 1 to the neurons
+        self.has_unit = [False] * n_outputs  # whether these are of targets
         self.limits = None  # of neurons' outputs
         self.reach = [1e12] * n_outputs  # of targets, in these units: one further off counts the less the further
         self.largest = [0.0] * n_outputs  # of targets, likewise
@@ -82,7 +83,8 @@ class NaiveRegressor(NaiveGLN):
             unit, calibrated = self.units[output][1], math.exp(self.log_variance(output, variance))
             offset, factor, spread = self.recent[output].correction() if self.half_life == "mixed" else UNCORRECTED
             mean = dot(self.stack[output], means) + unit * offset
-            predictions.append((mean, unit**2 * (factor * calibrated + spread)))
+            is_late = self.last_targets and not self.has_unit[output]
+            predictions.append((mean, math.inf if is_late else unit**2 * (factor * calibrated + spread)))
         return predictions
 
     def log_variance(self, output, variance):
@@ -110,6 +112,8 @@ class NaiveRegressor(NaiveGLN):
         return self.standardise(row.targets[output], output)
 
     def standardise(self, target, output):
+        if not self.has_unit[output]:
+            return math.nan
         centre, unit = self.units[output]
         standardised = clip((target - centre) / unit, -1e12, 1e12)
         return standardised / max(abs(standardised) / self.reach[output], 1.0) ** 3
@@ -121,7 +125,7 @@ class NaiveRegressor(NaiveGLN):
         for output, (centre, unit) in enumerate(self.units):
             standardised = self.target(row, output)
             row.lesson.append(centre + unit * standardised)
-            if row.epoch == 1:
+            if row.epoch == 1 and not math.isnan(standardised):
                 self.largest[output] = max(self.largest[output], abs(standardised))
         if row.epoch == 1:
             row.correction = [UNCORRECTED] * self.n_outputs
@@ -138,6 +142,8 @@ class NaiveRegressor(NaiveGLN):
         for output, (means, variance) in enumerate(row.predicted):
             error = (row.lesson[output] - dot(self.stack[output], means)) / self.units[output][1]
             v = math.exp(self.log_variance(output, variance))
+            if math.isnan(error):
+                continue
             self.recent[output].learn(error, v, min(row.weight, 1.0) * self.varied[output])
 
     def follow_targets(self):
@@ -151,8 +157,10 @@ class NaiveRegressor(NaiveGLN):
                 if self.varied[output]:
                     reach = max(reach, self.reach[output] / 2)
                 self.reach[output] = clip(reach, 16.0, 1e12)
-            largest = max(abs(self.standardise(value, output)) for value in values)
-            self.largest[output] = max(self.largest[output], largest)
+            for value in values:
+                standardised = self.standardise(value, output)
+                if not math.isnan(standardised):
+                    self.largest[output] = max(self.largest[output], abs(standardised))
         self.limits = [3.0 * max(1.5, value) for value in self.largest]
 
     def damping(self, n_inputs):
@@ -193,6 +201,7 @@ class NaiveRegressor(NaiveGLN):
     def set_unit(self, output):
         """Mean and deviation of the targets that are not wild."""
         values = [row.targets[output] for row in self.rows]
+        self.has_unit[output] = not all(map(math.isnan, values))
         of_all = usual(values, [row.weight for row in self.rows], of_targets=True)
         farthest = of_all.reach if of_all.n_others > 0 else math.inf
         counted = [row for row in self.rows if abs(row.targets[output] - of_all.median) <= farthest]
@@ -222,7 +231,9 @@ class NaiveRegressor(NaiveGLN):
             pull = [5.0] * (u.shape[1] - len(self.constants)) + [5e-6] * len(self.constants)
             for output, layers in enumerate(self.outputs):
                 y = np.array([target for *_, target in self.seen[output]])
-                solution = np.linalg.solve((u.T * q) @ u + np.diag(pull), (u.T * q) @ y)
+                known = np.flatnonzero(~np.isnan(y))
+                products = u[known].T * q[known]
+                solution = np.linalg.solve(products @ u[known] + np.diag(pull), products @ y[known])
                 solution = np.clip(solution, -self.max_weight, self.max_weight)
                 layers[0].weights = [[solution.tolist() for _ in neuron] for neuron in layers[0].weights]
 
@@ -234,10 +245,13 @@ class NaiveRegressor(NaiveGLN):
             for (row, contexts, predicted, target), q in zip(self.seen[output], counts, strict=True):
                 if row.epoch > 1 or row.held_out:  # of a network that may have seen the row, or too good to be compared
                     continue
+                if math.isnan(target):
+                    continue
                 for neuron, (c, value) in enumerate(zip(contexts, predicted, strict=True)):
                     errors[neuron][c] += q * (value - target) ** 2
                     weight[neuron][c] += q
-            v = max(sum(map(sum, errors)) / sum(map(sum, weight)), self.min_mean_square)
+            total = sum(map(sum, weight))
+            v = max(sum(map(sum, errors)) / total, self.min_mean_square) if total else 1.0
             self.mean_square[output] = v
             self.log_ratio[output] = [
                 [math.log((e + 2.0 * v) / (n + 2.0) / v) for e, n in zip(*neuron, strict=True)]
@@ -256,6 +270,8 @@ class NaiveRegressor(NaiveGLN):
             surplus, most = self.surplus[output], 1.0 if known else math.inf
             lessons = []  # weight, residuals of the layers, variance, correction
             for row in rows:
+                if math.isnan(row.lesson[output]):
+                    continue
                 means, variance = row.predicted[output]
                 residuals = [(mean - row.lesson[output]) / surplus for mean in means]
                 offset, factor, spread = row.correction[output]
@@ -265,13 +281,14 @@ class NaiveRegressor(NaiveGLN):
                 self.recent[output] = NoRecent()
                 self.products[output], self.information[output] = 0.0 * self.products[output], np.zeros((2, 2))
                 for place, row in enumerate(self.rows):
-                    if row.weight > 1.0:
+                    if row.weight > 1.0 and not math.isnan(row.targets[output]):
                         lessons.append((row.weight - 1.0, *self.errors(row, output, known[place]), UNCORRECTED))
             if lessons and had_varied:
                 self.fit_stack(output, lessons)
-            self.varied[output] = any(row.targets[output] != self.rows[0].targets[output] for row in self.rows)
+            targets = [row.targets[output] for row in self.rows if not math.isnan(row.targets[output])]
+            self.varied[output] = any(target != targets[0] for target in targets)
             if rows and not self.varied[output]:  # another value is expected with a chance of 1 / (1 + n)
-                n_alike = sum(row.weight for row in self.rows if row.epoch == 1)
+                n_alike = sum(row.weight for row in self.rows if row.epoch == 1 and not math.isnan(row.targets[output]))
                 self.calibration[output] = np.array([-math.log(1.0 + n_alike), 0.0])
             elif self.varied[output] and not had_varied:
                 self.calibration[output] = np.array([0.0, 1.0])
@@ -447,6 +464,8 @@ class NaiveGaussianRegressor(NaiveRegressor):
     def update(self, batch, share=1.0):
         for row, (x, traces) in batch if self.outputs is not None else []:
             for output, layers in enumerate(traces):
+                if math.isnan(self.lesson(row, output)):
+                    continue
                 for level, trace in enumerate(layers):
                     layer, u = self.outputs[output][level], trace.p + self.beside(level, x)
                     for neuron, c in enumerate(trace.contexts):

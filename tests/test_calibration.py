@@ -114,7 +114,9 @@ def test_quantiles(coverage):
 
 def test_the_latest_scores_of_outputs_that_count():
     scores, drawn = IntervalScores.empty(2), np.random.default_rng(0).random((2, 900, 2))
-    scores.add(drawn[0], np.array([True, False]))
-    scores.add(drawn[1], np.array([True, True]))
-    assert_array_equal(scores.of_output[0], np.concatenate(drawn[..., 0])[-MAX_SCORES:])
-    assert_array_equal(scores.of_output[1], drawn[1, :, 1])
+    counted = np.stack([np.ones((2, 900)), np.arange(1800).reshape(2, 900) % 3 == 0], axis=2) > 0
+    scores.add(drawn[0], counted[0])
+    scores.add(drawn[1], counted[1])
+    for number in range(2):
+        of_output = np.concatenate(drawn[..., number])[np.concatenate(counted[..., number])]
+        assert_array_equal(scores.of_output[number], of_output[-MAX_SCORES:])

@@ -242,16 +242,22 @@ def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
     assert call(backend, "damped_inverse", moment, 9.0, 0.0, "float32").dtype == np.float32
 
 
+@pytest.mark.parametrize("n_weights", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_cross_moments(backend, dtype):
+def test_moments_of_each_output(backend, dtype, n_weights):
     rng = np.random.default_rng(5)
     x, y = rng.normal(scale=2, size=(7, 6)).astype(dtype), rng.normal(size=(7, 2)).astype(dtype)
-    weights = rng.integers(3, size=(7, 1)).astype(dtype)
+    weights = rng.integers(3, size=(7, n_weights)).astype(dtype)
     block = call(backend, "input_block", [x], np.dtype(dtype).name, True)
     moment = rng.normal(size=(2, 7))
     got = call(backend, "add_cross_moment", moment, block, y, weights)
     assert got.dtype == float
-    assert_allclose(got, moment + np.einsum("nk,nb,n->kb", y, block[:, 0], weights[:, 0]), rtol=1e-5, atol=1e-5)
+    weights = np.broadcast_to(weights, y.shape)
+    assert_allclose(got, moment + np.einsum("nk,nb,nk->kb", y, block[:, 0], weights), rtol=1e-5, atol=1e-5)
+    squares = call(backend, "add_second_moment", np.ones((2, 7, 7)), block, weights.copy())
+    assert squares.dtype == float
+    of_output = np.einsum("nb,nc,nk->kbc", block[:, 0], block[:, 0], weights)
+    assert_allclose(squares, 1 + of_output, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", [True, False])

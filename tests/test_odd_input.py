@@ -288,7 +288,6 @@ MISSING_TARGETS = {
     "Float64": lambda: pd.Series(HOLED, dtype="Float64"),
     "a list": lambda: HOLED,
     "a column": lambda: pd.DataFrame({"y": HOLED}),
-    "a matrix": lambda: np.ma.masked_array(np.stack([TARGETS] * 2, axis=1), np.arange(2 * N).reshape(N, 2) < 2),
     "dates": lambda: np.where(np.arange(N) == 0, np.datetime64("NaT"), DAYS.to_numpy()),
 }
 

@@ -57,7 +57,7 @@ def test_wild_targets_have_no_part_in_the_unit():
 
 def test_beyond_the_reach_a_target_counts_the_less_the_further_off_it_is():
     scale = TargetScale.empty(2)
-    assert_array_equal(scale.standardize(np.array([[1e100, -1e100]])), [[MAX_DEVIATIONS, -MAX_DEVIATIONS]])
+    assert np.isnan(scale.standardize(np.array([[1e100, -1e100]]))).all()  # which has no unit yet
     rescaled(scale, Y)
     distances = np.abs(Y - np.median(Y, axis=0)).max(axis=0)
     assert_allclose(scale.reach, GAP * distances / scale.unit, rtol=0.05)  # the mean is not the median

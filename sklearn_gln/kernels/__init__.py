@@ -62,9 +62,9 @@ information selects, may or may not have a slot of the same number: kernels that
         # b of block * directions; groups = (places (g, b), columns (d,)) for matrices (g, b, b) of a block (n, 1, d):
         # places[g] are the columns of group g, padded with d; columns are where the groups, side by side, have them
     add_second_moment(moment, block, sample_weight=None, groups=None) -> moment
-        # float64 (k|1, b, b) += sum over samples of weight * outer(u, u); weight (n, 1)
+        # float64 (k|1, b, b) += sum over samples of weight * outer(u, u); block (n, k|1, b), weight (n, k|1)
     add_cross_moment(moment, block, targets, sample_weight) -> moment
-        # float64 (k, b) += sum over samples of weight * y * u; block (n, 1, b), targets (n, k), weight (n, 1)
+        # float64 (k, b) += sum over samples of weight * y * u; block (n, 1, b), targets (n, k), weight (n, k|1)
     damped_inverse(moment, weight, floor, dtype, ridge=1.0) -> (k|1, b, b)
         # (M + ridge m I)^-1 of M = moment / weight in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
 
