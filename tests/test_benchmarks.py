@@ -716,8 +716,8 @@ def test_classes_arrive_at_random_places(new_classes):
         assert firsts[-1].max() > len(stream.y) / 2
     assert not np.array_equal(*firsts)
     faults = new_classes.STREAMS["faults"](3000, 0)
-    assert (faults.y[:900] == 0).all()
-    assert 0.005 < faults.y[900:].mean() < 0.03
+    assert (faults.y[:490] == 0).all()
+    assert 0.005 < faults.y[490:].mean() < 0.03
 
 
 @pytest.mark.parametrize("named", [False, True])
