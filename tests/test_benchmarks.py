@@ -743,18 +743,32 @@ def test_new_classes(new_classes, load, tmp_path, capsys):
     table = tmp_path / "blobs.csv"
     X, y = load("many_classes").make_classes(400, 3)
     np.savetxt(table, np.column_stack([X, y]), delimiter=",", header=",".join("abc" * 11), comments="")
-    path, models = tmp_path / "streams.jsonl", ["GLN-named", "GaussianNB"]
+    path, models = tmp_path / "streams.jsonl", ["GLN", "GLN-named", "GaussianNB"]
     options = ["--streams", "faults", "digits", "--rows", "1500", "--files", str(table), "--json", str(path)]
     records = new_classes.main(["streams", *options, "--models", *models])
     assert [(record["stream"], record["model"]) for record in records] == [
         (stream, model) for stream in ("faults", "digits", "blobs") for model in models
     ]
-    assert [record["n_arrivals"] for record in records] == [1, 1, 9, 9, 2, 2]
-    assert all(record["log_loss_bring"] == pytest.approx(-np.log(1e-6)) for record in records[1::2])
-    assert records[2]["accuracy"] > 0.8 > records[3]["accuracy"]
+    assert [record["n_arrivals"] for record in records] == [1, 1, 1, 9, 9, 9, 2, 2, 2]
+    floor = pytest.approx(-np.log(1e-6))
+    assert [record["log_loss_bring"] == floor for record in records] == [True, False, True] * 3
+    added, named, naive_bayes = (record["accuracy"] for record in records[3:6])
+    assert added == pytest.approx(named, abs=0.03)
+    assert added > 0.8 > naive_bayes
     assert str(tmp_path) not in path.read_text()
     assert "digits, means: " not in (printed := capsys.readouterr().out)
     assert "tables, means: " in printed
+
+
+@pytest.mark.thorough
+def test_cost_of_added_classes(new_classes):
+    options = ["--classes", "2", "5", "--rows", "300", "--repeats", "2", "--param", "layer_sizes=(4,)"]
+    records = new_classes.main(["cost", *options])["records"]
+    assert [(record["classes"], record["come"]) for record in records] == [
+        (n_classes, come) for n_classes in (2, 5) for come in ("first rows", "one by one")
+    ]
+    for record in records:
+        assert record["ratio"]["min"] == record["added"]["min"] / record["named"]["min"] > 0
 
 
 @pytest.mark.parametrize("name", ["friedman", "mixtures", "energy"])
