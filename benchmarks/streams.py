@@ -77,8 +77,10 @@ class Stream:
     n_classes: int
     changes: tuple[int, ...] = ()
 
-    def head(self, n_rows):
-        return replace(self, X=self.X[:n_rows], y=self.y[:n_rows], changes=())
+    def sample(self, n_rows):
+        """At most this many rows, evenly spaced."""
+        rows = np.linspace(0, len(self.X) - 1, min(n_rows, len(self.X))).astype(int)
+        return replace(self, X=self.X[rows], y=self.y[rows], changes=())
 
 
 def main(arguments=None):
@@ -133,12 +135,7 @@ def run_once(group, stream, model, seed, rows, params=None):
         made = read_stream(stream, rows)
     else:
         made = STREAMS[group][stream](rows or (None if group == "real" else SYNTHETIC_ROWS), seed)
-    learn, params = MODELS[model], params or {}
-    with threadpool_limits(1):
-        learn(made.head(WARM_UP_ROWS), seed, **params)
-        start = process_time()
-        predictions = learn(made, seed, **params)
-        seconds = process_time() - start
+    predictions, seconds = learn_timed(MODELS[model], made, seed, params or {})
     return {
         "n_rows": len(made.X),
         "n_features": made.X.shape[1],
@@ -146,6 +143,15 @@ def run_once(group, stream, model, seed, rows, params=None):
         **score(made, predictions),
         "seconds_per_1000": 1000 * seconds / len(made.X),
     }
+
+
+def learn_timed(learn, stream, seed, params):
+    """The predictions of a model, and its processor seconds on one thread."""
+    with threadpool_limits(1):
+        learn(stream.sample(WARM_UP_ROWS), seed, **params)
+        start = process_time()
+        predictions = learn(stream, seed, **params)
+        return predictions, process_time() - start
 
 
 def score(stream, predictions):

@@ -25,7 +25,8 @@ from sklearn_gln import GLNClassifier
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "backends", "bigger_than_memory", "clusters", "endurance", "features", "forgetting", "import_time",
-    "inspection", "many_classes", "numerics", "onnx_speed", "regression", "speed", "streams", "tables",
+    "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "regression", "speed", "streams", "tables",
+    "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -74,11 +75,11 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script, load, capsys):
-    if script == "regression":
+    if script in ("regression", "targets"):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
-    if script in ("streams", "tables"):
+    if script in ("new_classes", "streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
         load(script).main(["--help"])
@@ -696,6 +697,113 @@ def test_hyperband_in_benchmarks(load, capsys):
     none, hyperband = load("clusters").main(["optuna", "--trials", "8", "--chunks", "3", "--repeats", "1"])["records"]
     assert none["pruned"] == 0 < hyperband["pruned"]
     assert hyperband["rows_learned"] < none["rows_learned"]
+
+
+# Classes that turn up later, several targets
+
+
+@pytest.fixture
+def new_classes(load):
+    pytest.importorskip("pandas")
+    pytest.importorskip("river", reason="the other models are river's")
+    return load("new_classes")
+
+
+def test_classes_without_their_first_rows(new_classes):
+    y = np.array([0, 1, 0, 1, 1, 0, 1, 0])
+    stream = new_classes.without_first_rows(new_classes.Stream(np.arange(8)[:, np.newaxis], y, 2), [0, 0.5])
+    np.testing.assert_array_equal(stream.X[:, 0], [0, 2, 4, 5, 6, 7])
+    np.testing.assert_array_equal(stream.y, [0, 0, 1, 0, 1, 0])
+
+
+def test_classes_arrive_at_random_places(new_classes):
+    firsts = []
+    for seed in (0, 1):
+        stream = new_classes.STREAMS["letters"](3000, seed)
+        assert stream.n_classes == 26
+        firsts.append(np.unique(stream.y, return_index=True)[1])
+        assert firsts[-1].max() > len(stream.y) / 2
+    assert not np.array_equal(*firsts)
+    faults = new_classes.STREAMS["faults"](3000, 0)
+    assert (faults.y[:490] == 0).all()
+    assert 0.005 < faults.y[490:].mean() < 0.03
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_scores_where_classes_arrive(named, new_classes):
+    y = np.array([0, 1, 1, 0, 2, 1])
+    probabilities = np.array(
+        [[1, 0, 0], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.5, 0.25, 0.25], [0.25, 0.25, 0.5], [0.6, 0.2, 0.2]]
+    )
+    scores = new_classes.score(new_classes.Stream(np.zeros((6, 1)), y, 3), probabilities, named=named)
+    bring = [0.1, 0.5] if named else [1e-6, 1e-6]
+    known = [0.6 / 0.9, 0.5 / 0.75, 0.2]  # of classes seen so far
+    assert scores["n_arrivals"] == 2
+    assert scores["log_loss_bring"] == pytest.approx(-np.log(bring).mean())
+    assert scores["log_loss_known"] == pytest.approx(-np.log(known).mean())
+    assert scores["log_loss"] == pytest.approx(-np.log([*bring, *known]).mean())
+    assert scores["accuracy"] == (0.6 if named else 0.4)
+    assert scores["after_arrival"] == pytest.approx((3 if named else 2) / 5)  # of rows 2 to 5, and 5
+    assert scores["newcomers"] == 0.5
+
+
+@pytest.mark.thorough
+def test_new_classes(new_classes, load, tmp_path, capsys):
+    table = tmp_path / "blobs.csv"
+    X, y = load("many_classes").make_classes(400, 3)
+    np.savetxt(table, np.column_stack([X, y]), delimiter=",", header=",".join("abc" * 11), comments="")
+    path, models = tmp_path / "streams.jsonl", ["GLN", "GLN-named", "GaussianNB"]
+    options = ["--streams", "faults", "digits", "--rows", "1500", "--files", str(table), "--json", str(path)]
+    records = new_classes.main(["streams", *options, "--models", *models])
+    assert [(record["stream"], record["model"]) for record in records] == [
+        (stream, model) for stream in ("faults", "digits", "blobs") for model in models
+    ]
+    assert [record["n_arrivals"] for record in records] == [1, 1, 1, 9, 9, 9, 2, 2, 2]
+    floor = pytest.approx(-np.log(1e-6))
+    assert [record["log_loss_bring"] == floor for record in records] == [True, False, True] * 3
+    added, named, naive_bayes = (record["accuracy"] for record in records[3:6])
+    assert added == pytest.approx(named, abs=0.03)
+    assert added > 0.8 > naive_bayes
+    assert str(tmp_path) not in path.read_text()
+    assert "digits, means: " not in (printed := capsys.readouterr().out)
+    assert "tables, means: " in printed
+
+
+@pytest.mark.thorough
+def test_cost_of_added_classes(new_classes):
+    options = ["--classes", "2", "5", "--rows", "300", "--repeats", "2", "--param", "layer_sizes=(4,)"]
+    records = new_classes.main(["cost", *options])["records"]
+    assert [(record["classes"], record["come"]) for record in records] == [
+        (n_classes, come) for n_classes in (2, 5) for come in ("first rows", "one by one")
+    ]
+    for record in records:
+        assert record["ratio"]["min"] == record["added"]["min"] / record["named"]["min"] > 0
+
+
+@pytest.mark.parametrize("name", ["friedman", "mixtures", "energy"])
+def test_sets_of_several_targets(name, load):
+    pytest.importorskip("pandas")
+    make = load("targets").SETS[name]
+    X, Y = make(300, 4, np.random.default_rng(0))
+    assert X.shape == (300, {"friedman": 10, "mixtures": 12, "energy": 8}[name])
+    assert Y.shape == (300, 4)
+    assert np.isfinite(Y).all()
+    assert (Y.std(axis=0) > 0).all()
+    assert (np.abs(np.corrcoef(Y.T)) < 0.999).sum() == 12  # all but each with itself
+
+
+@pytest.mark.thorough
+def test_targets_together_and_apart(load, tmp_path, capsys):
+    pytest.importorskip("pandas")
+    targets, path = load("targets"), tmp_path / "targets.jsonl"
+    options = ["--sets", "mixtures", "--targets", "1", "3", "--rows", "300", "--param", "layer_sizes=(8,)"]
+    records = targets.main([*options, "--json", str(path)])
+    assert len(load("common").read_runs(path)[0]["records"]) == len(records) == 4
+    for record in records:
+        assert len(record["rmse_together"]) == len(record["rmse_apart"]) == record["targets"]
+        assert (record["rmse_together"] == record["rmse_apart"]) == (record["targets"] == 1)
+        assert max(record["rmse_together"]) < 0.95
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 4
 
 
 # Speed
