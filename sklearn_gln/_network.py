@@ -233,14 +233,12 @@ def _draw_by_layer(pool: Pool, output_numbers: Array, settings: Settings, seed: 
     """Hyperplanes and offsets of a Network."""
     normals, offsets = [], []
     for number, n_neurons in enumerate(settings.layer_sizes):
-        pools = {(number,): pool}
+        keys, pools = [(number,)], [pool]
         if not settings.share_halfspaces:
-            pools = {(number, output): pool.of_output(output) for output in output_numbers.tolist()}
-        generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in pools]
-        drawn = [
-            draw_halfspaces(of_outputs, n_neurons, settings, rng)
-            for of_outputs, rng in zip(pools.values(), generators, strict=True)
-        ]
+            keys = [(number, output) for output in output_numbers.tolist()]
+            pools = list(map(pool.of_output, output_numbers.tolist()))
+        generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
+        drawn = [draw_halfspaces(part, n_neurons, settings, rng) for part, rng in zip(pools, generators, strict=True)]
         if settings.likelihood.has_linear_first and number == 0:  # no sample is on the positive side: one context
             drawn = [(0 * normal, 0 * offset) for normal, offset in drawn]
         normals.append([of_output[0] for of_output in drawn])

@@ -191,8 +191,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     progressive_loss_ : float
         Mean Gaussian log-loss, ln(2 pi s^2) / 2 + (y - m)^2 / (2 s^2), of the means m and deviations s predicted for
         each row just before it was first learned: an honest estimate of performance along the stream. Weighted by
-        `sample_weight`, of several targets the sum of their means. The first 16 values of a target, which are to tell its
-        scale, are left out, and those before it has one; NaN until then.
+        `sample_weight`; of several targets the sum of their means. The first 16 values of a target, and those before it
+        has a unit, are left out; NaN until then.
 
     See Also
     --------
@@ -559,8 +559,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         without = np.flatnonzero(np.isnan(y[weights > 0]).all(axis=0))
         if weights.any() and len(without):
             raise ValueError(
-                f"y has no value in column{'s' * (len(without) > 1)} {', '.join(map(str, without))}; leave such columns "
-                "out, or learn with partial_fit, where values may come later."
+                f"y has no value in column{'s' * (len(without) > 1)} {', '.join(map(str, without))}; leave out such "
+                "columns, or learn with partial_fit, where values may come later."
             )
         return y, weights
 

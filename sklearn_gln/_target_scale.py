@@ -1,8 +1,8 @@
 """The unit in which a network learns a real target: centred, and divided by its deviation.
 
-Both are those of the samples up to the last rebuild. Of a target that none of these had they are those of the last
-ones at the first event thereafter that finds enough. Before that a target is not learned from, and predictions say
-nothing, nor do they before the target has varied. A target further off than `reach` counts the less the further, so that a wild one teaches next to nothing; the
+Both are those of the samples up to the last rebuild. A target that none of these had gets them from the last ones at
+the first event thereafter that finds enough; before, it is not learned. Before the target has varied predictions say
+nothing. A target further off than `reach` counts the less the further, so that a wild one teaches next to nothing; the
 reach follows the last targets where they leave it.
 """
 
@@ -58,7 +58,7 @@ class TargetScale:
     @property
     def is_late(self) -> Array:
         """Whether there have been samples, but too few targets to know anything of them: (n_outputs,)."""
-        return ~self.is_known & (len(self.window.weight) > 0)
+        return np.logical_and(~self.is_known, len(self.window.weight) > 0)
 
     def standardize(self, y: Array) -> Array:
         """Targets (n, n_outputs) in their units; from the reach on they count the less the further off they are.

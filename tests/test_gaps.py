@@ -109,7 +109,8 @@ def test_a_target_that_comes_late_is_learned_in_its_own_unit(likelihood, start):
     mean, deviation = model.progressive_predict(X, np.column_stack([y, late]), return_std=True)
     begun = start + 20 if start < 256 else start + 300  # the next event at the latest
     assert np.all(np.isinf(deviation[1:start, 1]))
-    assert np.all(np.isfinite(deviation[begun + 256 :])) and np.all(np.isfinite(deviation[:, 0]))
+    assert np.all(np.isfinite(deviation[begun + 256 :]))
+    assert np.all(np.isfinite(deviation[:, 0]))
     assert r2_score(late[-500:], mean[-500:, 1]) > 0.7
     z = (late - mean[:, 1])[-500:] / deviation[-500:, 1]
     assert 0.5 < np.sqrt(np.mean(z**2)) < 2

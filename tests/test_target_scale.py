@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_gln._target_scale import HEADROOM, LARGEST_FACTOR, MAX_DEVIATIONS, SMALLEST_LIMIT, TargetScale
+from sklearn_gln._target_scale import HEADROOM, LARGEST_FACTOR, SMALLEST_LIMIT, TargetScale
 from sklearn_gln._window import FAR_GAP, GAP, N_RARE
 from sklearn_gln.kernels import get_kernels
 
