@@ -233,7 +233,8 @@ def _draw_by_layer(pool: Pool, output_numbers: Array, settings: Settings, seed: 
     """Hyperplanes and offsets of a Network."""
     normals, offsets = [], []
     for number, n_neurons in enumerate(settings.layer_sizes):
-        keys, pools = [(number,)], [pool]
+        keys: list[tuple[int, ...]] = [(number,)]
+        pools = [pool]
         if not settings.share_halfspaces:
             keys = [(number, output) for output in output_numbers.tolist()]
             pools = list(map(pool.of_output, output_numbers.tolist()))

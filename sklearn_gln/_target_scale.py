@@ -58,7 +58,8 @@ class TargetScale:
     @property
     def is_late(self) -> Array:
         """Whether there have been samples, but too few targets to know anything of them: (n_outputs,)."""
-        return np.logical_and(~self.is_known, len(self.window.weight) > 0)
+        return ~self.is_known if len(self.window.weight) else np.zeros_like(self.is_known)
+        return is_late
 
     def standardize(self, y: Array) -> Array:
         """Targets (n, n_outputs) in their units; from the reach on they count the less the further off they are.
