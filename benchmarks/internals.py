@@ -64,7 +64,7 @@ def halfspaces_drawn_by(model, y):
 
     def draw(side_info, layer, output, n_neurons):  # noqa: ARG001  (outputs share halfspaces)
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(layer,)))
-        pool = Pool.of(np.array(side_info), y[: len(side_info)], np.ones(len(side_info)))
+        pool = Pool.of(np.array(side_info), y[: len(side_info)], np.ones(len(side_info)), np.arange(1))
         return draw_halfspaces(pool, n_neurons, settings, rng)
 
     return draw
@@ -77,7 +77,7 @@ def new_network(model, X, y, classes):
     """The model's online network after one row, for its settings; a network of these settings that learned nothing."""
     online = clone(model).partial_fit(X[:1], y[:1], classes=classes)._online
     inputs = online.predictor.transform(X[:1], get_kernels("numpy"))
-    pool = Pool.of(inputs.side_info, y[:1], np.ones(1))
+    pool = Pool.of(inputs.side_info, y[:1], np.ones(1), np.arange(1))
     n_base = inputs.base.shape[1] + online.settings.bias
     return online, init_network(
         n_base, online.predictor.n_basis, pool, online.output_numbers, online.settings, online.seed

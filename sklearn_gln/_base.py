@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from math import ceil
 from numbers import Integral, Real
 from reprlib import repr as brief
@@ -509,6 +510,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         n_given = X.shape[1] - n_features
         n_base = n_given or n_features
         settings, output_numbers = self._settings(n_base, in_order=in_order), self._output_numbers()
+        if len(output_numbers) == 1:
+            settings = replace(settings, share_halfspaces=True)
         self._check_memory(self._estimate_memory(n_base, n_features, len(output_numbers), len(X), settings))
         seed = random_state.randint(np.iinfo(np.int32).max)
         head = self._new_head(settings)

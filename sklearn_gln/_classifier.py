@@ -882,7 +882,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             is_new = ~known & (sample_weight > 0)
             if is_new.any():
                 added = np.unique(labels(y[is_new]))
-                _check_discrete(added)
+                if added.dtype.kind == "f":
+                    _check_discrete(added)
                 self._add_classes(added)
                 codes, known = self._look_up(y)
             return np.where(known, codes, 0)

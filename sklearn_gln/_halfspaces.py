@@ -31,13 +31,13 @@ class Pool(NamedTuple):
     entropy: Array  # (n_side,): of each feature's values; 0 where they are all the same
 
     @classmethod
-    def of(cls, side_info: Array, y: Array, weight: Array) -> "Pool":
-        """y (n,) are class numbers, or (n, n_targets) targets, of which wild ones count as the farthest usual one."""
+    def of(cls, side_info: Array, y: Array, weight: Array, output_numbers: Array) -> "Pool":
+        """y (n,) are class numbers, or (n, n_outputs) targets, of which wild ones count as the farthest usual one."""
         if y.ndim == 1:
             numbers = np.unique(y)
             targets = (y[:, np.newaxis] == numbers).astype(float)
         else:
-            numbers, targets = np.arange(y.shape[1]), y.astype(float)
+            numbers, targets = output_numbers, y.astype(float)
             usual = Window(targets, weight).usual()
             targets = np.clip(targets, usual.median - usual.reach / GAP, usual.median + usual.reach / GAP)
         moments = RunningMoments.empty(targets.shape[1])

@@ -87,6 +87,14 @@ class Layer:
             if self.slot_of is not None and self.n_slots is not None:
                 self.slot_of, self.n_slots = self.slot_of.copy(), self.n_slots.copy()
 
+    def trimmed(self) -> "Layer":
+        """Without room for more slots; it shares memory with this one."""
+        trimmed = replace(self)
+        if self.n_slots is not None:
+            n_used = int(self.n_slots.max())
+            trimmed._map_slots(lambda array: array[:, :, :n_used])
+        return trimmed
+
     def make_room(self, n_slots: int) -> None:
         """Have room for n_slots slots."""
         if self.weights.shape[2] < n_slots:

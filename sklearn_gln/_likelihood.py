@@ -69,6 +69,7 @@ class Likelihood(ABC):
 
     # The network
     reads_probabilities: ClassVar[bool] = False  # whether base predictions are probabilities; else they are means
+    draws_by_output: ClassVar[bool] = False  # whether outputs that share no halfspaces draw each its own
     has_linear_first: ClassVar[bool] = True  # whether the first layer is one neuron without halfspaces
     can_solve_first: ClassVar[bool] = False  # whether least squares give the weights of that neuron
     constants_per_bias: ClassVar[int] = 1
@@ -239,6 +240,7 @@ class Bernoulli(_Linear):
     default_rate = DEFAULT_RATES["normalized"]
     takes_bins = True
     reads_probabilities = True
+    draws_by_output = True
     has_linear_first = False
     sums_errors = True
     ridge = 1.0  # errors of real targets say more than those of labels, so theirs may be bolder

@@ -182,7 +182,8 @@ def init_network(
 ) -> Network:
     """A network that has learned nothing, for n_base base inputs, n_basis more, and the outputs of these numbers.
 
-    Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Halfspaces
+    Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Those of real
+    targets are spawned per layer: each is what it would be alone. Halfspaces
     that were drawn without a look at the data are those of the network that this one replaces.
     """
     dtype, n_outputs = np.dtype(settings.dtype), len(output_numbers)
@@ -232,12 +233,12 @@ def initial_weights(n_below: int, n_inputs: int, settings: Settings) -> Array:
 def _draw_by_layer(pool: Pool, output_numbers: Array, settings: Settings, seed: int) -> tuple[Array, Array]:
     """Hyperplanes and offsets of a Network."""
     normals, offsets = [], []
+    keys: list[tuple[int, ...]]
     for number, n_neurons in enumerate(settings.layer_sizes):
-        keys: list[tuple[int, ...]] = [(number,)]
-        pools = [pool]
-        if not settings.share_halfspaces:
+        pools = [pool] if settings.share_halfspaces else list(map(pool.of_output, output_numbers.tolist()))
+        keys = [(number,)] * len(pools)
+        if settings.likelihood.draws_by_output and not settings.share_halfspaces:
             keys = [(number, output) for output in output_numbers.tolist()]
-            pools = list(map(pool.of_output, output_numbers.tolist()))
         generators = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)) for key in keys]
         drawn = [draw_halfspaces(part, n_neurons, settings, rng) for part, rng in zip(pools, generators, strict=True)]
         if settings.likelihood.has_linear_first and number == 0:  # no sample is on the positive side: one context

@@ -98,7 +98,8 @@ class OnlineNetwork:
         network = self.network
         if network is not None:
             network.move_to(get_kernels("numpy"))
-            network = _outputs.take(network, places, shares_halfspaces=True)
+            trimmed = replace(network, layers=[layer.trimmed() for layer in network.layers])  # room would be copied
+            network = _outputs.take(trimmed, places, shares_halfspaces=True)
         return replace(
             self,
             output_numbers=np.arange(self.n_outputs + 1),
@@ -299,7 +300,7 @@ class OnlineNetwork:
         inputs = self.predictor.transform(samples.X, host)
         n_base, n_basis = self.settings.n_base(inputs.base.shape[1]), self.predictor.n_basis
         replaced, self.network = self.network, None
-        pool = Pool.of(inputs.side_info, samples.y, samples.weight)
+        pool = Pool.of(inputs.side_info, samples.y, samples.weight, self.output_numbers)
         network = init_network(n_base, n_basis, pool, self.output_numbers, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
         self._set_limits(network)

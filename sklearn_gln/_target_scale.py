@@ -58,7 +58,8 @@ class TargetScale:
     @property
     def is_late(self) -> Array:
         """Whether there have been samples, but too few targets to know anything of them: (n_outputs,)."""
-        return ~self.is_known if len(self.window.weight) else np.zeros_like(self.is_known)
+        is_late: Array = ~self.is_known & (len(self.window.weight) > 0)
+        return is_late
         return is_late
 
     def standardize(self, y: Array) -> Array:
@@ -83,7 +84,7 @@ class TargetScale:
         self.window = Window(y, sample_weight)
         usual = self.window.usual(of_targets=True)
         self.origin, self.unit = self._of_window(usual, kernels)
-        self.is_known = ~np.isnan(y).all(axis=0)
+        self.is_known = np.count_nonzero(~np.isnan(y), axis=0) > 0
         self.largest = np.zeros(len(before))
         self.reach = np.where(self.varied, FARTHEST, MAX_DEVIATIONS)
         self._follow(usual)

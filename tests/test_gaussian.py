@@ -392,7 +392,7 @@ def settings_with(**params):
 
 def make_network(features, n_outputs, settings):
     """As it is built before it has learned anything, on features (n, d) that are scaled already."""
-    pool = Pool.of(features[:256], np.zeros(len(features[:256]), int), np.ones(len(features[:256])))
+    pool = Pool.of(features[:256], np.zeros(len(features[:256]), int), np.ones(len(features[:256])), np.arange(1))
     return init_network(settings.n_base(features.shape[1]), 0, pool, np.arange(n_outputs), settings, 0)
 
 

@@ -23,7 +23,8 @@ def make_side_info(n=40, n_side=5, seed=0):
 def make_pool(side_info, y=None, weight=None):
     """All of one class, which cuts cannot tell apart, unless y says otherwise."""
     n = len(side_info)
-    return Pool.of(side_info, np.zeros(n, int) if y is None else y, np.ones(n) if weight is None else weight)
+    y, weight = np.zeros(n, int) if y is None else y, np.ones(n) if weight is None else weight
+    return Pool.of(side_info, y, weight, np.arange(y.shape[1] if y.ndim > 1 else 2))
 
 
 def draw(side_info, y=None, weight=None, n_neurons=30, seed=1, **params):

@@ -24,7 +24,7 @@ from tests.helpers import by_context, make_settings
 def make_pool(n=40, n_side=5, seed=0):
     rng = np.random.default_rng(seed)
     side_info = rng.normal(size=(n, n_side)) * rng.uniform(0.1, 5.0, n_side) + rng.normal(size=n_side)
-    return Pool.of(side_info, rng.integers(0, 3, n), np.ones(n))
+    return Pool.of(side_info, rng.integers(0, 3, n), np.ones(n), np.arange(3))
 
 
 # A new network
@@ -141,7 +141,12 @@ def test_the_first_layer_is_one_neuron_of_one_context(likelihood, halfspaces, sh
     assert not classifier.likelihood.has_linear_first
     same = init_network(6, 0, make_pool(), np.arange(2), classifier, 5)  # layers draw from seeds of their own
     for name in ("hyperplanes", "offsets"):
-        assert_array_equal(getattr(network, name)[:, 1:], getattr(same, name)[:, 1:])
+        drawn, of_classes = getattr(network, name)[:, 1:], getattr(same, name)[:, 1:]
+        if share:
+            assert_array_equal(drawn, of_classes)
+        elif halfspaces == "gaussian":  # of targets those that each would have alone; of classes each its own
+            assert_array_equal(drawn[1], drawn[0])
+            assert not np.isclose(of_classes[1], of_classes[0]).any()
 
 
 @pytest.mark.parametrize(
@@ -205,13 +210,14 @@ def test_initial_weights_of_gaussian_neurons(kind):
 def test_memory_of_regression(likelihood, preconditioner):
     """Every array of the network, with a slot for each context and one for all others."""
     network, settings = regression_network(likelihood, preconditioner=preconditioner, skip=False)
+    network.expect_gaps(get_kernels("numpy"))
     n_bytes = network.hyperplanes.nbytes + network.offsets.nbytes
     for layer in network.layers:
         n_bytes += layer.weights.nbytes * 5 + layer.accumulator.nbytes * 5 + layer.slot_of.nbytes + layer.n_slots.nbytes
         if layer.spread is not None:
             n_bytes += sum(getattr(layer.spread, name).nbytes * 5 for name in layer.spread.by_slot)
     n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # with P in float32
-    n_bytes += 0 if network.cross_moment is None else network.cross_moment.nbytes
+    n_bytes += 0 if network.cross_moment is None else network.cross_moment.nbytes + network.gap_moment.nbytes
     assert estimate_memory(settings.n_base(5), 0, 5, 2, np.inf, settings) == n_bytes
 
 

@@ -361,10 +361,12 @@ def make_oracle(params, settings, outputs, seed, y, weights):
     y, weights = y[weights > 0], weights[weights > 0]
 
     def draw(side_info, layer, output, n_neurons):
-        pool = Pool.of(np.array(side_info), y[: len(side_info)], weights[: len(side_info)])
+        n = len(side_info)
+        pool = Pool.of(np.array(side_info), y[:n], weights[:n], np.array(outputs))
         key = (layer,)
         if not settings.share_halfspaces:
-            key, pool = (layer, int(outputs[output])), pool.of_output(int(outputs[output]))
+            pool = pool.of_output(int(outputs[output]))
+            key = key if "likelihood" in params else (layer, int(outputs[output]))
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
         return draw_halfspaces(pool, n_neurons, settings, rng)
 

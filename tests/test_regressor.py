@@ -245,16 +245,16 @@ def test_later_targets_change_no_earlier_prediction(likelihood):
         assert not np.allclose(other[:, n + 1 :], first[:, n + 1 :], atol=0.1)
 
 
-@pytest.mark.parametrize("params", [{}, {"share_halfspaces": False}, {"learning_rate": "constant"}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{}, {"halfspaces": "gaussian", "share_halfspaces": True}, {"learning_rate": "constant"}], ids=str
+)
 @pytest.mark.parametrize("method", thorough_but(["fit", "partial_fit"], "partial_fit"))
 def test_each_target_is_learned_as_if_alone(likelihood, params, method):
     targets = Y3.copy()
     targets[:100, 1] = 2.0  # has no unit for long
-    params = {**EXACT, **params, "max_iter": 2, "tol": 0.0, "halfspaces": "gaussian"}  # cuts are chosen by all targets
+    params = {"halfspaces": "cuts", **EXACT, **params, "max_iter": 2, "tol": 0.0}
     together = getattr(new(likelihood, **params), method)(X, targets, WEIGHTS)
     for k in range(3):
-        if k and "share_halfspaces" in params:  # each has its own
-            continue
         alone = getattr(new(likelihood, **params), method)(X, targets[:, k], WEIGHTS)
         assert_allclose(moments(together)[..., k], moments(alone), rtol=1e-7, atol=1e-7)
         assert_allclose(together.predict_interval(X)[:, k], alone.predict_interval(X), rtol=1e-7, atol=1e-7)
