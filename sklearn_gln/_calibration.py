@@ -28,7 +28,7 @@ MAX_LOG = 60.0  # of variances: nothing overflows
 MAX_TOTAL = 1e6  # of weights: more would say no more, and leave nothing of the constant that holds (a, b)
 MAX_SCORES = 1024
 GAUSSIAN_SCORES = 20  # how many scores a Gaussian counts for: few, as it lies where skewed noise never is
-LATTICE = np.linspace(-8, 8, 161)  # where its distribution function is read
+LATTICE = np.linspace(-8, 8, 161)  # where the Gaussian's distribution function is read
 
 
 @dataclass
@@ -92,7 +92,7 @@ class ErrorScores:
         def of(scores: Array) -> Array:
             n_scores = len(scores)
             if not n_scores:
-                return ndtri(levels)
+                return np.clip(ndtri(levels), *LATTICE[[0, -1]])  # levels near 1 may have been rounded to it
             values = np.sort(np.append(LATTICE, scores))
             ranks = np.arange(1, n_scores + 1) / (n_scores + 1)
             of_scores = np.interp(values, np.sort(scores), ranks, left=0, right=1)

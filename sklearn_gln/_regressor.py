@@ -430,9 +430,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def predict(self, X, return_std=False, quantiles=None, check_input=True):
         """Return the mean of the target for each row, and its standard deviation; or its quantiles.
 
-        A :class:`~sklearn.pipeline.Pipeline` passes `return_std` and `quantiles` on.
-        So does :class:`~sklearn.compose.TransformedTargetRegressor` with the `quantiles` of a single target; where it
-        learns an increasing function of it, such as the logarithm, it returns those of the target itself.
+        A :class:`~sklearn.pipeline.Pipeline` passes `return_std` and `quantiles` on. So does
+        :class:`~sklearn.compose.TransformedTargetRegressor` with the `quantiles` of a single target; where its function
+        rises, as the logarithm does, it returns those of the target itself.
 
         Parameters
         ----------

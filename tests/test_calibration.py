@@ -120,8 +120,10 @@ def test_quantiles():
 
 
 def test_quantiles_rise():
-    levels = np.concatenate([[1e-300], np.linspace(0.0001, 0.9999, 9999), [1 - 1e-16]])
-    rises = np.diff(draw_scores().quantiles(levels), axis=1)
+    levels = np.concatenate([[1e-300], np.linspace(0.0001, 0.9999, 9999), [1 - 1e-16, 1]])
+    quantiles = draw_scores().quantiles(levels)
+    assert np.isfinite(quantiles).all()
+    rises = np.diff(quantiles, axis=1)
     assert rises.min() >= 0
     assert rises[:, 100:-100].min() > 0
 
