@@ -18,7 +18,7 @@ How data flow, one file a step::
           Head           layers -> the answer                                     _head.py
             stacks       layers weighed by what they predicted honestly           _stack.py
             TargetScale  the unit of a real target                                _target_scale.py
-            Calibration  variances and intervals that hold what they promise      _calibration.py
+            Calibration  variances and quantiles that hold what they promise      _calibration.py
             RecentErrors what the last errors say of the next one                 _recent.py
         shards           outputs shared out over processes                        _shards.py
 

@@ -1,4 +1,4 @@
-"""How far off predictions of a real target are: variances, and intervals that hold a given share of targets.
+"""How far off predictions of a real target are: variances, and quantiles that a given share of targets lie below.
 
 For each output by itself, in the network's units,
 
@@ -9,14 +9,14 @@ rule the chance of that is 1 / (1 + n) after n rows alike; the error would be of
 unit then. So the variance is 1 / (1 + n): a = -ln(1 + n), b = 0.
 
 At each event a and b minimize the Gaussian log-loss of predictions made before samples were learned. What earlier
-samples said counts half as much at each event, because the network that predicted them knew less. Intervals follow how
-large the errors of such samples were, compared with their predicted deviations.
+samples said counts half as much at each event, because the network that predicted them knew less. Quantiles follow the
+errors of such samples, with their signs, in units of the deviations that were predicted for them.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._newton import minimize
@@ -27,7 +27,8 @@ PRECISION = np.array([1.0, 20.0])  # of a and b about their last values, besides
 MAX_LOG = 60.0  # of variances: nothing overflows
 MAX_TOTAL = 1e6  # of weights: more would say no more, and leave nothing of the constant that holds (a, b)
 MAX_SCORES = 1024
-GAUSSIAN_SCORES = 100  # how many scores the quantiles of a Gaussian count for
+GAUSSIAN_SCORES = 20  # how many scores a Gaussian counts for: few, as it lies where skewed noise never is
+LATTICE = np.linspace(-8, 8, 161)  # where the Gaussian's distribution function is read
 
 
 @dataclass
@@ -66,13 +67,13 @@ class Calibration:
 
 
 @dataclass
-class IntervalScores:
-    """|error| / predicted deviation of the last samples, up to MAX_SCORES of each output."""
+class ErrorScores:
+    """(target - mean) / predicted deviation of the last samples, up to MAX_SCORES of each output."""
 
     of_output: list[Array] = field(metadata=BY_OUTPUT)
 
     @classmethod
-    def empty(cls, n_outputs: int) -> "IntervalScores":
+    def empty(cls, n_outputs: int) -> "ErrorScores":
         return cls([np.zeros(0)] * n_outputs)
 
     def add(self, scores: Array, counted: Array) -> None:
@@ -82,16 +83,21 @@ class IntervalScores:
             for earlier, new, is_counted in zip(self.of_output, scores.T, counted.T, strict=True)
         ]
 
-    def quantile(self, coverage: float) -> Array:
-        """How many predicted deviations on either side of the mean hold this share of the targets: (n_outputs,)."""
-        gaussian = -ndtri((1 - coverage) / 2)  # finite for each coverage below 1
+    def quantiles(self, levels: Array) -> Array:
+        """The quantiles (n_outputs, ...) of these levels (...): those of the scores' mixture with a Gaussian.
 
-        def of(scores: Array) -> float:
+        The i-th of n scores has the share i / (n + 1) below it: that of the next one's chances to lie there.
+        """
+
+        def of(scores: Array) -> Array:
             n_scores = len(scores)
             if not n_scores:
-                return gaussian
-            share = min(1, coverage * (n_scores + 1) / n_scores)  # as in conformal prediction
-            return (n_scores * np.quantile(scores, share) + GAUSSIAN_SCORES * gaussian) / (n_scores + GAUSSIAN_SCORES)
+                return np.clip(ndtri(levels), *LATTICE[[0, -1]])  # levels near 1 may have been rounded to it
+            values = np.sort(np.append(LATTICE, scores))
+            ranks = np.arange(1, n_scores + 1) / (n_scores + 1)
+            of_scores = np.interp(values, np.sort(scores), ranks, left=0, right=1)
+            shares = (n_scores * of_scores + GAUSSIAN_SCORES * ndtr(values)) / (n_scores + GAUSSIAN_SCORES)
+            return np.interp(levels, shares, values)
 
         return np.array(list(map(of, self.of_output)))
 

@@ -3,7 +3,7 @@
 ==============  =======================================================================================================
 PlainHead       the mean logit of the layers, or of the last one
 StackedHead     the layers' mean logits, weighed by how well each predicted so far, and the class frequencies
-TargetHead      in regression: the layers' means, weighed likewise, in the target's unit; variances; intervals
+TargetHead      in regression: the layers' means, weighed likewise, in the target's unit; variances; quantiles
 LayersHead      nothing: the layers' mean logits as they are, where the head that needs all outputs is elsewhere
 ==============  =======================================================================================================
 
@@ -22,7 +22,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
-from sklearn_gln._calibration import Calibration, IntervalScores
+from sklearn_gln._calibration import Calibration, ErrorScores
 from sklearn_gln._network import LayerOutputs
 from sklearn_gln._recent import UNCORRECTED, RecentErrors, corrected
 from sklearn_gln._stack import PRECISION, LogitStack, MeanStack
@@ -317,7 +317,7 @@ class TargetHead(Head):
     stack: MeanStack
     calibration: Calibration
     recent: RecentErrors
-    scores: IntervalScores
+    scores: ErrorScores
     pending: list[PendingErrors] = field(default_factory=list)
 
     @classmethod
@@ -329,7 +329,7 @@ class TargetHead(Head):
             MeanStack.empty(n_outputs, n_layers, first_that_counts(n_layers, aggregation), aggregation == "stacked"),
             Calibration.empty(n_outputs, is_calibrated),
             RecentErrors.empty(n_outputs, has_memories),
-            IntervalScores.empty(n_outputs),
+            ErrorScores.empty(n_outputs),
         )
 
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
@@ -419,14 +419,14 @@ class TargetHead(Head):
         errors = np.vecdot(residuals, self.stack.weights)
         self.calibration.fit(log_variance, np.square(errors), weights)
         errors, variance = corrected(errors, self.calibration.variance(log_variance), correction)
-        self.scores.add(np.abs(errors) / np.sqrt(variance), weights > 0)
+        self.scores.add(-errors / np.sqrt(variance), weights > 0)
 
     def restart(self) -> None:
         self.update()
         self.stack.restart()
         self.calibration.restart()
         self.recent.restart()
-        self.scores = IntervalScores.empty(len(self.scores.of_output))
+        self.scores = ErrorScores.empty(len(self.scores.of_output))
 
     def shares(self) -> Array:
         return self.stack.weights

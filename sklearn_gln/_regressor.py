@@ -1,4 +1,4 @@
-"""GLNRegressor: targets in, means and standard deviations out."""
+"""GLNRegressor: targets in, means, standard deviations and quantiles out."""
 
 from numbers import Real
 from reprlib import repr as brief
@@ -247,6 +247,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     >>> covered = (lower <= y_test) & (y_test <= upper)
     >>> 0.8 < float(covered.mean()) < 1
     True
+    >>> model.predict_quantiles(X_test, [0.05, 0.5, 0.95]).shape
+    (111, 3)
 
     A stream, learned in chunks of any size:
 
@@ -431,8 +433,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         """
         return self._learn_targets(X, y, sample_weight, check_input, lambda outputs: self._moments(outputs, return_std))
 
-    def predict(self, X, return_std=False, check_input=True):
-        """Return the mean of the target for each row, and its standard deviation.
+    def predict(self, X, return_std=False, quantiles=None, check_input=True):
+        """Return the mean of the target for each row, and its standard deviation; or its quantiles.
+
+        A :class:`~sklearn.pipeline.Pipeline` passes `return_std` and `quantiles` on. So does
+        :class:`~sklearn.compose.TransformedTargetRegressor` with the `quantiles` of a single target; where its function
+        rises, as the logarithm does, it returns those of the target itself.
 
         Parameters
         ----------
@@ -441,6 +447,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         return_std : bool, default=False
             Whether to return standard deviations too: of the target, noise included.
+
+        quantiles : float or array-like of shape (n_quantiles,), default=None
+            Return what `predict_quantiles` does for these, in place of the mean.
 
         check_input : bool, default=True
             False skips the checks of X, which must be a float32 or float64 array without infinities.
@@ -451,7 +460,19 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         deviation : ndarray shaped as mean
             Only if `return_std`.
+
+        Raises
+        ------
+        ValueError
+            If the input is invalid, or `return_std` and `quantiles` are both given.
         """
+        if quantiles is not None:
+            if return_std:
+                raise ValueError(
+                    "return_std=True and quantiles exclude each other: the deviation belongs to the mean; call predict "
+                    "once for each."
+                )
+            return self.predict_quantiles(X, quantiles, check_input)
         return self._answer(X, check_input, lambda outputs: self._moments(outputs, return_std))
 
     def staged_predict(self, X, check_input=True):
@@ -471,35 +492,80 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         """
         yield from self._answers_by_layer(X, check_input, self._restored)
 
-    def predict_interval(self, X, coverage=0.9, check_input=True):
-        """Return intervals about the mean that hold a given share of targets.
+    def predict_quantiles(self, X, quantiles, check_input=True):
+        """Return values that given shares of targets lie below.
 
-        Their width, in standard deviations, is the one that held this share of the latest rows (up to 1,024) before
-        they were learned; while these are few, nearly that of a Gaussian.
+        They are the mean plus the standard deviation times the quantile of (target - mean) / deviation over the latest
+        rows (up to 1,024), as predicted before these were learned, and over 20 rows' worth of a Gaussian. So noise may
+        be skewed, and they rise with the quantile.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
-        coverage : float, default=0.9
-            The share of targets, one number in (0, 1). For several, call once for each.
+        quantiles : float or array-like of shape (n_quantiles,)
+            The shares, numbers in (0, 1) in any order.
 
         check_input : bool, default=True
             False skips the checks of X, which must be a float32 or float64 array without infinities.
 
         Returns
         -------
-        intervals : ndarray of shape (n_samples, 2) or (n_samples, n_outputs, 2), float64
-            Lower and upper ends.
+        values : ndarray of shape (n_samples, n_quantiles) or (n_samples, n_outputs, n_quantiles), float64
+            Without the last axis if `quantiles` is one number.
+
+        Raises
+        ------
+        ValueError
+            If the input is invalid, or `quantiles` is empty or not within (0, 1).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_gln import GLNRegressor
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(5000, 2))
+        >>> y = X[:, 0] + rng.exponential(size=5000)
+        >>> model = GLNRegressor(random_state=0).fit(X[:3000], y[:3000])
+        >>> low, high = model.predict_quantiles(X[3000:], [0.05, 0.95]).T
+        >>> 0.03 < np.mean(y[3000:] < low) < 0.07 and 0.93 < np.mean(y[3000:] < high) < 0.97
+        True
         """
         check_is_fitted(self)
-        if not isinstance(coverage, Real) or not 0 < coverage < 1:
-            raise ValueError(
-                f"coverage={brief(coverage)} must be one number between 0 and 1, such as 0.9 for 90 % of the targets; "
-                "for several, call predict_interval once for each."
-            )
-        return self._answer(X, check_input, lambda outputs: self._intervals(outputs, float(coverage)))
+        levels = _shares("quantiles", quantiles, "0.5 for the median, or [0.05, 0.95]")
+        return self._answer(X, check_input, lambda outputs: self._quantiles(outputs, levels))
+
+    def predict_interval(self, X, coverage=0.9, check_input=True):
+        """Return intervals that hold given shares of targets, and as many targets below as above.
+
+        Their ends are quantiles; see `predict_quantiles`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        coverage : float or array-like of shape (n_coverages,), default=0.9
+            The shares of targets, numbers in (0, 1).
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        intervals : ndarray of shape (n_samples, 2, n_coverages) or (n_samples, n_outputs, 2, n_coverages), float64
+            Lower and upper ends. Without the last axis if `coverage` is one number.
+
+        Raises
+        ------
+        ValueError
+            If the input is invalid, or `coverage` is empty or not within (0, 1).
+        """
+        check_is_fitted(self)
+        coverage = _shares("coverage", coverage, "0.9 for 90 % of the targets, or [0.5, 0.9]")
+        levels = np.stack([(1 - coverage) / 2, (1 + coverage) / 2])
+        return self._answer(X, check_input, lambda outputs: self._quantiles(outputs, levels))
 
     def estimate_memory(self, n_features, n_targets=1, *, n_samples=None):
         """Return how much memory the network may take, before it is fitted.
@@ -617,11 +683,15 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         mean = outputs[..., 0]
         return (mean, np.sqrt(outputs[..., 1])) if return_std else mean
 
-    def _intervals(self, outputs, coverage):
-        mean, deviation = self._moments(outputs, return_std=True)
-        quantile = self._online.head.scores.quantile(coverage)
-        reach = deviation * (quantile if self._is_matrix else quantile[0])
-        return np.stack([mean - reach, mean + reach], axis=-1)
+    def _quantiles(self, outputs, levels):
+        """Quantiles of levels (...), in the shape of y and theirs."""
+        as_many_axes = (..., *(np.newaxis,) * levels.ndim)
+        mean, deviation = (moment[as_many_axes] for moment in self._moments(outputs, return_std=True))
+        of_scores = self._online.head.scores.quantiles(levels)
+        of_scores = of_scores if self._is_matrix else of_scores[0]
+        with np.errstate(invalid="ignore"):
+            reach = deviation * of_scores
+        return mean + np.where(of_scores == 0, 0, reach)  # a deviation may be infinite
 
     def _restored(self, means):
         targets = self._online.head.restore(means)
@@ -649,6 +719,14 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     def _set_progress(self, sums):
         self._progress = sums
         self.progressive_loss_ = self._mean_loss(sums)
+
+
+def _shares(name, values, example):
+    """Float64 numbers within (0, 1): one, (), or some, (n,)."""
+    items = np.asarray(values, dtype=object)
+    if items.ndim > 1 or not items.size or not all(isinstance(item, Real) and 0 < item < 1 for item in items.flat):
+        raise ValueError(f"{name}={brief(values)} must be numbers between 0 and 1, such as {example}.")
+    return items.astype(np.float64)
 
 
 def gaussian_losses(predictions, y):

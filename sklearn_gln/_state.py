@@ -13,7 +13,7 @@ import numpy as np
 
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import BasePredictor, Bins, RunningMoments
-from sklearn_gln._calibration import Calibration, IntervalScores
+from sklearn_gln._calibration import Calibration, ErrorScores
 from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
@@ -35,7 +35,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
     Spread, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
-    TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, IntervalScores, PendingErrors,
+    TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, ErrorScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
 _NDARRAY = get_origin(Array)  # np.ndarray, but an alias from NumPy 2.5 on

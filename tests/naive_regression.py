@@ -5,6 +5,7 @@ Neurons learn targets in units of their own; what is predicted for rows is kept 
 
 import itertools
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -318,8 +319,33 @@ class NaiveRegressor(NaiveGLN):
             self.calibration[output], self.information[output] = fitted, known + information
         for r, variance, (offset, factor, spread) in zip(residuals, variances, corrections, strict=True):
             v = math.exp(self.log_variance(output, variance)) * factor + spread / unit**2
-            self.scores[output].append(abs(dot(self.stack[output], r) + offset) / unit / math.sqrt(v))
+            self.scores[output].append(-(dot(self.stack[output], r) + offset) / unit / math.sqrt(v))
         self.scores[output] = self.scores[output][-1024:]
+
+
+def quantile(scores, level):
+    """Of the scores' mixture with a Gaussian that counts for twenty, linear between scores and multiples of 0.1."""
+    n, gaussian, last = len(scores), NormalDist(), None
+    if not scores:
+        return gaussian.inv_cdf(level)
+    for value in sorted([*scores, *(step / 10 for step in range(-80, 81))]):
+        share = (n * share_below(value, scores) + 20.0 * gaussian.cdf(value)) / (n + 20.0)
+        if level <= share:
+            return value if last is None else last[0] + (value - last[0]) * (level - last[1]) / (share - last[1])
+        last = value, share
+    return last[0]
+
+
+def share_below(value, scores):
+    """i / (n + 1) at the i-th of n scores, linear between them, 0 and 1 beyond them."""
+    scores, n = sorted(scores), len(scores)
+    if value < scores[0]:
+        return 0.0
+    if value > scores[-1]:
+        return 1.0
+    i = max(i for i in range(n) if scores[i] <= value)
+    beyond = (value - scores[i]) / (scores[i + 1] - scores[i]) if value > scores[i] else 0.0
+    return (i + 1.0 + beyond) / (n + 1.0)
 
 
 UNCORRECTED = 0.0, 1.0, 0.0

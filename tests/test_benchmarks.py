@@ -25,8 +25,8 @@ from sklearn_gln import GLNClassifier
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "backends", "bigger_than_memory", "clusters", "endurance", "features", "forgetting", "import_time",
-    "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "regression", "speed", "streams", "tables",
-    "targets",
+    "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "regression", "speed", "streams",
+    "tables", "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -75,7 +75,7 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script, load, capsys):
-    if script in ("regression", "targets"):
+    if script in ("quantiles", "regression", "targets"):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
@@ -626,6 +626,33 @@ def test_picture_of_intervals(regression, tmp_path):
     path = tmp_path / "pictures" / "regression.png"
     regression.main(["picture", "--param", "likelihood=squared", "--param", "max_iter=1", "--out", str(path)])
     assert path.stat().st_size > 1000
+
+
+def test_scores_of_quantiles_of_known_numbers(load):
+    pytest.importorskip("pandas")
+    y, values = np.array([-2.0, 0.0, 2.0, 4.0]), np.tile([-1.0, 0.0, 1.0, 3.0, 2.5], (4, 1))
+    scores = load("quantiles").score(y, values)
+    losses = [[0.95, 0.05, 0.15, 0.25], [1.5, 0, 0.5, 1], [1.5, 0.5, 0.5, 1.5], [1.25, 0.75, 0.25, 0.75]]
+    losses.append([0.225, 0.125, 0.025, 1.425])
+    assert scores["pinball"] == pytest.approx(np.mean(losses) / y.std())
+    assert scores["shares"] == [0.25, 0.25, 0.5, 0.75, 0.75]
+    assert scores["off"] == pytest.approx((0.2 + 0 + 0 + 0.2) / 4)
+    assert scores["crossed"] == 1
+
+
+@pytest.mark.thorough
+def test_quantiles(load, capsys):
+    pytest.importorskip("pandas")
+    quantiles = load("quantiles")
+    rows, models = ["--rows", "900"], ["GLN", "Gaussian", "HistGradientBoosting"]
+    for command, data in (("tables", "friedman1"), ("noise", "exponential_noise")):
+        scores = quantiles.main([command, *rows, "--sets", data, "--models", *models]).set_index("model")
+        assert scores["crossed"][["GLN", "Gaussian"]].max() == 0
+        assert scores["off"]["GLN"] < scores["off"]["HistGradientBoosting"]
+    assert scores["off"]["GLN"] < scores["off"]["Gaussian"]
+    records = quantiles.main(["stream", *rows, "--sets", "friedman1", "exponential_noise"])
+    assert records.groupby("model")["off"].mean()["GLN"] < 0.05
+    assert "exponential_noise, 1 sets" in capsys.readouterr().out
 
 
 @pytest.mark.thorough

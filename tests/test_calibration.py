@@ -1,4 +1,4 @@
-"""Variances and intervals: the fit against SciPy's optimiser, quantiles against their formula."""
+"""Variances and quantiles: the fit against SciPy's optimiser, quantiles against scalar loops."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,15 @@ from scipy.optimize import minimize
 from scipy.special import ndtri
 
 from sklearn_gln._calibration import (
-    GAUSSIAN_SCORES,
     MAX_LOG,
     MAX_SCORES,
     PRECISION,
     Calibration,
-    IntervalScores,
+    ErrorScores,
     calibrate,
 )
 from sklearn_gln._stack import FORGETTING
+from tests import naive_regression
 
 # Variances
 
@@ -97,23 +97,45 @@ def test_each_output_is_calibrated_by_itself(is_fitted):
     assert_allclose(calibration.coefficients, coefficients)  # until others are fitted
 
 
-# Intervals
+# Quantiles
+
+LEVELS = np.array([[0.001, 0.05, 0.25, 0.5], [0.75, 0.95, 0.999, 0.5]])
 
 
-@pytest.mark.parametrize("coverage", [0.01, 0.5, 0.9, 0.999])
-def test_quantiles(coverage):
-    scores, gaussian = IntervalScores.empty(2), ndtri((1 + coverage) / 2)
-    assert_allclose(scores.quantile(coverage), [gaussian] * 2)
-    drawn = np.abs(np.random.default_rng(0).standard_t(3, size=(2, MAX_SCORES)))
-    scores.of_output = [drawn[0], drawn[1, :9]]
-    for got, known in zip(scores.quantile(coverage), scores.of_output, strict=True):
-        share = min(1, coverage * (len(known) + 1) / len(known))
-        expected = len(known) * np.quantile(known, share) + GAUSSIAN_SCORES * gaussian
-        assert got == pytest.approx(expected / (len(known) + GAUSSIAN_SCORES))
+def draw_scores(seed=0):
+    """Scores of three outputs: skewed ones, nine, and none."""
+    drawn = np.random.default_rng(seed).exponential(size=(2, MAX_SCORES)) - 1
+    return ErrorScores([drawn[0], drawn[1, :9], drawn[0, :0]])
+
+
+def test_quantiles():
+    scores = draw_scores()
+    got = scores.quantiles(LEVELS)
+    assert got.shape == (3, *LEVELS.shape)
+    expected = [[naive_regression.quantile(of.tolist(), q) for q in LEVELS.flat] for of in scores.of_output[:2]]
+    assert_allclose(got[:2].reshape(2, -1), expected, rtol=1e-9, atol=1e-9)
+    assert_array_equal(scores.quantiles(np.array(0.05)), got[:, 0, 1])
+    assert_array_equal(got[2], ndtri(LEVELS))  # nothing is known
+    assert_allclose(got[0, 0, 1:], np.quantile(scores.of_output[0], LEVELS[0, 1:]), atol=0.05)
+
+
+def test_quantiles_rise():
+    levels = np.concatenate([[1e-300], np.linspace(0.0001, 0.9999, 9999), [1 - 1e-16, 1]])
+    quantiles = draw_scores().quantiles(levels)
+    assert np.isfinite(quantiles).all()
+    rises = np.diff(quantiles, axis=1)
+    assert rises.min() >= 0
+    assert rises[:, 100:-100].min() > 0
+
+
+def test_quantiles_of_errors_to_the_other_side():
+    scores = draw_scores()
+    mirrored = ErrorScores([-of for of in scores.of_output])
+    assert_allclose(mirrored.quantiles(1 - LEVELS), -scores.quantiles(LEVELS), rtol=1e-9, atol=1e-9)
 
 
 def test_the_latest_scores_of_outputs_that_count():
-    scores, drawn = IntervalScores.empty(2), np.random.default_rng(0).random((2, 900, 2))
+    scores, drawn = ErrorScores.empty(2), np.random.default_rng(0).random((2, 900, 2))
     counted = np.stack([np.ones((2, 900)), np.arange(1800).reshape(2, 900) % 3 == 0], axis=2) > 0
     scores.add(drawn[0], counted[0])
     scores.add(drawn[1], counted[1])

@@ -106,6 +106,8 @@ def test_a_target_that_comes_late_is_learned_in_its_own_unit(likelihood, start):
     late = 1e6 + 1e5 * X @ [1, -2, 1, 0, 3]
     late[:start] = np.nan
     model = new(likelihood, layer_sizes=(20, 20))
+    early = copy.deepcopy(model).partial_fit(X[:50], np.column_stack([y, late])[:50])
+    assert_array_equal(early.predict_quantiles(X[:1], [0.1, 0.5, 0.9])[0, 1], [-np.inf, 0, np.inf])
     mean, deviation = model.progressive_predict(X, np.column_stack([y, late]), return_std=True)
     begun = start + 20 if start < 256 else start + 300  # the next event at the latest
     assert np.all(np.isinf(deviation[1:start, 1]))

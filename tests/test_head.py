@@ -199,13 +199,13 @@ def test_an_update_of_targets_holds_to_what_earlier_rows_said():
         products = FORGETTING * products + np.einsum("nkl,nkm,n->klm", residuals, residuals, sample_weight)
         for k in range(2):
             weights = fit_mean_weights(products[k], np.full(3, 1 / 3))
-            squares, known = (residuals[:, k] @ weights) ** 2, FORGETTING * information[k]
-            expected, added = calibrate(log_variance[:, k], squares, sample_weight, coefficients[k], known)
+            errors, known = residuals[:, k] @ weights, FORGETTING * information[k]
+            expected, added = calibrate(log_variance[:, k], errors**2, sample_weight, coefficients[k], known)
             information[k] = known + added
             assert_allclose(head.stack.weights[k], weights, atol=1e-9)
             assert_allclose(head.calibration.coefficients[k], expected, atol=1e-6)
-            calibrated = head.calibration.coefficients[k] @ [np.ones(len(squares)), log_variance[:, k]]
-            scores[k] = [*scores[k], *(np.sqrt(squares) / np.exp(calibrated / 2))]
+            calibrated = head.calibration.coefficients[k] @ [np.ones(len(errors)), log_variance[:, k]]
+            scores[k] = [*scores[k], *(-errors / np.exp(calibrated / 2))]
             assert_allclose(head.scores.of_output[k], scores[k])
         coefficients = head.calibration.coefficients
         assert_allclose(head.calibration.information, information, rtol=1e-6)
@@ -319,7 +319,7 @@ def test_scores_are_those_of_the_latest_rows():
     for _ in range(3):
         head.learn(gathered, y, np.ones(700))
         head.update()
-    latest = np.abs(y - head.predict(gathered)[..., 0]) / np.sqrt(head.predict(gathered)[..., 1])
+    latest = (y - head.predict(gathered)[..., 0]) / np.sqrt(head.predict(gathered)[..., 1])
     assert [len(scores) for scores in head.scores.of_output] == [MAX_SCORES] * 2
     assert_allclose(np.stack(head.scores.of_output)[:, -700:], latest.T)
 

@@ -367,24 +367,31 @@ def test_wrong_weights(kind, y, weights, message, assume_finite):
             new(kind).fit(X, y, X_val=X, y_val=y, sample_weight_val=weights)
 
 
-# Coverage
+# Shares of targets
 
 
 @pytest.mark.parametrize(
-    "coverage",
-    [[0.5, 0.9], (0.5,), np.array([0.5, 0.9]), np.array([0.9]), "0.9", np.nan, 0, 1, True, False, None, 1.5, 90, 1j,
-     pd.NA, {}],
+    "share",
+    [[], (), [0.5, 1], [0, 0.9], [[0.5, 0.9]], [[0.5], [0.5, 0.9]], ["0.9"], {0.5, 0.9}, "0.9", np.nan, 0, 1, True,
+     False, [True], None, 1.5, 90, 1j, pd.NA, {}],
     ids=repr,
 )  # fmt: skip
-def test_wrong_coverage(coverage):
+@pytest.mark.parametrize(("method", "name"), [("predict_interval", "coverage"), ("predict_quantiles", "quantiles")])
+def test_wrong_shares(method, name, share):
     model = fitted(GLNRegressor)
-    with pytest.raises(ValueError, match=r"^coverage=.* must be one number between 0 and 1.*once for each"):
-        model.predict_interval(X, coverage)
+    with pytest.raises(ValueError, match=rf"^{name}=.* must be numbers between 0 and 1, such as 0\..*, or \[0"):
+        getattr(model, method)(X, share)
 
 
-@pytest.mark.parametrize("coverage", [Fraction(1, 2), np.float32(0.5), 1e-300, 1 - 1e-16])
-def test_extreme_coverage(coverage):
-    lower, upper = new(GLNRegressor).fit(X, TARGETS).predict_interval(X, coverage).T
+@pytest.mark.parametrize(
+    "share",
+    [Fraction(1, 2), np.float32(0.5), np.array(0.5), 1e-300, 1 - 1e-16, (0.5,), pd.Series([0.5, 0.9], index=[3, 4])],
+    ids=repr,
+)
+def test_odd_shares(share):
+    model = new(GLNRegressor).fit(X, TARGETS)
+    lower, upper = np.moveaxis(model.predict_interval(X, share), 1, 0)
+    assert lower.shape == upper.shape == model.predict_quantiles(X, share).shape == (len(X), *np.shape(share))
     assert np.isfinite([lower, upper]).all()
     assert np.all(lower <= upper)
 

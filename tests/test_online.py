@@ -21,7 +21,7 @@ from sklearn_gln._network import LayerOutputs
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import get_kernels
-from tests import helpers
+from tests import helpers, naive_regression
 from tests.helpers import (
     INTERPRETED,
     Ordered,
@@ -490,6 +490,8 @@ def assert_equal_beside_the_neurons(online, oracle):
     assert_allclose(head.calibration.coefficients, oracle.calibration, **TOLERANCE)
     for of_output, scores in zip(head.scores.of_output, oracle.scores, strict=True):
         assert_allclose(of_output, scores, **TOLERANCE)
+    of_scores = [naive_regression.quantile(scores, 0.1) for scores in oracle.scores]
+    assert_allclose(head.scores.quantiles(0.1), of_scores, **TOLERANCE)
     if oracle.half_life == "mixed":
         assert_allclose(head.recent.correction, [recent.correction() for recent in oracle.recent], **TOLERANCE)
     if layer.spread is not None:

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import ndtri
 from scipy.stats import norm
+from sklearn import config_context
 from sklearn.base import clone, is_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
@@ -81,11 +82,18 @@ def test_shapes(likelihood, shape, streamed):
     assert mean.shape == deviation.shape == y.shape
     assert mean.dtype == deviation.dtype == np.float64
     assert deviation.min() > 0
+    quantiles = model.predict_quantiles(X, [0.05, 0.25, 0.75, 0.95])
+    assert quantiles.shape == (*y.shape, 4)
+    assert np.diff(quantiles, axis=-1).min() > 0
+    assert_array_equal(model.predict_quantiles(X, 0.25), quantiles[..., 1])
+    assert_array_equal(model.predict(X, quantiles=[0.95, 0.05]), quantiles[..., [3, 0]])
     intervals = model.predict_interval(X)
     assert intervals.shape == (*y.shape, 2)
-    assert_allclose(intervals.mean(axis=-1), mean)
-    narrow = model.predict_interval(X, coverage=0.5)
-    assert np.all((intervals[..., 0] < narrow[..., 0]) & (narrow[..., 1] < intervals[..., 1]))
+    assert_allclose(intervals, quantiles[..., [0, 3]])
+    several = model.predict_interval(X, coverage=[0.5, 0.9, 0.99])
+    assert several.shape == (*y.shape, 2, 3)
+    assert_array_equal(several[..., 1], intervals)
+    assert_allclose(several[..., 0], quantiles[..., 1:3])
     assert model.n_outputs_ == max(shape, default=1)
     assert model.score(X, y) == pytest.approx(r2_score(y, mean))
     assert model.score(X, y) > 0.55
@@ -113,9 +121,9 @@ def test_progressive_loss_leaves_the_first_16_rows_out(likelihood):
     assert model.progressive_loss_ == pytest.approx(np.average(losses, weights=counted))
 
 
-@pytest.mark.parametrize("method", ["predict", "predict_interval", "score"])
+@pytest.mark.parametrize("method", ["predict", "predict_interval", "predict_quantiles", "score"])
 def test_predicting_changes_nothing_and_needs_a_fit(likelihood, method):
-    data = (X, Y) if method == "score" else (X,)
+    data = {"score": (X, Y), "predict_quantiles": (X, 0.5)}.get(method, (X,))
     with pytest.raises(NotFittedError):
         getattr(new(likelihood), method)(*data)
     model = new(likelihood).fit(X, Y)
@@ -211,6 +219,13 @@ def test_wrong_parameters(params, message, method):
 def test_wrong_coverage(likelihood, coverage):
     model = new(likelihood).fit(X, Y)
     assert_refused(model, lambda it: it.predict_interval(X, coverage), ValueError, r"coverage=.*between 0 and 1")
+    for method in (model.predict_quantiles, lambda rows, share: model.predict(rows, quantiles=share)):
+        assert_refused(model, lambda _, method=method: method(X, coverage), ValueError, r"quantiles=.*between 0 and 1")
+
+
+def test_deviations_do_not_belong_to_quantiles():
+    model = new().fit(X, Y)
+    assert_refused(model, lambda it: it.predict(X, True, [0.5]), ValueError, "return_std=True and quantiles exclude")
 
 
 # Laws of streams
@@ -270,8 +285,9 @@ def test_units_of_the_target_do_not_matter(likelihood, a, b, method):
     mean, deviation = moments(plain)
     expected = np.stack([a * mean + b, abs(a) * deviation])
     assert_allclose(moments(scaled) / abs(a), expected / abs(a), rtol=1e-6, atol=1e-6)
-    ends = np.sort(a * plain.predict_interval(X) + b, axis=1)
-    assert_allclose(scaled.predict_interval(X) / abs(a), ends / abs(a), rtol=1e-6, atol=1e-6)
+    levels = np.array([0.05, 0.3, 0.95])
+    quantiles = a * plain.predict_quantiles(X, levels if a > 0 else 1 - levels) + b
+    assert_allclose(scaled.predict_quantiles(X, levels) / abs(a), quantiles / abs(a), rtol=1e-6, atol=1e-6)
     if method == "partial_fit":
         assert scaled.progressive_loss_ == pytest.approx(plain.progressive_loss_ + np.log(abs(a)), rel=1e-6)
 
@@ -447,6 +463,50 @@ def heavy(rng, n):
     return rng.standard_t(3, size=n) / np.sqrt(3)
 
 
+NOISES = {
+    "normal": normal,
+    "heavy": heavy,
+    "exponential": lambda rng, n: rng.exponential(size=n) - 1,
+    "lognormal": lambda rng, n: rng.lognormal(size=n),
+}
+QUANTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
+
+
+def below(model, rows, y):
+    """Which targets lie below the quantiles, and below a Gaussian's: (2, n, 5)."""
+    mean, deviation = moments(model, rows)[..., np.newaxis]
+    return y[:, np.newaxis] < np.stack([model.predict_quantiles(rows, QUANTILES), mean + deviation * ndtri(QUANTILES)])
+
+
+def below_after_fit(model, seed, noise):
+    rows, y, _ = make_heteroscedastic(seed, 6000, noise)
+    fresh, of_fresh, _ = make_heteroscedastic(seed + 100, 8000, noise)
+    return below(model.fit(rows, y), fresh, of_fresh)
+
+
+def below_in_stream(model, seed, noise):
+    """Of 100 rows in turn, before they are learned."""
+    rows, y, _ = make_heteroscedastic(seed, 3000, noise)
+    parts = []
+    for part in np.split(np.arange(3000), 30):
+        if part[0] >= 500:
+            parts.append(below(model, rows[part], y[part]))
+        model.partial_fit(rows[part], y[part])
+    return np.concatenate(parts, axis=1)
+
+
+@pytest.mark.parametrize("measure", [below_after_fit, below_in_stream])
+@pytest.mark.parametrize("noise", thorough_but(NOISES, "exponential", "lognormal"))
+def test_quantiles_are_honest(likelihood, noise, measure):
+    """Means of four runs: the shares of one are off by a point and a half for chance alone."""
+    params = {"layer_sizes": (20, 20), "context_dim": 4}
+    runs = [measure(new(likelihood, **params), seed, NOISES[noise]) for seed in range(4)]
+    off = np.mean(runs, axis=(0, 2)) - QUANTILES
+    assert_allclose(off[0], 0, atol=0.02)
+    if noise in ("exponential", "lognormal"):
+        assert np.abs(off[1]).max() > 0.05
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_intervals_are_honest(likelihood, method):
     rows, y, _ = make_heteroscedastic(0, 3000, normal)
@@ -457,19 +517,6 @@ def test_intervals_are_honest(likelihood, method):
         assert np.mean((lower <= y) & (y <= upper)) == pytest.approx(coverage, abs=0.06)
     deviation = moments(model, fresh)[1]
     assert np.median(deviation[scale == 1]) > 1.5 * np.median(deviation[scale < 1])
-
-
-def test_intervals_of_heavy_tails(likelihood):
-    rows, y, _ = make_heteroscedastic(0, 3000, heavy)
-    model = new(likelihood, layer_sizes=(20, 20), context_dim=4).partial_fit(rows, y)
-    fresh, y, _ = make_heteroscedastic(1, 8000, heavy)
-    mean, deviation = moments(model, fresh)
-    misses = np.zeros(2)
-    for coverage in (0.5, 0.8, 0.9):
-        lower, upper = model.predict_interval(fresh, coverage).T
-        gaussian = np.abs(y - mean) <= ndtri((1 + coverage) / 2) * deviation
-        misses += np.abs(np.array([np.mean((lower <= y) & (y <= upper)), gaussian.mean()]) - coverage)
-    assert misses[0] < misses[1]
 
 
 # Change
@@ -509,6 +556,25 @@ TOOLS = {
     "MultiOutputRegressor": lambda model: MultiOutputRegressor(model),
     "RegressorChain": lambda model: RegressorChain(model, random_state=0),
 }
+
+
+def test_quantiles_through_pipelines():
+    def pipeline(model):
+        return make_pipeline(StandardScaler(), model).fit(X, Y)
+
+    expected = new().fit(StandardScaler().fit_transform(X), Y)
+    expected = expected.predict_quantiles(StandardScaler().fit_transform(X), QUANTILES)
+    assert_array_equal(pipeline(new()).predict(X, quantiles=QUANTILES), expected)
+    with config_context(enable_metadata_routing=True):
+        routed = pipeline(new().set_predict_request(quantiles=True))
+        assert_array_equal(routed.predict(X, quantiles=QUANTILES), expected)
+
+
+def test_quantiles_of_a_transformed_target():
+    rows = np.nan_to_num(X)
+    logarithms = TransformedTargetRegressor(new(), func=np.log, inverse_func=np.exp).fit(rows, np.exp(Y))
+    expected = np.exp(new().fit(rows, Y).predict_quantiles(rows, QUANTILES))
+    assert_allclose(logarithms.predict(rows, quantiles=QUANTILES), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", thorough_but(TOOLS, "Pipeline", "GridSearchCV", "MultiOutputRegressor"))
