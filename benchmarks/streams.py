@@ -45,6 +45,7 @@ from common import add_json_option, add_options, positive_int, run_tasks, scale_
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
+from sklearn.utils import _safe_indexing
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier
@@ -72,15 +73,20 @@ SCORES = {
 class Stream:
     """Rows in order; `changes` are the rows where the concept changes at once."""
 
-    X: np.ndarray  # (n, n_features)
+    X: np.ndarray | pd.DataFrame  # (n, n_features)
     y: np.ndarray  # (n,): class numbers
     n_classes: int
     changes: tuple[int, ...] = ()
 
     def sample(self, n_rows):
         """At most this many rows, evenly spaced."""
-        rows = np.linspace(0, len(self.X) - 1, min(n_rows, len(self.X))).astype(int)
-        return replace(self, X=self.X[rows], y=self.y[rows], changes=())
+        return self._take(np.linspace(0, len(self.y) - 1, min(n_rows, len(self.y))).astype(int))
+
+    def head(self, n_rows):
+        return self._take(np.arange(min(n_rows, len(self.y))))
+
+    def _take(self, rows):
+        return replace(self, X=_safe_indexing(self.X, rows), y=self.y[rows], changes=())
 
 
 def main(arguments=None):
@@ -135,14 +141,15 @@ def run_once(group, stream, model, seed, rows, params=None):
         made = read_stream(stream, rows)
     else:
         made = STREAMS[group][stream](rows or (None if group == "real" else SYNTHETIC_ROWS), seed)
-    predictions, seconds = learn_timed(MODELS[model], made, seed, params or {})
-    return {
-        "n_rows": len(made.X),
-        "n_features": made.X.shape[1],
-        "n_classes": made.n_classes,
-        **score(made, predictions),
-        "seconds_per_1000": 1000 * seconds / len(made.X),
-    }
+    return measure(MODELS[model], made, seed, **(params or {}))[0]
+
+
+def measure(learn, stream, seed, **params):
+    """What is recorded of a model on a stream, and its predictions."""
+    predictions, seconds = learn_timed(learn, stream, seed, params)
+    n_rows, n_features = stream.X.shape
+    record = {"n_rows": n_rows, "n_features": n_features, "n_classes": stream.n_classes, **score(stream, predictions)}
+    return record | {"seconds_per_1000": 1000 * seconds / n_rows}, predictions
 
 
 def learn_timed(learn, stream, seed, params):
@@ -185,14 +192,22 @@ def river_learner(make_model):
     def learn(stream, seed):
         model = make_model(seed, stream.n_classes)
         probabilities = np.zeros((len(stream.X), stream.n_classes))
-        for i, (row, label) in enumerate(zip(stream.X.tolist(), stream.y.tolist(), strict=True)):
-            features = dict(enumerate(row))
+        for i, (features, label) in enumerate(zip(as_dicts(stream.X), stream.y.tolist(), strict=True)):
             for code, p in model.predict_proba_one(features).items():
                 probabilities[i, int(code)] = p
             model.learn_one(features, label if stream.n_classes > 2 else bool(label))
         return normalised(probabilities)
 
     return learn
+
+
+def as_dicts(X):
+    """Rows as river takes them; the keys are a frame's names of columns, or an array's indices."""
+    if isinstance(X, pd.DataFrame):
+        names, rows = X.columns, X.itertuples(index=False, name=None)
+    else:
+        names, rows = range(X.shape[1]), X.tolist()
+    return (dict(zip(names, row, strict=True)) for row in rows)
 
 
 def make_logistic(_seed, n_classes):
@@ -229,18 +244,27 @@ def make_passive_aggressive(seed):
     return SGDClassifier(loss="hinge", penalty=None, learning_rate="pa1", eta0=1.0, random_state=seed)
 
 
-def learn_vw(stream, seed):
-    from vowpalwabbit import Workspace
+def vw_learner(as_texts, options=""):
+    """As_texts makes an iterator over the rows in Vowpal Wabbit's format, without labels."""
 
-    k = stream.n_classes
-    model = Workspace(f"--oaa {k} --probabilities --loss_function logistic --random_seed {seed} --quiet")
-    probabilities = np.zeros((len(stream.X), k))
-    for i, (row, label) in enumerate(zip(scale_online(stream.X).tolist(), stream.y.tolist(), strict=True)):
-        text = "| " + " ".join(f"{j}:{value:.6g}" for j, value in enumerate(row))
-        probabilities[i] = model.predict(text)
-        model.learn(f"{label + 1} {text}")
-    model.finish()
-    return normalised(probabilities)
+    def learn(stream, seed):
+        from vowpalwabbit import Workspace
+
+        k = stream.n_classes
+        model = Workspace(f"--oaa {k} --probabilities --loss_function logistic --random_seed {seed} --quiet {options}")
+        probabilities = np.zeros((len(stream.X), k))
+        for i, (text, label) in enumerate(zip(as_texts(stream.X), stream.y.tolist(), strict=True)):
+            probabilities[i] = model.predict(text)
+            model.learn(f"{label + 1} {text}")
+        model.finish()
+        return normalised(probabilities)
+
+    return learn
+
+
+def number_texts(X):
+    for row in scale_online(X).tolist():
+        yield "| " + " ".join(f"{j}:{value:.6g}" for j, value in enumerate(row))
 
 
 def normalised(probabilities):
@@ -254,7 +278,7 @@ MODELS = {
     "Logistic": river_learner(make_logistic),
     "HAT": river_learner(make_hat),
     "ARF": river_learner(make_arf),
-    "VW": learn_vw,
+    "VW": vw_learner(number_texts),
     "SGD": sklearn_learner(lambda seed: SGDClassifier(loss="log_loss", random_state=seed)),
     "PA": sklearn_learner(make_passive_aggressive),
     "MLP": sklearn_learner(lambda seed: MLPClassifier(batch_size=1, random_state=seed)),

