@@ -1,5 +1,5 @@
 # What .ci/run and .ci/thorough share. They start a lane alongside, go on with their own, and finish with the output of the
-# first, the coverage of all tests, and what failed. Nothing that fails ends a lane, and no process outlives the script.
+# first and what failed. Nothing that fails ends a lane, and no process outlives the script.
 work=$(mktemp -d)
 trap '[ -z "${alongside:-}" ] || { kill -- "-$alongside" && wait "$alongside"; } 2>/dev/null || true; rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
@@ -8,13 +8,12 @@ step() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
 
 attempt() { "$@" || printf '%s\n' "$*" >>"$work/failed"; }
 
-# thorough BACKENDS OPTION...: tests of these backends, in one process; those of tests/test_online.py are not measured.
+# thorough BACKENDS OPTION...: tests of these backends, in one process.
 thorough() {
     local code=0
     step "thorough tests: $1"
     # Threads that wait sleep: where other processes take the cores, spinning multiplies PyTorch's time by five.
-    SKLEARN_GLN_BACKENDS="$1" COVERAGE_FILE="$work/coverage.${1//,/_}" OMP_WAIT_POLICY=passive \
-        python -m pytest -p no:cacheprovider --cov=sklearn_gln --cov-report= "${@:2}" || code=$?
+    SKLEARN_GLN_BACKENDS="$1" OMP_WAIT_POLICY=passive python -m pytest -p no:cacheprovider "${@:2}" || code=$?
     if [ "$code" -ne 0 ] && ! { [ "$code" -eq 5 ] && [ -n "${PYTEST_ADDOPTS:-}" ]; }; then # 5: none of the tests chosen
         printf 'thorough tests: %s\n' "$1" >>"$work/failed"
     fi
@@ -49,9 +48,6 @@ finish() {
     wait "$alongside" || printf 'the lane alongside\n' >>"$work/failed"
     alongside=
     cat "$work/alongside"
-    step "coverage"
-    attempt python -m coverage combine --quiet "$work"/coverage.*
-    attempt python -m coverage report --show-missing --skip-covered
     step "done"
     if [ -s "$work/failed" ]; then
         printf 'failed:\n' >&2

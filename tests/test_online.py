@@ -37,10 +37,7 @@ from tests.helpers import (
 from tests.naive import NaiveGLN
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
 
-pytestmark = [
-    pytest.mark.larger,  # STREAM is
-    *([pytest.mark.no_cover] if helpers.IS_THOROUGH else []),  # rows one by one: coverage doubles the time
-]
+pytestmark = pytest.mark.larger  # STREAM is
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 EVENTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
