@@ -187,7 +187,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels, sorted; of a matrix y the numbers of its columns.
+        The labels, sorted; of a matrix y the numbers of its columns. With `new_classes` "add" those that have been
+        announced or have come so far.
 
     n_features_in_ : int
         Number of features seen.
@@ -405,6 +406,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         classes : array-like of shape (n_classes,), default=None
             All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
+            With `new_classes` "add" some of them, in any call: they are columns of probability 0 until they come.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Unlike in `fit` not rescaled, but in tables of
@@ -422,8 +424,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Raises
         ------
         ValueError
-            If the input or a parameter is invalid, or y holds a label that was not announced; the estimator is left
-            as it was.
+            If the input or a parameter is invalid, or y holds a label that was not announced and `new_classes` is
+            "error"; the estimator is left as it was.
 
         MemoryError
             If the network would not fit into this machine's memory; see `estimate_memory`. Or where memory runs out:
@@ -446,7 +448,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            The output of `predict_proba` for each row just before it was learned.
+            The output of `predict_proba` for each row just before it was learned. With `new_classes` "add" columns are
+            those of `classes_` after this call, 0 before a class has come, and all of them in the first row of all.
         """
         return self._learn_labels(X, y, classes, sample_weight, check_input, self._probabilities)
 
@@ -592,6 +595,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
+            -inf for a class that has been announced and has not come.
         """
         return self._answer(X, check_input, self._decision)
 
@@ -912,8 +916,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if self.class_weight is None:
             return 1.0
         class_weight, classes = self.class_weight, self.classes_
-        is_other = classes.dtype.kind in "OmM" and not isinstance(classes[0], str)
-        if is_other or self._is_open:  # scikit-learn takes numbers and text only, and no weights of classes to come
+        # scikit-learn takes numbers and text only, and no weights of classes to come.
+        if self._is_open or (classes.dtype.kind in "OmM" and not isinstance(classes[0], str)):
             if class_weight != "balanced":
                 numbers = {
                     label: number for number, known in enumerate(classes) for label in class_weight if label == known

@@ -435,3 +435,11 @@ def test_memory_counts_the_output_that_waits():
     few, many = new(), new(new_classes="error")
     assert few.estimate_memory(10, n_classes=4) == many.estimate_memory(10, n_classes=5)
     assert few.estimate_memory(10, n_classes=2) == many.estimate_memory(10, n_classes=3)
+
+
+def test_class_weights_wait_for_their_classes():
+    X, y, _ = make_arrivals(23)
+    names = np.array(["e", "d", "c", "b", "a"], object)[y]
+    model = new(class_weight={"a": 2.0, "never": 5.0}).partial_fit(X[:0], names[:0]).partial_fit(X, names)
+    expected = new().partial_fit(X, names, sample_weight=np.where(names == "a", 2.0, 1.0))
+    assert_allclose(model.predict_proba(X), expected.predict_proba(X), **TOLERANCE)
