@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._head import PlainHead, StackedHead
-from sklearn_gln._input import labels
+from sklearn_gln._input import check_columns, labels
 from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln._runtime import interrupts_held
 from sklearn_gln._stack import PRECISION, WITH_HALF_LIFE
@@ -368,7 +368,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             At least two different labels of one type, such as numbers, bool, text or dates, without missing values;
-            `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1.
+            `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1, and NaN where
+            that is not known: the label's output learns nothing of the row.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
@@ -402,7 +403,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Features; NaN is a missing value, as in `fit`. No rows, or none of positive weight: nothing is learned.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels as in `fit`, or a matrix of 0 and 1.
+            Labels, or a matrix of 0, 1 and NaN, as in `fit`.
 
         classes : array-like of shape (n_classes,), default=None
             All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
@@ -562,7 +563,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             Features; NaN is a missing value.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels of any type that `fit` takes, or a matrix of 0 and 1.
+            Labels of any type that `fit` takes, or a matrix of 0, 1 and NaN, which counts as right.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How much each row counts; None: all alike.
@@ -578,7 +579,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if y.shape != predicted.shape:
             raise ValueError(f"y has shape {y.shape}, and the predictions for X have shape {predicted.shape}.")
         hits = y == predicted
-        hits = hits.all(axis=1) if self._multilabel else hits
+        hits = (hits | np.isnan(y)).all(axis=1) if self._multilabel else hits
         return accuracy_score(np.ones(len(hits), bool), hits, sample_weight=as_numpy(sample_weight))
 
     def decision_function(self, X, check_input=True):
@@ -677,7 +678,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
             self._has_come = np.ones(len(self.classes_), bool)
         codes = self._codes(y, sample_weight)
-        return codes, sample_weight * self._class_weights(y, codes)
+        weights = _without_labels(codes, sample_weight) * self._class_weights(y, codes)
+        if self._multilabel:
+            check_columns(codes, weights)
+        return codes, weights
 
     def _encode(self, y):
         return self._codes(_check_targets(y))
@@ -870,7 +874,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         return codes, classes[np.minimum(codes, len(classes) - 1)] == y
 
     def _codes(self, y, sample_weight=None):
-        """Class numbers (n,) int, or (n, n_labels) bool; where classes may come, labels that have a weight are some."""
+        """Class numbers (n,) int, or a matrix (n, n_labels) of bool, or of 0, 1 and NaN.
+
+        Where classes may come, labels that have a weight are some.
+        """
         if self._multilabel and y.shape == (0,):  # an empty list
             y = np.zeros((0, len(self.classes_)), bool)
         if (y.ndim == 2) != self._multilabel or y.shape[1:] not in ((), self.classes_.shape):
@@ -901,7 +908,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _count(self, codes):
         # How often each class occurs: (n_classes,).
-        return codes.sum(axis=0) if self._multilabel else np.bincount(codes, minlength=len(self.classes_))
+        return (
+            np.nansum(codes, axis=0).astype(int)
+            if self._multilabel
+            else np.bincount(codes, minlength=len(self.classes_))
+        )
 
     def _add_counts(self, counts):
         self._class_counts = self._class_counts + counts
@@ -938,7 +949,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     def _weights_in_stream(self, codes, sample_weight):
         # The weights of classes are those of the rows before and the row itself.
         if self.class_weight is None:
-            return sample_weight
+            return _without_labels(codes, sample_weight)
         if self.class_weight != "balanced":
             return sample_weight * self._class_weights(self.classes_, codes)
         exists, comes = sample_weight > 0, np.zeros(len(codes), int)
@@ -956,7 +967,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         # The third sum is of hits.
         hits, log_p = self._decide(logits) == codes, self._log_probabilities(logits)
         if self._multilabel:
-            hits, losses = hits.all(axis=1), -np.where(codes, log_p, log_expit(-logits)).mean(axis=1)
+            gaps, n_known = np.isnan(codes), np.maximum(np.count_nonzero(~np.isnan(codes), axis=1), 1)
+            losses = -np.where(gaps, 0, np.where(codes == 1, log_p, log_expit(-logits))).sum(axis=1) / n_known
+            hits = (hits | gaps).all(axis=1)
         else:
             losses = -np.take_along_axis(log_p, codes[:, np.newaxis], axis=1)[:, 0]
         if not self._has_come.all():
@@ -971,18 +984,24 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
 
 def _check_targets(y):
-    """Labels (n,), or an indicator matrix (n, n_labels) of bool."""
+    """Labels (n,), or an indicator matrix (n, n_labels) of bool, or with gaps of 0, 1 and NaN."""
     if not y.size:
         return y.astype(bool) if y.ndim == 2 else y
     if y.ndim == 1 or y.shape[1] == 1:
         _check_discrete(y)
         return column_or_1d(y, warn=True)
-    if not np.isin(y, (0, 1)).all():
+    has_gaps = y.dtype.kind == "f" and np.isnan(y).any()
+    if not np.isin(y[~np.isnan(y)] if has_gaps else y, (0, 1)).all():
         raise ValueError(
             f"y of shape {y.shape} holds values other than 0 and 1; a matrix says with 1 and 0 which labels apply. For "
             "several targets of several classes use sklearn.multioutput.MultiOutputClassifier."
         )
-    return y.astype(bool)
+    return y if has_gaps else y.astype(bool)
+
+
+def _without_labels(codes, sample_weight):
+    """Weights (n,) of rows: 0 for those of a matrix of labels of which none is known."""
+    return sample_weight if codes.ndim == 1 else sample_weight * ~np.isnan(codes).all(axis=1)
 
 
 def _check_discrete(y):

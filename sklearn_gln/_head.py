@@ -190,7 +190,7 @@ class PendingLogits:
 
     inputs: Array  # (n, n_outputs, n_layers + 1)
     codes: Array  # (n,) class numbers, or (n, n_outputs): which labels apply
-    weight: Array  # (n,)
+    weight: Array  # (n,), or (n, n_outputs): 0 where that is not known
 
 
 @dataclass
@@ -215,17 +215,16 @@ class StackedHead(LayersHead):
         return self._answer(self._inputs(gathered, self.class_weight))
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
-        codes = y.astype(int)
+        codes, weights = np.nan_to_num(y).astype(int), sample_weight if y.ndim == 1 else of_targets(sample_weight, y)
         seen = np.zeros((len(codes) + 1, *self.class_weight.shape))
         seen[0] = self.class_weight
-        weights = np.broadcast_to(sample_weight.reshape((-1,) + (1,) * codes.ndim), (*codes.shape, 1))
-        np.put_along_axis(seen[1:], codes[..., np.newaxis], weights, axis=-1)
+        np.put_along_axis(seen[1:], codes[..., np.newaxis], weights[..., np.newaxis], axis=-1)
         seen = np.cumsum(seen, axis=0)
         inputs = self._inputs(gathered, seen[:-1])
         self.class_weight = seen[-1]
         exists = sample_weight > 0
         if exists.any():
-            self.pending.append(PendingLogits(inputs[exists], codes[exists], sample_weight[exists]))
+            self.pending.append(PendingLogits(inputs[exists], codes[exists], weights[exists]))
         return self._answer(inputs)
 
     def update(self, again: Again | None = None) -> None:
@@ -235,7 +234,9 @@ class StackedHead(LayersHead):
             rest = again.rest()
             prior = np.broadcast_to(self.class_weight, (len(rest.weight), *self.class_weight.shape))
             once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
-            parts = [*once, PendingLogits(self._inputs(rest.gathered, prior), rest.y.astype(int), rest.weight)]
+            codes, weight = np.nan_to_num(rest.y).astype(int), rest.weight
+            weight = weight if codes.ndim == 1 else of_targets(weight, rest.y)
+            parts = [*once, PendingLogits(self._inputs(rest.gathered, prior), codes, weight)]
         if sum(len(part.codes) for part in parts) < MIN_SAMPLES:
             return
         if again is not None:
@@ -277,7 +278,7 @@ class StackedHead(LayersHead):
         return all(
             part.inputs.shape == (len(part.codes), n_outputs, self.n_layers + 1)
             and self.takes(part.codes, n_outputs)
-            and part.weight.shape == part.codes.shape[:1]
+            and part.weight.shape == part.codes.shape
             for part in self.pending
         )
 

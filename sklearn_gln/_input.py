@@ -140,10 +140,28 @@ def real_targets(values: Any, name: str = "y") -> Array:
     """Real targets (n,), or a matrix (n, n_targets), in which NaN is no target; what else is wrong raises."""
     advice, otherwise = "leave such rows out", "For labels use GLNClassifier."
     array, gone = _with_gaps(values, name)
-    if not gone.any() or array.ndim != 2 or array.shape[1] < 2:
+    if not (gone.any() and _is_matrix(array)):
         return real_numbers(values, name, advice, otherwise)
-    known = np.where(gone, array[~gone][0] if not gone.all() else 0.0, array)
-    return np.where(gone, np.nan, _real_numbers(known, name, otherwise))
+    return np.where(gone, np.nan, _real_numbers(_filled(array, gone), name, otherwise))
+
+
+def check_columns(y: Array, sample_weight: Array) -> None:
+    """Raise ValueError if a column of y (n, n_outputs) has no value in rows of positive weight."""
+    without = np.flatnonzero(np.isnan(y[sample_weight > 0]).all(axis=0))
+    if sample_weight.any() and len(without):
+        raise ValueError(
+            f"y has no value in {_named(without.tolist())}; leave out what has none, or learn with partial_fit, where "
+            "values may come later."
+        )
+
+
+def _is_matrix(array: Array) -> bool:
+    return array.ndim == 2 and array.shape[1] > 1
+
+
+def _filled(array: Array, gone: Array) -> Array:
+    """The array with one of the values that are there in place of those that are missing."""
+    return np.where(gone, 0.0 if gone.all() else array[~gone][0], array)
 
 
 def _real_numbers(array: Array, name: str, otherwise: str) -> Array:
@@ -267,12 +285,15 @@ def labels(y: Any, name: str = "y") -> Array:
     """Labels (n,) or a matrix of them, all of one type that has an order: numbers, bool, text, dates, other objects.
 
     Objects that are all bool or all numbers become an array of these, so that they meet their equals of any dtype;
-    other objects stay as they are. Missing labels raise ValueError.
+    other objects stay as they are. Missing labels raise ValueError, but in a matrix, where they are NaN among numbers.
     """
     if issparse(y):
         y = y.toarray()
     if isinstance(y, list | tuple) and np.asarray(y).dtype.kind in "US":  # NumPy makes text of numbers among text
         y = np.array(y, dtype=object)
+    array, gone = _with_gaps(y, name)
+    if gone.any() and _is_matrix(array):
+        return np.where(gone, np.nan, _real_numbers(_filled(array, gone), name, "Such a matrix holds 0, 1 and NaN."))
     y = _complete(y, name, "leave such rows out, or give what is missing a label, such as 'unknown'")
     if y.dtype.kind == "O":
         y = _of_one_type(y, name)

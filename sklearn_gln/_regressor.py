@@ -11,7 +11,7 @@ from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._head import TargetHead, of_targets
-from sklearn_gln._input import real_targets
+from sklearn_gln._input import check_columns, real_targets
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._schedule import FEW
 from sklearn_gln._target_scale import MAX_TARGET
@@ -624,12 +624,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
             self._set_targets(y)
         y = self._encode(y)
         weights = self._weights_in_stream(y, sample_weight)
-        without = np.flatnonzero(np.isnan(y[weights > 0]).all(axis=0))
-        if weights.any() and len(without):
-            raise ValueError(
-                f"y has no value in column{'s' * (len(without) > 1)} {', '.join(map(str, without))}; leave out such "
-                "columns, or learn with partial_fit, where values may come later."
-            )
+        check_columns(y, weights)
         return y, weights
 
     def _weights_in_stream(self, targets, sample_weight):

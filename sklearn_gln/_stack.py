@@ -43,10 +43,12 @@ class LogitStack:
         return cls(weights, np.zeros((len(weights), len(weights))), precision)
 
     def fit(self, inputs: Array, codes: Array, sample_weight: Array) -> None:
-        """Fit w to inputs (n, n_outputs, n_layers + 1) of class numbers (n,), or of labels (n, n_outputs)."""
+        """Fit w to inputs (n, n_outputs, n_layers + 1) of class numbers (n,), or of labels (n, n_outputs).
+
+        Weights are shaped as these.
+        """
         if codes.ndim == 2:
-            inputs = inputs.reshape(-1, 1, inputs.shape[2])
-            codes, sample_weight = codes.ravel(), np.repeat(sample_weight, codes.size // len(codes))
+            inputs, codes, sample_weight = inputs.reshape(-1, 1, inputs.shape[2]), codes.ravel(), sample_weight.ravel()
         if inputs.shape[1] == 1:  # two classes: the logit of the first is 0
             inputs = np.concatenate([np.zeros_like(inputs), inputs], axis=1)
         known = FORGETTING * self.information

@@ -1,4 +1,4 @@
-"""Targets with gaps: where a row has no target, NaN, that output learns nothing of it."""
+"""Targets and labels with gaps: where a row has none, NaN, that output learns nothing of it."""
 
 import copy
 
@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.datasets import make_friedman1
 from sklearn.metrics import r2_score
 
-from sklearn_gln import GLNRegressor, io
+from sklearn_gln import GLNClassifier, GLNRegressor, io
 from sklearn_gln._regressor import gaussian_losses
 from tests.helpers import BACKEND, INTERPRETED, NAMES, assert_refused, assert_same_object, make_stream, make_targets
 
@@ -19,6 +19,8 @@ X, _, WEIGHTS = make_stream(3, 700 if not INTERPRETED else 300)
 Y = make_targets(X)
 GAPS = np.random.default_rng(0).random(Y.shape) < [0.3, 0.5, 0.0]
 HOLED = np.where(GAPS, np.nan, Y)
+LABELS = (np.median(Y, axis=0) < Y).astype(float)
+HOLED_LABELS = np.where(GAPS, np.nan, LABELS)
 
 
 @pytest.fixture(params=["squared", "gaussian"])
@@ -172,3 +174,71 @@ def test_a_matrix_of_nothing_teaches_nothing():
     before = copy.deepcopy(model)
     assert_same_object(model.partial_fit(X, np.full_like(Y, np.nan)), before)
     assert_array_equal(outputs(model), outputs(before))
+
+
+# Labels
+
+
+def new_classifier(**params):
+    return GLNClassifier(**SMALL | params)
+
+
+@pytest.mark.parametrize("aggregation", ["stacked", "layers"])
+def test_labels_do_not_know_of_each_others_gaps(aggregation):
+    params = {"halfspaces": "gaussian", "aggregation": aggregation}
+    model, full = (new_classifier(**params).partial_fit(X, y, sample_weight=WEIGHTS) for y in (HOLED_LABELS, LABELS))
+    layers, of_full = (list(each.staged_predict_proba(X)) for each in (model, full))
+    for got, expected in zip(layers, of_full, strict=True):  # the stack is one for all labels
+        assert_allclose(got[:, 2], expected[:, 2], **TOLERANCE)
+        assert np.abs(got[:, 0] - expected[:, 0]).max() > 0.01
+    if aggregation == "layers":
+        assert_allclose(model.predict_proba(X)[:, 2], full.predict_proba(X)[:, 2], **TOLERANCE)
+
+
+def test_unknown_labels_count_nowhere():
+    model = new_classifier(half_life=None)
+    probabilities = model.progressive_predict_proba(X, HOLED_LABELS, sample_weight=WEIGHTS)
+    known = ~GAPS & (WEIGHTS > 0)[:, np.newaxis]
+    n_of = np.array([[WEIGHTS[known[:, k] & (LABELS[:, k] == c)].sum() for c in (0, 1)] for k in range(3)])
+    assert_allclose(model._online.head.class_weight, n_of)
+    losses = -np.log(np.where(LABELS == 1, probabilities, 1 - probabilities))
+    by_row = np.where(GAPS, 0, losses).sum(axis=1) / np.maximum((~GAPS).sum(axis=1), 1)
+    assert model.progressive_loss_ == pytest.approx(np.average(by_row, weights=WEIGHTS))
+    right = (((probabilities > 0.5) == (LABELS == 1)) | GAPS).all(axis=1)
+    assert model.progressive_accuracy_ == pytest.approx(np.average(right, weights=WEIGHTS))
+    assert model.score(X, HOLED_LABELS) > model.score(X, LABELS)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_row_without_any_label_is_left_out(method):
+    gone, params = np.arange(len(X)) % 5 == 0, {"max_iter": 1, "shuffle": False}
+    model, expected = new_classifier(**params), new_classifier(**params)
+    getattr(model, method)(X, np.where(gone[:, np.newaxis], np.nan, HOLED_LABELS))
+    getattr(expected, method)(X, HOLED_LABELS, sample_weight=np.where(gone, 0.0, 1.0))
+    assert_allclose(model.predict_proba(X), expected.predict_proba(X), **TOLERANCE)
+    assert model.progressive_loss_ == pytest.approx(expected.progressive_loss_)
+
+
+def test_cuts_files_and_forms_of_labels_change_nothing(tmp_path):
+    whole, model = new_classifier().partial_fit(X, HOLED_LABELS), new_classifier()
+    forms = [np.asarray, FORMS["objects"], FORMS["masked"], FORMS["lists"]]
+    for form, rows in zip(forms, np.split(np.arange(len(X)), [20, 150, 257]), strict=True):
+        model.partial_fit(X[rows], form(HOLED_LABELS[rows]))
+        io.save(model, tmp_path / "model.skops")
+        model = io.load(tmp_path / "model.skops")
+    assert_allclose(model.predict_proba(X), whole.predict_proba(X), **TOLERANCE)
+    assert_refused(model, lambda it: it.partial_fit(X, 2 * HOLED_LABELS), ValueError, "other than 0 and 1")
+    empty = np.column_stack([HOLED_LABELS[:, :2], np.full(len(X), np.nan)])
+    assert_refused(model, lambda it: it.fit(X, empty), ValueError, "y has no value in column 2.*partial_fit")
+
+
+def test_half_the_labels_teach_what_a_model_of_their_own_learns():
+    X, y = make_friedman1(3000, n_features=5, random_state=0)
+    labels = np.column_stack([y > np.median(y), X[:, 3] > X[:, 4]]).astype(float)
+    known = np.random.default_rng(0).random(2000) < 0.5
+    holed = np.where(np.column_stack([known, ~known]), labels[:2000], np.nan)
+    together = new_classifier(layer_sizes=(20, 20)).fit(X[:2000], holed).predict(X[2000:])
+    for column, rows in enumerate((known, ~known)):
+        alone = new_classifier(layer_sizes=(20, 20)).fit(X[:2000][rows], labels[:2000, column][rows]).predict(X[2000:])
+        wrong = [np.mean(each != labels[2000:, column]) for each in (together[:, column], alone)]
+        assert wrong[0] < wrong[1] + 0.02

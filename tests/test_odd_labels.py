@@ -147,7 +147,6 @@ MISSING = {
     "Int64": pd.Series([None, 1, 2, 1] * (N // 4), dtype="Int64"),
     "boolean": pd.Series([None, True, False, True] * (N // 4), dtype="boolean"),
     "masked": np.ma.masked_array(CODES, np.arange(N) % 4 == 0),
-    "a matrix": np.ma.masked_array(np.stack([CODES] * 2, axis=1), np.stack([np.arange(N) % 4 == 0] * 2, axis=1)),
 }
 
 

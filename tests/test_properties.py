@@ -84,6 +84,7 @@ PARAMETERS = {
         "label_smoothing": st.none() | st.floats(0, 0.4),
         "eps": st.sampled_from([1e-12, 1e-4, 0.01, 0.4]),
         "class_weight": st.sampled_from([None, None, "balanced", dict]),  # a dict of the labels that there are
+        "new_classes": st.sampled_from(["error", "error", "add"]),
     },
     GLNRegressor: {
         **COMMON,
@@ -109,6 +110,8 @@ def without_contradictions(params):
         params["batch_size"] = 1
     if params.get("n_bins") and params["base_predictor"] not in ("standard", "global"):
         params["n_bins"] = "auto"
+    if params.get("new_classes") == "add":
+        params["share_halfspaces"] = True
     return params
 
 
@@ -177,10 +180,11 @@ class Labels:
     """Classes, of which rows have some only, at times those that the first feature tells."""
 
     names: list
+    are_announced: bool
 
     @property
     def first_call(self):
-        return {"classes": self.names}
+        return {"classes": self.names} if self.are_announced else {}
 
     def draw(self, rng, X):
         present = rng.permutation(len(self.names))[: rng.integers(1, len(self.names) + 1)]
@@ -190,7 +194,8 @@ class Labels:
         return np.array(self.names)[codes]
 
     def wrong(self, y):
-        return np.where(np.arange(len(y)) == 0, "unheard of", y.astype(object).astype(str)).astype(object)
+        unheard_of = "unheard of" if self.are_announced else b"bytes"
+        return np.where(np.arange(len(y)) == 0, unheard_of, y.astype(object).astype(str).astype(object))
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,7 @@ class Targets:
         return scale * (rng.choice([0, 1]) * signal + noise * rng.standard_t(2, len(signal)) + rng.choice([0, 5.0]))
 
     def wrong(self, y):
-        return np.where(np.arange(y.size).reshape(y.shape) == 0, np.nan, y)
+        return np.where(np.arange(y.size).reshape(y.shape) == 0, np.inf if self.is_matrix else np.nan, y)
 
 
 LAYOUTS = {
@@ -289,12 +294,13 @@ def cases(draw, **fixed):
         scales = draw(st.lists(st.sampled_from([1.0, -1e-30, 1e30, 1e-3, 1e8]), min_size=1, max_size=3))
         targets = Targets(scales, is_matrix=len(scales) > 1 or draw(st.booleans()))
     elif draw(st.integers(0, 3)):
-        targets = Labels(list(draw(st.sampled_from(list(LABELS.values())))))
+        targets = Labels(list(draw(st.sampled_from(list(LABELS.values())))), params["new_classes"] == "error")
         if params["class_weight"] is dict:
             names = [int(name) if name is True or name is False else name for name in targets.names]  # for `save`
             params["class_weight"] = dict(zip(names, [0.5, 2.0, *[1.0] * 30], strict=False))
     else:
-        targets, params["class_weight"] = Indicators(draw(st.integers(2, 4))), None
+        targets = Indicators(draw(st.integers(2, 4)))
+        params |= {"class_weight": None, "new_classes": "error"}
     bound = "none"
     if params["base_predictor"] == "identity":
         bound = "probabilities" if kind is GLNClassifier else "means"
