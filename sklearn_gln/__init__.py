@@ -3,7 +3,7 @@
 How data flow, one file a step::
 
     GLNClassifier        labels in, probabilities out                             _classifier.py
-    GLNRegressor         targets in, means and standard deviations out            _regressor.py
+    GLNRegressor         targets in, means, deviations and quantiles out          _regressor.py
       BaseGLN            parameters and input checked; fit and partial_fit meet   _base.py, _input.py
         OnlineNetwork    samples in, in order                                     _online.py
           Schedule       the clock: what happens after which sample               _schedule.py
@@ -21,6 +21,7 @@ How data flow, one file a step::
             Calibration  variances and quantiles that hold what they promise      _calibration.py
             RecentErrors what the last errors say of the next one                 _recent.py
         shards           outputs shared out over processes                        _shards.py
+        outputs          some of a network's outputs as one of their own          _outputs.py
 
 What they hand to one another: Settings (_settings.py), Samples (_samples.py). Around them: learned state as plain data,
 and its checks (_state.py); threads, interrupts and workers (_runtime.py); what scikit-learn keeps private (_compat.py).

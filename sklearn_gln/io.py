@@ -224,7 +224,7 @@ def fit_stream(estimator, chunks, *, classes=None, checkpoint=None, every=60.0, 
         need not be read again; it must be the same stream, which is not checked.
 
     classes : array-like of shape (n_classes,), default=None
-        Of a classifier: all labels that may ever come.
+        Of a classifier: all labels that may ever come. With ``new_classes="add"`` none need be named.
 
     checkpoint : str or path-like, default=None
         The file in which the estimator and the number of chunks that it has learned are kept; None: nowhere. ``~`` is

@@ -180,7 +180,7 @@ class Labels:
     """Classes, of which rows have some only, at times those that the first feature tells."""
 
     names: list
-    are_announced: bool
+    are_announced: bool = True
 
     @property
     def first_call(self):
