@@ -133,8 +133,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Whether `fit` visits rows in a new random order in each pass.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the last model instead of starting from nothing; classes and features must
-        stay.
+        Whether `fit` goes on from the last model instead of starting from nothing; features must stay, and classes too,
+        unless `new_classes` is "add".
 
     early_stopping : bool, default=False
         Whether `fit` stops once the log-loss on held-out rows no longer falls, and keeps the network with the lowest.
@@ -366,8 +366,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             durations raise ValueError: turn them into numbers, such as days since a date.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            At least two different labels of one type, such as numbers, bool, text or dates, without missing values;
-            `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1.
+            At least two different labels (with `new_classes="add"` one) of one type, such as numbers, bool, text or
+            dates, without missing values; `predict` returns labels equal to these. Or, for several labels a row, a
+            matrix of 0 and 1.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
@@ -405,6 +406,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         classes : array-like of shape (n_classes,), default=None
             All labels that may ever come. Required in the first call, except for a matrix y; may be left out later.
+            With `new_classes="add"` never required, and any call may announce more.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Unlike in `fit` not rescaled, but in tables of
@@ -422,8 +424,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Raises
         ------
         ValueError
-            If the input or a parameter is invalid, or y holds a label that was not announced; the estimator is left
-            as it was.
+            If the input or a parameter is invalid, or y holds a label that was not announced and `new_classes` is
+            "error"; the estimator is left as it was.
 
         MemoryError
             If the network would not fit into this machine's memory; see `estimate_memory`. Or where memory runs out:
@@ -529,7 +531,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            Rows sum to 1, except for several labels a row, which are independent.
+            Rows sum to 1, except for several labels a row, which are independent, and before a first class has come.
         """
         return self._answer(X, check_input, self._probabilities)
 
@@ -592,6 +594,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         logits : ndarray of shape (n_samples,) or (n_samples, n_classes), float64
+            -inf for a class that was announced and has not come, with `new_classes="add"`.
         """
         return self._answer(X, check_input, self._decision)
 

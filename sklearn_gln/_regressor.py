@@ -394,7 +394,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         check_input : bool, default=True
             False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
             a single row. X must then be a float32 or float64 array of the right width without infinities, y an array of
-            finite numbers of the shape of the first call's, sample_weight a float64 array or None.
+            numbers of the shape of the first call's, missing ones NaN, sample_weight a float64 array or None.
 
         Returns
         -------
