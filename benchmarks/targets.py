@@ -1,9 +1,9 @@
-"""Several targets in one GLNRegressor, which share its halfspaces, against a GLNRegressor for each target.
+"""Several targets in one GLNRegressor, against a GLNRegressor for each target.
 
-All sets, numbers of targets and seeds, recorded as well; a part of it with a parameter of GLNRegressor changed::
+All sets, numbers of targets and seeds, recorded as well; a part of it where all targets share halfspaces::
 
     python benchmarks/targets.py --seeds 0 1 2 --json
-    python benchmarks/targets.py --sets energy --targets 2 --param share_halfspaces=False
+    python benchmarks/targets.py --sets energy --targets 2 --param share_halfspaces=True
 
 Models for each target are those of `MultiOutputRegressor`. Two ways to learn: "fit" on two thirds of the rows, tested
 on the rest; "stream", one pass over all rows, each predicted before it is learned. All sets are generated. "friedman":

@@ -133,8 +133,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Whether `fit` visits rows in a new random order in each pass.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the last model instead of starting from nothing; classes and features must
-        stay.
+        Whether `fit` goes on from the last model instead of starting from nothing; features must stay, and classes too,
+        unless `new_classes` is "add".
 
     early_stopping : bool, default=False
         Whether `fit` stops once the log-loss on held-out rows no longer falls, and keeps the network with the lowest.
@@ -367,9 +367,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             durations raise ValueError: turn them into numbers, such as days since a date.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            At least two different labels of one type, such as numbers, bool, text or dates, without missing values;
-            `predict` returns labels equal to these. Or, for several labels a row, a matrix of 0 and 1, and NaN where
-            that is not known: the label's output learns nothing of the row.
+            At least two different labels (with `new_classes` "add" one) of one type, such as numbers, bool, text or
+            dates, without missing values; `predict` returns labels equal to these. Or, for several labels a row, a
+            matrix of 0 and 1, and NaN where that is not known: the label's output learns nothing of the row.
 
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row counts, fractions included; None: once. Rows of weight 0 are left out. Weights of a mean
@@ -533,7 +533,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         Returns
         -------
         probabilities : ndarray of shape (n_samples, n_classes), float64
-            Rows sum to 1, except for several labels a row, which are independent.
+            Rows sum to 1, except for several labels a row, which are independent, and before a first class has come.
         """
         return self._answer(X, check_input, self._probabilities)
 

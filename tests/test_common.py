@@ -1,5 +1,6 @@
 """scikit-learn's contract of both estimators, and GLNClassifier inside the tools and with the inputs of its users."""
 
+import doctest
 import os
 import subprocess
 import sys
@@ -603,3 +604,14 @@ def test_classes_of_a_label_matrix():
     assert_array_equal(named.classes_, ["a", "b", "c"])
     assert_predict_the_same(named, new(**MULTILABEL).partial_fit(X, LABEL_MATRIX), X, X)
     assert_refused(new(), lambda it: it.partial_fit(X, LABEL_MATRIX, classes=[0, 1]), ValueError, "classes")
+
+
+@pytest.mark.skipif(INTERPRETED, reason="one learns 30,000 rows")
+@pytest.mark.parametrize(
+    "method", [GLNClassifier.estimate_memory, GLNRegressor.estimate_memory, GLNRegressor.predict_quantiles]
+)
+def test_examples_of_methods(method):
+    """pytest finds no examples of methods where the class names another module as its own."""
+    (example,) = doctest.DocTestFinder().find(method, module=False, globs={})
+    failed, attempted = doctest.DocTestRunner().run(example)
+    assert failed == 0 < attempted

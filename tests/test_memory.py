@@ -1,12 +1,10 @@
 """The memory that a network takes, and networks too large for the machine."""
 
-import doctest
 from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
 
-from sklearn_gln import GLNClassifier, GLNRegressor
 from tests.helpers import KINDS, TARGETS, X, Y, assert_refused, new, thorough_but
 
 
@@ -77,13 +75,6 @@ def test_estimate_memory_of_wide_inputs(preconditioner):
     model = new(layer_sizes=(2,), context_dim=1, preconditioner=preconditioner)
     model.partial_fit(np.random.default_rng(0).normal(size=(70, 300)), np.arange(70) % 2, classes=[0, 1])
     assert model.estimate_memory(n_features=300) == n_bytes(model._online.network)
-
-
-@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
-def test_example_of_estimate_memory(estimator):
-    """pytest finds no examples of methods where the class names another module as its own."""
-    (example,) = doctest.DocTestFinder().find(estimator.estimate_memory, module=False, globs={})
-    assert doctest.DocTestRunner().run(example) == (0, 2)
 
 
 def test_estimate_memory_for_labels():
