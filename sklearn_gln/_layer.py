@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_gln import _outputs
 from sklearn_gln._arrays import BY_OUTPUT, OF_HALFSPACES, Array
 from sklearn_gln._learning_rate import Preconditioner
 from sklearn_gln._spread import Spread
@@ -87,13 +88,19 @@ class Layer:
             if self.slot_of is not None and self.n_slots is not None:
                 self.slot_of, self.n_slots = self.slot_of.copy(), self.n_slots.copy()
 
-    def trimmed(self) -> "Layer":
-        """Without room for more slots; it shares memory with this one."""
-        trimmed = replace(self)
-        if self.n_slots is not None:
-            n_used = int(self.n_slots.max())
-            trimmed._map_slots(lambda array: array[:, :, :n_used])
-        return trimmed
+    def of_outputs(self, places: Array) -> "Layer":
+        """The layer, in NumPy, of the outputs at these places, which share halfspaces; with as much room for slots."""
+        n_used = self.weights.shape[2] if self.n_slots is None else int(self.n_slots.max())
+
+        def take(array: Array) -> Array:
+            taken = np.zeros((len(places), *array.shape[1:]), array.dtype)  # what is not written costs nothing
+            for output, place in zip(taken, places, strict=True):
+                output[:, :n_used] = array[place, :, :n_used]
+            return taken
+
+        bare = replace(self, weights=self.weights[:, :, :0], accumulator=self.accumulator[:, :, :0])
+        taken = _outputs.take(bare, places, shares_halfspaces=True)
+        return replace(taken, weights=take(self.weights), accumulator=take(self.accumulator))
 
     def make_room(self, n_slots: int) -> None:
         """Have room for n_slots slots."""

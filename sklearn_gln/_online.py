@@ -98,8 +98,8 @@ class OnlineNetwork:
         network = self.network
         if network is not None:
             network.move_to(get_kernels("numpy"))
-            trimmed = replace(network, layers=[layer.trimmed() for layer in network.layers])  # room would be copied
-            network = _outputs.take(trimmed, places, shares_halfspaces=True)
+            layers = [layer.of_outputs(places) for layer in network.layers]
+            network = replace(_outputs.take(replace(network, layers=[]), places, shares_halfspaces=True), layers=layers)
         return replace(
             self,
             output_numbers=np.arange(self.n_outputs + 1),
