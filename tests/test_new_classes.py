@@ -15,7 +15,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.metrics import log_loss
 
 from sklearn_gln import GLNClassifier, io
-from sklearn_gln.inspection import LayerDisplay, global_contributions, local_coefficients, neuron_predictions, summary
+from sklearn_gln.inspection import (
+    LayerDisplay,
+    ProgressiveLossDisplay,
+    global_contributions,
+    local_coefficients,
+    neuron_predictions,
+    summary,
+)
 from sklearn_gln.io import fit_stream
 from sklearn_gln.kernels import as_numpy
 from tests.helpers import BACKEND, INTERPRETED, assert_refused, assert_same_object, by_context, make_stream
@@ -400,6 +407,8 @@ def test_it_is_inspected_as_one_that_knew_all_classes():
         assert np.atleast_2d(global_contributions(model)).shape == (len(label), X.shape[1])
     pytest.importorskip("matplotlib").use("Agg")
     assert LayerDisplay.from_estimator(model, X, y).scores[-1].accuracy > 0.6
+    progress = ProgressiveLossDisplay.from_estimator(new(), X, y)
+    assert progress.losses.mean() == pytest.approx(model.progressive_loss_)
     with pytest.raises(ValueError, match="nothing to tell apart"):
         local_coefficients(new().partial_fit(X[:5], [0] * 5), X)
 

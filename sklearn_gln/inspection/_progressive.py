@@ -99,6 +99,8 @@ class ProgressiveLossDisplay:
             )
         classes = np.unique(y)
         probabilities = clone(estimator).progressive_predict_proba(X, y, classes=classes)
+        if estimator.new_classes == "add":  # a row that brings a class costs what it does in progressive_loss_
+            probabilities = np.where(probabilities > 0, probabilities, estimator.eps)
         return cls.from_predictions(y, probabilities, classes=classes, ax=ax, **options)
 
     @classmethod
