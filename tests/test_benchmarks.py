@@ -25,8 +25,8 @@ from sklearn_gln import GLNClassifier
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "backends", "bigger_than_memory", "categories", "clusters", "endurance", "features", "forgetting",
-    "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "regression",
-    "speed", "streams", "tables", "targets",
+    "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "recovery",
+    "regression", "speed", "streams", "tables", "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -79,7 +79,7 @@ def test_help(script, load, capsys):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
-    if script in ("categories", "new_classes", "streams", "tables"):
+    if script in ("categories", "new_classes", "recovery", "streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
         load(script).main(["--help"])
@@ -727,6 +727,60 @@ def test_hyperband_in_benchmarks(load, capsys):
 
 
 # Classes that turn up later, several targets
+
+
+@pytest.fixture
+def streams(load):
+    pytest.importorskip("pandas")
+    pytest.importorskip("river", reason="streams and models are river's")
+    return load("streams")
+
+
+@pytest.mark.parametrize(("n_rounds", "order"), [(1, [1, 3, 5, 0, 2, 4, 6]), (2, [1, 3, 0, 2, 5, 4, 6])])
+def test_streams_in_blocks_of_classes(n_rounds, order, streams):
+    def make(n_rows, seed):
+        return streams.Stream(np.arange(7)[:, np.newaxis], np.array([1, 0, 1, 0, 1, 0, 1]), 2)
+
+    stream = streams.in_blocks(make, n_rounds)(None, 0)
+    np.testing.assert_array_equal(stream.X[:, 0], order)
+    np.testing.assert_array_equal(stream.y, [row % 2 == 0 for row in order])
+
+
+def test_last_label_again(streams):
+    stream = streams.Stream(np.zeros((5, 1)), np.array([2, 2, 2, 0, 0]), 3)
+    probabilities = streams.learn_last(stream, 0)
+    last = [2 / 3, 3 / 4, 4 / 5, 4 / 6]
+    np.testing.assert_allclose(probabilities[range(1, 5), stream.y[:-1]], last)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities[0], 1 / 3)
+
+
+def test_learners_of_moa_need_its_jar(streams, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        streams.main(["--models", "GLN", "MOA-ARF"])
+    assert "--moa JAR" in capsys.readouterr().err
+    assert not set(streams.build_parser().parse_args([]).models) & {"Last", "MOA-ARF"}
+
+
+def test_rows_until_the_gain_is_back(streams, load):
+    recovery = load("recovery")
+    losses = [2, 2, 2, 2, 2, 1, *[0.1] * 18]
+    first, last, rows = recovery.rows_back(losses)
+    assert (first, last) == (2, pytest.approx(0.1))
+    assert rows == 25 * 10  # the first four means of 25 rows of which none is above 0.29 on average
+    assert recovery.rows_back([0.55, 0.55, *[0.5] * 22])[2] is None
+    np.testing.assert_array_equal(recovery.means_of_bins(np.repeat([1.0, 3.0, 9.0], [25, 25, 10])), [1, 3])
+
+
+@pytest.mark.thorough
+def test_recovery_after_changes(streams, load, tmp_path, capsys):
+    path = tmp_path / "recovery.jsonl"
+    options = ["--streams", "led-swap", "sea-recurring", "--rows", "1000", "--seeds", "0", "1", "--json", str(path)]
+    records = load("recovery").main([*options, "--models", "GLN", "GaussianNB"])
+    assert [len(record["losses"]) for record in records] == [1, 1, 1, 1, 3, 3, 3, 3]
+    assert list(records[0]["changes"]) == [500]
+    assert len(records[0]["losses"][0]) == 20
+    assert "sea-recurring" in capsys.readouterr().out
 
 
 @pytest.fixture
