@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_gln._base import BaseGLN
 from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._head import PlainHead, StackedHead
-from sklearn_gln._input import check_columns, labels
+from sklearn_gln._input import check_columns, labels, rows_with_values
 from sklearn_gln._learning_rate import SMOOTHING
 from sklearn_gln._runtime import interrupts_held
 from sklearn_gln._stack import PRECISION, WITH_HALF_LIFE
@@ -678,10 +678,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             self._set_classes(np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y), multilabel=y.ndim == 2)
             self._has_come = np.ones(len(self.classes_), bool)
         codes = self._codes(y, sample_weight)
-        weights = _without_labels(codes, sample_weight) * self._class_weights(y, codes)
         if self._multilabel:
-            check_columns(codes, weights)
-        return codes, weights
+            sample_weight = rows_with_values(codes, sample_weight)
+            check_columns(codes, sample_weight)
+        return codes, sample_weight * self._class_weights(y, codes)
 
     def _encode(self, y):
         return self._codes(_check_targets(y))
@@ -692,6 +692,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             return log_expit(logits)
         if self._is_of_second(logits):
             return log_expit(np.hstack([-logits, logits]))
+        if not self._is_open:
+            return log_softmax(logits, axis=1)
         if not logits.shape[1]:
             return logits
         with np.errstate(invalid="ignore"):
@@ -948,8 +950,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _weights_in_stream(self, codes, sample_weight):
         # The weights of classes are those of the rows before and the row itself.
+        if self._multilabel:
+            return rows_with_values(codes, sample_weight)
         if self.class_weight is None:
-            return _without_labels(codes, sample_weight)
+            return sample_weight
         if self.class_weight != "balanced":
             return sample_weight * self._class_weights(self.classes_, codes)
         exists, comes = sample_weight > 0, np.zeros(len(codes), int)
@@ -997,11 +1001,6 @@ def _check_targets(y):
             "several targets of several classes use sklearn.multioutput.MultiOutputClassifier."
         )
     return y if has_gaps else y.astype(bool)
-
-
-def _without_labels(codes, sample_weight):
-    """Weights (n,) of rows: 0 for those of a matrix of labels of which none is known."""
-    return sample_weight if codes.ndim == 1 else sample_weight * ~np.isnan(codes).all(axis=1)
 
 
 def _check_discrete(y):

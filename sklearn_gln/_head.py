@@ -147,7 +147,7 @@ class LayersHead(Head):
 
     def answering(self, n_outputs: int) -> slice:
         if not self.is_open:
-            return slice(n_outputs)
+            return super().answering(n_outputs)
         return slice(1, 2) if n_outputs == 3 else slice(n_outputs - 1)  # of two classes the second's
 
     def closed(self) -> Self:

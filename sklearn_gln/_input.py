@@ -140,9 +140,10 @@ def real_targets(values: Any, name: str = "y") -> Array:
     """Real targets (n,), or a matrix (n, n_targets), in which NaN is no target; what else is wrong raises."""
     advice, otherwise = "leave such rows out", "For labels use GLNClassifier."
     array, gone = _with_gaps(values, name)
-    if not (gone.any() and _is_matrix(array)):
-        return real_numbers(values, name, advice, otherwise)
-    return np.where(gone, np.nan, _real_numbers(_filled(array, gone), name, otherwise))
+    if gone.any() and _is_matrix(array):
+        return _matrix_with_gaps(array, gone, name, otherwise)
+    _refuse_gaps(gone, name, advice)
+    return _real_numbers(array, name, otherwise)
 
 
 def check_columns(y: Array, sample_weight: Array) -> None:
@@ -159,9 +160,15 @@ def _is_matrix(array: Array) -> bool:
     return array.ndim == 2 and array.shape[1] > 1
 
 
-def _filled(array: Array, gone: Array) -> Array:
-    """The array with one of the values that are there in place of those that are missing."""
-    return np.where(gone, 0.0 if gone.all() else array[~gone][0], array)
+def _matrix_with_gaps(array: Array, gone: Array, name: str, otherwise: str) -> Array:
+    """The array as float64, NaN where values are missing; until then one of those that are there stands for them."""
+    filled = np.where(gone, 0.0 if gone.all() else array[~gone][0], array)
+    return np.where(gone, np.nan, _real_numbers(filled, name, otherwise))
+
+
+def rows_with_values(y: Array, sample_weight: Array) -> Array:
+    """The weights of rows (n,): 0 for those of a matrix y (n, n_outputs) that have no value."""
+    return sample_weight * ~np.isnan(y).all(axis=1)
 
 
 def _real_numbers(array: Array, name: str, otherwise: str) -> Array:
@@ -174,12 +181,16 @@ def _real_numbers(array: Array, name: str, otherwise: str) -> Array:
 def _complete(values: Any, name: str, advice: str) -> Array:
     """Values as an array; missing ones and a sparse matrix raise ValueError."""
     array, gone = _with_gaps(values, name)
+    _refuse_gaps(gone, name, advice)
+    return array
+
+
+def _refuse_gaps(gone: Array, name: str, advice: str) -> None:
     if gone.any():
         rows = np.flatnonzero(gone.reshape(len(gone), -1).any(axis=1)) if gone.ndim else np.arange(1)
         raise ValueError(
             f"{name} contains NaN or another missing value (None, NaT, NA, null, masked) in {_counted(rows)}; {advice}."
         )
-    return array
 
 
 def _with_gaps(values: Any, name: str) -> tuple[Array, Array]:
@@ -291,10 +302,10 @@ def labels(y: Any, name: str = "y") -> Array:
         y = y.toarray()
     if isinstance(y, list | tuple) and np.asarray(y).dtype.kind in "US":  # NumPy makes text of numbers among text
         y = np.array(y, dtype=object)
-    array, gone = _with_gaps(y, name)
-    if gone.any() and _is_matrix(array):
-        return np.where(gone, np.nan, _real_numbers(_filled(array, gone), name, "Such a matrix holds 0, 1 and NaN."))
-    y = _complete(y, name, "leave such rows out, or give what is missing a label, such as 'unknown'")
+    y, gone = _with_gaps(y, name)
+    if gone.any() and _is_matrix(y):
+        return _matrix_with_gaps(y, gone, name, "Such a matrix holds 0, 1 and NaN.")
+    _refuse_gaps(gone, name, "leave such rows out, or give what is missing a label, such as 'unknown'")
     if y.dtype.kind == "O":
         y = _of_one_type(y, name)
     if y.dtype.kind == "S":

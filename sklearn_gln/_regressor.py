@@ -11,7 +11,7 @@ from sklearn_gln._base import BaseGLN
 from sklearn_gln._base_predictor import MEAN_SCALINGS
 from sklearn_gln._compat import StrOptions, _fit_context
 from sklearn_gln._head import TargetHead, of_targets
-from sklearn_gln._input import check_columns, real_targets
+from sklearn_gln._input import check_columns, real_targets, rows_with_values
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._schedule import FEW
 from sklearn_gln._target_scale import MAX_TARGET
@@ -628,7 +628,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         return y, weights
 
     def _weights_in_stream(self, targets, sample_weight):
-        return sample_weight * ~np.isnan(targets).all(axis=1)
+        return rows_with_values(targets, sample_weight)
 
     def _set_targets(self, y):
         self._is_matrix = y.ndim == 2
