@@ -287,6 +287,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         offset_scale=None,
         share_halfspaces=True,
         base_predictor="standard",
+        categorical_features="from_dtype",
+        max_levels=2**20,
         n_bins="auto",
         bias=True,
         skip=True,
@@ -322,6 +324,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.offset_scale = offset_scale
         self.share_halfspaces = share_halfspaces
         self.base_predictor = base_predictor
+        self.categorical_features = categorical_features
+        self.max_levels = max_levels
         self.n_bins = n_bins
         self.bias = bias
         self.skip = skip
@@ -600,7 +604,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         return self._answer(X, check_input, self._decision)
 
-    def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
+    def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_categorical=0, n_samples=None):
         """Return how much memory the network may take, before it is fitted.
 
         Learning takes some hundred MB on top of it, and as many bytes again for each network that is kept while another
@@ -616,6 +620,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         n_labels : int or None, default=None
             Columns of y where it is a matrix, in place of `n_classes`.
+
+        n_categorical : int, default=0
+            Features that are categories, of `n_features`.
 
         n_samples : int or None, default=None
             Rows to be learned, each of which visits one context of a neuron. None: enough to visit every context;
@@ -634,7 +641,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         n_outputs = n_labels or _n_outputs(n_classes, self.new_classes == "add")
         n_rows = np.inf if n_samples is None else n_samples
-        return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
+        return self._estimate_memory(0, n_features, n_categorical, n_outputs, n_rows, self._settings(n_features))
 
     def _n_bins(self):
         is_scaled = self.base_predictor in SCALED
@@ -829,9 +836,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if n_new:
             online, n_features = self._online, self.n_features_in_
             n_samples = online.n_samples_seen + len(codes)
-            n_base = online.n_columns - n_features or n_features
-            n_outputs = online.n_outputs + n_new
-            self._check_memory(self._estimate_memory(n_base, n_features, n_outputs, n_samples, online.settings))
+            n_given, n_categorical = online.n_columns - n_features, np.count_nonzero(self.is_categorical_)
+            sizes = n_given, n_features, n_categorical, online.n_outputs + n_new, n_samples
+            self._check_memory(self._estimate_memory(*sizes, online.settings))
 
     def _learn_in_order(self, X, codes, sample_weight, order):
         arrivals = np.searchsorted(order, self._arrivals(codes, sample_weight)).tolist()

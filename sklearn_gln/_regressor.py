@@ -278,6 +278,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         offset_scale=None,
         share_halfspaces=False,
         base_predictor="standard",
+        categorical_features="from_dtype",
+        max_levels=2**20,
         squares="auto",
         bias=True,
         skip=True,
@@ -310,6 +312,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         self.offset_scale = offset_scale
         self.share_halfspaces = share_halfspaces
         self.base_predictor = base_predictor
+        self.categorical_features = categorical_features
+        self.max_levels = max_levels
         self.squares = squares
         self.bias = bias
         self.skip = skip
@@ -567,7 +571,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         levels = np.stack([(1 - coverage) / 2, (1 + coverage) / 2])
         return self._answer(X, check_input, lambda outputs: self._quantiles(outputs, levels))
 
-    def estimate_memory(self, n_features, n_targets=1, *, n_samples=None):
+    def estimate_memory(self, n_features, n_targets=1, *, n_categorical=0, n_samples=None):
         """Return how much memory the network may take, before it is fitted.
 
         Learning takes some hundred MB on top of it, and as many bytes again for each network that is kept while another
@@ -580,6 +584,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         n_targets : int, default=1
             Columns of y.
+
+        n_categorical : int, default=0
+            Features that are categories, of `n_features`.
 
         n_samples : int or None, default=None
             Rows to be learned, each of which visits one context of a neuron. None: enough to visit every context;
@@ -597,7 +604,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         11
         """
         n_rows = np.inf if n_samples is None else n_samples
-        return self._estimate_memory(n_features, n_features, n_targets, n_rows, self._settings(n_features))
+        return self._estimate_memory(0, n_features, n_categorical, n_targets, n_rows, self._settings(n_features))
 
     @property
     def _likelihood(self):

@@ -14,11 +14,12 @@ import numpy as np
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import BasePredictor, Bins, RunningMoments
 from sklearn_gln._calibration import Calibration, ErrorScores
+from sklearn_gln._categories import Categories, Levels
 from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
-from sklearn_gln._network import OF_BASIS, Network, n_inputs_by_layer
+from sklearn_gln._network import OF_BASIS, Network
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._recent import RecentErrors
 from sklearn_gln._samples import Samples
@@ -34,7 +35,7 @@ Shape = tuple[int, ...]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
-    Spread, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    Spread, Categories, Levels, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, ErrorScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
