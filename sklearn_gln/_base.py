@@ -184,7 +184,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         del resolved["max_weight"]  # any number will do, inf among them
         constraints = {"likelihood": [StrOptions({BERNOULLI.name})], **self._parameter_constraints}
         validate_parameter_constraints(constraints, resolved, f"The saved {type(self).__name__}")
-        check_online(self._online, self.n_features_in_, self._output_numbers(), self._new_head(settings))
+        is_categorical = self.is_categorical_
+        is_mask = isinstance(is_categorical, np.ndarray) and is_categorical.dtype == bool
+        if not is_mask or is_categorical.shape != (self.n_features_in_,):
+            raise ValueError(f"The saved state does not fit together: is_categorical_ is {is_categorical!r:.200}.")
+        check_online(self._online, is_categorical, self._output_numbers(), self._new_head(settings))
 
     def _label_smoothing(self, normalized):  # noqa: ARG002
         return 0.0

@@ -95,9 +95,7 @@ def _columns(X: Any) -> tuple[list[Any], Iterable[Any]] | None:
     return None
 
 
-def _checked_table(
-    X: Any, names: list[Any], columns: Iterable[Any], categorical_features: Any
-) -> tuple[Any, Array]:
+def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical_features: Any) -> tuple[Any, Array]:
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if any(isinstance(name, str) for name in repeated):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Samples:
     @classmethod
     def concatenate(cls, parts: Sequence["Samples"]) -> "Samples":
         names = [name for name in ("X", *BY_SAMPLE) if getattr(parts[-1], name) is not None]
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         return replace(parts[-1], **joined)
 
     def merged(self, targets: Array) -> tuple["Samples", Array, Array]:
@@ -52,7 +53,7 @@ class Samples:
     def part(self, places: slice | Array, kernels: Kernels) -> "Samples":
         """Those at some places, a slice or a mask; X as an array of the kernels, padded to a size they compile for."""
         arrays = {name: getattr(self, name) for name in BY_SAMPLE}
-        taken = {name: None if array is None else array[places] for name, array in arrays.items()}
+        taken: dict[str, Any] = {name: None if array is None else array[places] for name, array in arrays.items()}
         return replace(self, X=take_padded(self.X, np.arange(len(self))[places], kernels), **taken)
 
 
