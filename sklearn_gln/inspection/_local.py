@@ -1,6 +1,7 @@
 """The linear model that a network is at each row, once its halfspaces have chosen the weights."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -217,18 +218,19 @@ class _Explainer:
     def __init__(self, online, kernels):
         self.online, self.settings, self.kernels = online, online.settings, kernels
         self.likelihood = online.settings.likelihood
+        self.join = partial(self.likelihood.joined, kernels)
         self.network = online.ensure_network(kernels)
         self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers]
 
     def __call__(self, X, indices, inputs, outputs):
         """The fields of LocalCoefficients for a chunk of what `OnlineNetwork.forward` gives."""
         n_samples, likelihood = len(indices), self.likelihood
-        first, above = base_signals(self.kernels, inputs, self.settings)
-        layers = self._layers(outputs, first, above, n_samples)
-        base = np.concatenate([self._on_host(likelihood.outputs(block), n_samples) for block in first], axis=2)
-        x = self._on_host(inputs.base, n_samples)
-        coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
-        coefficients = coefficients * self._on_host(likelihood.scales(first[-1]), n_samples)
+        signals = base_signals(self.kernels, inputs, self.settings)
+        layers = self._layers(outputs, signals, n_samples)
+        given = self.join(signals.of_first(self.join))
+        base, x = (self._on_host(array, n_samples) for array in (likelihood.outputs(given), inputs.base))
+        coefficients, intercept, is_clipped = _pass_back(layers, base, *self.online.output_weights())
+        coefficients = coefficients * self._on_host(likelihood.scales(given), n_samples)
         coefficients, constants = np.split(coefficients, [base.shape[2] - self.settings.n_constants], axis=2)
         base, values = np.split(base, [coefficients.shape[2]], axis=2)
         intercept += np.vecdot(constants, values, dtype=float)
@@ -238,12 +240,15 @@ class _Explainer:
         slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
         return coefficients, intercept, base, is_clipped, slopes
 
-    def _layers(self, outputs, first, above, n_samples):
+    def _layers(self, outputs, base, n_samples):
         limits, layers = output_limits(self.online, self.kernels), []
         given = zip(self.network.layers, outputs.contexts, outputs.layers, outputs.signals, strict=True)
         for number, (layer, contexts, neurons, signal) in enumerate(given):
+            if number:
+                inputs = base.above(outputs.signals[number - 1], self.join, skip=self.settings.skip)
+            else:
+                inputs = base.of_first(self.join)
             slots = layer.slots(contexts)
-            inputs = (outputs.signals[number - 1], above) if number else first
             arrays = (
                 slots,
                 neurons,
@@ -269,12 +274,12 @@ class _Explainer:
 
 
 def _pass_back(layers, base, output_weights, constant):
-    """How much outputs change with base (n, n_base), which of them are clipped, and what is not part of base.
+    """How much outputs change with base (n, n_outputs | 1, n_base), which of them are clipped, and what is not part of base.
 
     From the last layer to the first, each neuron's share in the output is passed on to its inputs.
     """
     n_outputs = len(output_weights)
-    coefficients = np.zeros((len(base), n_outputs, base.shape[1]), base.dtype)
+    coefficients = np.zeros((len(base), n_outputs, base.shape[2]), base.dtype)
     intercept, is_clipped = np.tile(constant, (len(base), 1)), np.zeros((len(base), n_outputs), bool)
     from_above = 0.0
     for number, layer in reversed(list(enumerate(layers))):
@@ -286,7 +291,7 @@ def _pass_back(layers, base, output_weights, constant):
         passed = _sum_slots(layer.weights, layer.slots, np.where(stopped, 0, shares) * layer.gains)
         of_below, of_base = np.split(passed, [below.outputs.shape[2] if below else 0], axis=2)
         from_above = of_below * below.scales if below else 0.0
-        coefficients[:, :, base.shape[1] - of_base.shape[2] :] += of_base
+        coefficients[:, :, base.shape[2] - of_base.shape[2] :] += of_base
     return coefficients, intercept, is_clipped
 
 
