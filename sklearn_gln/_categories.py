@@ -199,6 +199,11 @@ class Categories:
         """The features that the columns of `expanded` are of, but for those after the features."""
         return np.concatenate([self.numbers, self.columns[self.indicated_columns]])
 
+    @property
+    def evidence_sources(self) -> Array:
+        """The features that inputs of evidence are of."""
+        return np.tile(np.repeat(self.columns, len(self.kept)), PER_MEMORY)
+
     def expanded(self, X: Array) -> Array:
         """Samples with the features that are numbers, indicators of levels, and the columns after the features."""
         indicators = self._keys(X)[:, self.indicated_columns] == self.indicated_keys
