@@ -416,7 +416,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _with_base_predictions(self, X, online=None):
         kind = self.base_predictor if online is None else online.predictor.kind
         likelihood = self._likelihood if online is None else online.settings.likelihood
-        columns = add_base_predictions(kind, X, likelihood.reads_probabilities, self.is_categorical_)
+        columns = add_base_predictions(kind, X, likelihood.reads_probabilities, ~self.is_categorical_)
         if online is not None and columns.shape[1] != online.n_columns:
             raise ValueError(
                 f"The base_predictor returned {columns.shape[1] - X.shape[1]} columns for each row, and "

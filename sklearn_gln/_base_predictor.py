@@ -289,8 +289,10 @@ def _differ(moments: RunningMoments, mean: Array, deviation: Array) -> Array:
     return differ
 
 
-def add_base_predictions(kind: BaseKind, X: Array, are_probabilities: bool, is_categorical: Array) -> Array:
-    """X (n, n_features), followed by the columns that a callable gives; is_categorical is a mask of features.
+def add_base_predictions(
+    kind: BaseKind, X: Array, are_probabilities: bool = True, numbers: slice | Array = slice(None)
+) -> Array:
+    """X (n, n_features), followed by the columns that a callable gives; not all features may be numbers.
 
     Base predictions that are not probabilities, and base means that are too large, raise ValueError here, before
     anything is learned from them.
@@ -298,7 +300,7 @@ def add_base_predictions(kind: BaseKind, X: Array, are_probabilities: bool, is_c
     check = _check_probabilities if are_probabilities else _check_means
     if not callable(kind):
         if kind == "identity":
-            check(X[:, ~is_categorical] if is_categorical.any() else X, "The features (base_predictor='identity')")
+            check(X[:, numbers], "The features (base_predictor='identity')")
         return X
     base = np.asarray(kind(X))
     if base.ndim != 2 or len(base) != len(X):

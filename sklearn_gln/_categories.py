@@ -29,7 +29,7 @@ LIMIT = 8.0  # of shifts, logits or deviations of the target
 MAX_INDICATED = 32  # levels that a column with indicators has among the first samples
 ROOM = 0.5  # of these levels: more that may come
 MAX_INDICATORS = int((1 + ROOM) * MAX_INDICATED)  # of a column
-SPREAD = np.uint64(0x9E3779B97F4A7C15)  # of keys, by multiplication (Knuth, The Art of Computer Programming, 6.4)
+FIRST_SLOTS = 16
 
 
 class Met(NamedTuple):
@@ -47,66 +47,75 @@ class Levels:
     """
 
     max_levels: int
-    keys: Array  # (n_levels,) float64, increasing
-    slots: Array  # (n_levels,) int: of the keys
+    n_levels: int
+    keys: Array  # (n_slots,) float64: of the level in each slot
+    table: Array  # (2**b,) int32: a hash table of slots, with open addressing; 0: none
     sums: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_memories, n_slots): S
     weight: Array = field(metadata=BY_OUTPUT)  # (n_outputs, n_memories, n_slots): W
     n_forgotten: Array  # (n_slots,) int: how often what is in a slot has been made to count less
 
     @classmethod
     def empty(cls, n_outputs: int, n_memories: int, max_levels: int) -> "Levels":
-        sums, weight = np.zeros((2, n_outputs, n_memories, 1))
-        return cls(max_levels, np.zeros(0), np.zeros(0, int), sums, weight, np.zeros(1, int))
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def in_order(self) -> Array:
-        """The keys in the order in which they came."""
-        return self.keys[np.argsort(self.slots)]
+        sums, weight = np.zeros((2, n_outputs, n_memories, FIRST_SLOTS))
+        keys, n_forgotten = np.zeros(FIRST_SLOTS), np.zeros(FIRST_SLOTS, int)
+        return cls(max_levels, 0, keys, np.zeros(2 * FIRST_SLOTS, np.int32), sums, weight, n_forgotten)
 
     def find(self, keys: Array) -> Array:
         """The slots (n,) of keys."""
-        slots, is_known = self._known(keys)
-        return slots if len(self) < self.max_levels else np.where(is_known, slots, self._shared(keys))
-
-    def _known(self, keys: Array) -> tuple[Array, Array]:
-        """The slots (n,) of keys, 0 for those that have none, and which have one."""
-        if not len(self):
-            return np.zeros(len(keys), int), np.zeros(len(keys), bool)
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self) - 1)
-        is_known = self.keys[places] == keys
-        return np.where(is_known, self.slots[places], 0), is_known
-
-    def _shared(self, keys: Array) -> Array:
-        spread = (keys.view(np.uint64) * SPREAD) >> np.uint64(32)
-        return 1 + (spread % np.uint64(self.max_levels)).astype(int)
+        slots, _ = self._look_up(keys)
+        return slots if self.n_levels < self.max_levels else self._with_shared(slots, keys)
 
     def assign(self, keys: Array, exists: Array) -> Array:
         """As `find`, and levels of samples that exist (n,) get slots where they are new."""
-        is_new = (self.find(keys) == 0) & exists
-        if is_new.any():
+        slots, _ = self._look_up(keys)
+        n_free = self.max_levels - self.n_levels
+        is_new = (slots == 0) & exists
+        if n_free and is_new.any():
             new, first = np.unique(keys[is_new], return_index=True)
-            come = np.argsort(first)[: self.max_levels - len(self)]
-            full_from = np.flatnonzero(is_new)[first[come[-1]]] + 1  # if it is full thereafter
-            made = np.zeros(len(new), int)
-            made[come] = len(self) + 1 + np.arange(len(come))
-            new, made = new[made > 0], made[made > 0]
-            places = np.searchsorted(self.keys, new)
-            self.keys, self.slots = np.insert(self.keys, places, new), np.insert(self.slots, places, made)
-            self._make_room()
-            slots, _ = self._known(keys)
-            if len(self) == self.max_levels:
-                slots[full_from:] = self.find(keys[full_from:])
+            come = np.argsort(first)[:n_free]
+            self._add(new[come])
+            last = np.flatnonzero(is_new)[first[come[-1]]]
+            slots, _ = self._look_up(keys)
+            if len(come) == n_free:  # from the next sample on
+                slots[last + 1 :] = self._with_shared(slots[last + 1 :], keys[last + 1 :])
             return slots
-        return self.find(keys)
+        return slots if n_free else self._with_shared(slots, keys)
 
-    def _make_room(self) -> None:
-        n_slots = len(self.n_forgotten)
-        if len(self) >= n_slots:
-            more = max(len(self) + 1, 2 * n_slots) - n_slots
-            self.sums, self.weight = (np.pad(a, ((0, 0), (0, 0), (0, more))) for a in (self.sums, self.weight))
-            self.n_forgotten = np.pad(self.n_forgotten, (0, more))
+    def _with_shared(self, slots: Array, keys: Array) -> Array:
+        shared = 1 + _hashes(keys) % np.uint64(self.max_levels)
+        return np.where(slots > 0, slots, shared.astype(int))
+
+    def _look_up(self, keys: Array) -> tuple[Array, Array]:
+        """The slots (n,) of keys, 0 for those that have none, and where in the table these are or would be."""
+        last = len(self.table) - 1
+        places = (_hashes(keys) & np.uint64(last)).astype(int)
+        slots = self.table[places].astype(int)
+        others = np.flatnonzero((slots > 0) & (self.keys[slots] != keys))
+        while len(others):
+            places[others] = (places[others] + 1) & last
+            slots[others] = self.table[places[others]]
+            others = others[(slots[others] > 0) & (self.keys[slots[others]] != keys[others])]
+        return slots, places
+
+    def _add(self, keys: Array) -> None:
+        """Give keys, which have none, slots in their order."""
+        start, self.n_levels = self.n_levels + 1, self.n_levels + len(keys)
+        n_slots = len(self.keys)
+        if self.n_levels >= n_slots:
+            more = max(self.n_levels + 1, 2 * n_slots) - n_slots
+            self.sums, self.weight, self.keys, self.n_forgotten = (
+                np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, more)])
+                for array in (self.sums, self.weight, self.keys, self.n_forgotten)
+            )
+        self.keys[start : self.n_levels + 1] = keys
+        if 2 * self.n_levels > len(self.table):
+            start, self.table = 1, np.zeros(4 << self.n_levels.bit_length(), np.int32)
+        slots = np.arange(start, self.n_levels + 1)
+        while len(slots):
+            _, places = self._look_up(self.keys[slots])
+            taken, first = np.unique(places, return_index=True)
+            self.table[taken] = slots[first]
+            slots = np.delete(slots, first)
 
     def recall(self, slots: Array, kept: Array, n_forgotten: int) -> Met:
         """What is known of slots (n,); each time of forgetting less counts, by factors kept (n_memories,)."""
@@ -141,6 +150,14 @@ class Levels:
             self.n_forgotten[touched[is_slot]] = n_forgotten
 
         return Met(*met), learn
+
+
+def _hashes(keys: Array) -> Array:
+    """Keys (n,) as uint64 of which any bits are as good as random: the finalizer of MurmurHash3."""
+    x = keys.view(np.uint64)
+    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return x ^ (x >> np.uint64(33))
 
 
 def estimate_memory(n_categorical: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
@@ -217,18 +234,18 @@ class Categories:
         """Have indicators of the levels so far, and of some to come, where they are few."""
         columns, keys = [np.zeros(0, int)], [np.zeros(0)]
         for column, levels in enumerate(self.levels):
-            if len(levels) <= MAX_INDICATED:
-                n_more = max(2, int(ROOM * len(levels)))
-                keys += [levels.in_order(), np.full(n_more, np.nan)]
-                columns.append(np.full(len(levels) + n_more, column))
+            if levels.n_levels <= MAX_INDICATED:
+                n_more = max(2, int(ROOM * levels.n_levels))
+                keys += [levels.keys[1 : levels.n_levels + 1], np.full(n_more, np.nan)]
+                columns.append(np.full(levels.n_levels + n_more, column))
         self.indicated_columns, self.indicated_keys = np.concatenate(columns), np.concatenate(keys)
 
     def indicate(self) -> None:
         """Have levels that have come since get the indicators that wait for them."""
         for column in np.unique(self.indicated_columns):
-            of_column = np.flatnonzero(self.indicated_columns == column)
-            come = self.levels[column].in_order()[: len(of_column)]
-            self.indicated_keys[of_column[: len(come)]] = come
+            levels, places = self.levels[column], np.flatnonzero(self.indicated_columns == column)
+            n_come = min(levels.n_levels, len(places))
+            self.indicated_keys[places[:n_come]] = levels.keys[1 : n_come + 1]
 
     def meet(
         self, X: Array, targets: Array, sample_weight: Array, likelihood: Likelihood

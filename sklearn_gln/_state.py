@@ -163,14 +163,16 @@ def _check_categories(
     _require(in_range, "indicators are of categories that there are not")
     _require(categories.met is None, "a fit has not ended")
     for levels in categories.levels:
-        n_levels, n_slots = len(levels), levels.n_forgotten.size
+        n_levels, n_slots = levels.n_levels, len(levels.keys)
         slots = n_outputs, n_memories, n_slots
         _require(levels.max_levels == settings.max_levels, f"max_levels is {levels.max_levels}")
-        _require(n_levels <= min(levels.max_levels, n_slots - 1), f"there are {n_levels} levels")
-        _check_shapes(levels, FLOATS[1:], keys=(n_levels,), sums=slots, weight=slots)
-        _check_shapes(levels, (np.dtype(int),), slots=(n_levels,), n_forgotten=(n_slots,))
-        _require((np.diff(levels.keys) > 0).all(), "levels are not in order")
-        _require(np.array_equal(np.sort(levels.slots), np.arange(1, n_levels + 1)), "slots of levels are out of range")
+        _require(0 <= n_levels <= min(levels.max_levels, n_slots - 1), f"there are {n_levels} levels")
+        _check_shapes(levels, FLOATS[1:], keys=(n_slots,), sums=slots, weight=slots)
+        _check_shapes(levels, (np.dtype(int),), n_forgotten=(n_slots,))
+        in_table = np.sort(levels.table[levels.table > 0])
+        is_table = levels.table.ndim == 1 and levels.table.dtype == np.int32 and levels.table.size.bit_count() == 1
+        is_table = is_table and levels.table.min() >= 0 and levels.table.size >= 2 * n_levels
+        _require(is_table and np.array_equal(in_table, np.arange(1, n_levels + 1)), "the table of levels is another")
 
 
 def _check_network(network: Network, sizes: InputSizes, n_side: int, n_outputs: int, settings: Settings) -> None:
