@@ -192,6 +192,11 @@ def feature_names(estimator):
     return list(map(str, names))
 
 
+def category_names(estimator):
+    """Names of the features that are categories, a list of str."""
+    return [name for name, is_one in zip(feature_names(estimator), estimator.is_categorical_, strict=True) if is_one]
+
+
 def output_names(estimator, n_outputs):
     """The outputs as users know them, an ndarray (n_outputs,): labels of a classifier, else numbers of targets."""
     return estimator.classes_[estimator._has_come][-n_outputs:] if is_classifier(estimator) else np.arange(n_outputs)
