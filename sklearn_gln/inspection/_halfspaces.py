@@ -111,8 +111,8 @@ class HalfspaceDisplay:
         Raises
         ------
         ValueError
-            If there are not two features that are numbers, or `neurons`, `output` or `response` name something that does
-            not exist.
+            If there are not two features, one is a category, or `neurons`, `output` or `response` name something that
+            does not exist.
 
         TypeError
             If the estimator is not a GLN, but a Pipeline or a search, say.
@@ -229,8 +229,8 @@ def _check(estimator, online, neurons, output, response):
     categories = category_names(estimator)
     if categories:
         raise ValueError(
-            f"Categories, here {brief(categories)}, have no axis on which halfspaces could be drawn; both features must "
-            "be numbers."
+            f"Halfspaces are drawn over two features that are numbers, and {brief(categories)} are categories, whose "
+            "levels have no order."
         )
     sizes = online.settings.layer_sizes
     for layer, neuron in neurons:

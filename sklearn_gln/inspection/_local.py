@@ -302,9 +302,10 @@ class _Explainer:
 
 
 def _pass_back(layers, base, output_weights, constant):
-    """How much outputs change with base (n, n_outputs | 1, n_base), which of them are clipped, and what is not part of base.
+    """How much outputs change with base, which of them are clipped, and what is not part of base.
 
-    From the last layer to the first, each neuron's share in the output is passed on to its inputs.
+    The base is (n, n_outputs | 1, n_base). From the last layer to the first, each neuron's share in the output is
+    passed on to its inputs.
     """
     n_outputs = len(output_weights)
     coefficients = np.zeros((len(base), n_outputs, base.shape[2]), base.dtype)

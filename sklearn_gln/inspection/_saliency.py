@@ -108,7 +108,7 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If X or `outputs` do not fit the estimator, `image_shape` does not fit X or comes with categories, or several
+            If X or `outputs` do not fit the estimator, `image_shape` does not fit X or there are categories, or several
             rows come without it.
 
         TypeError
@@ -126,8 +126,8 @@ class SaliencyDisplay:
             raise ValueError(f"image_shape={image_shape!r} does not hold the {n_features} features of X.")
         if image_shape is not None and categories:
             raise ValueError(
-                f"image_shape={image_shape!r} makes pixels of features, and {brief(categories)} are categories; pass one "
-                "row without it, for bars."
+                f"image_shape={image_shape!r} makes pixels of features, and {brief(categories)} are categories; pass "
+                "one row without it, for bars."
             )
         classifies, names = is_classifier(estimator), output_names(estimator, n_outputs)
         predicted = estimator.predict(X) if classifies else None
