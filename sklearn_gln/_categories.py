@@ -274,12 +274,15 @@ class Categories:
 
     def recall(self, X: Array, likelihood: Likelihood) -> Array:
         """The evidence (n, n_outputs, n_evidence) of samples that are predicted only."""
-        totals = self.sums[:, np.newaxis, np.newaxis], self.weight[:, np.newaxis, np.newaxis]
-        parts = []
-        for levels, keys in zip(self.levels, self._keys(X).T, strict=True):
-            met = levels.recall(levels.find(keys), self.kept, self.n_forgotten)
-            parts.append(likelihood.evidence(*met, *totals))
+        keys = self._keys(X).T
+        parts = [self.known(of, levels.find(keys[of]), likelihood) for of, levels in enumerate(self.levels)]
         return self._evidence(parts)
+
+    def known(self, column: int, slots: Array, likelihood: Likelihood) -> Array:
+        """The evidence (PER_MEMORY, n_outputs, n_memories, n) of a column's slots (n,)."""
+        met = self.levels[column].recall(slots, self.kept, self.n_forgotten)
+        totals = self.sums[:, np.newaxis, np.newaxis], self.weight[:, np.newaxis, np.newaxis]
+        return likelihood.evidence(*met, *totals)
 
     def _evidence(self, parts: list[Array]) -> Array:
         """Of columns (PER_MEMORY, n_outputs, n_memories, n) each: shifts first, then how sure they are."""

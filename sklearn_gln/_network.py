@@ -221,7 +221,8 @@ def init_network(
 
     Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Those of real
     targets are spawned per layer: each is what it would be alone. Halfspaces
-    that were drawn without a look at the data are those of the network that this one replaces.
+    that were drawn without a look at the data are those of the network that this one replaces, of as much side
+    information.
     """
     dtype, n_outputs = np.dtype(settings.dtype), len(output_numbers)
     layers: list[Layer] = []
@@ -240,7 +241,8 @@ def init_network(
     if settings.likelihood.has_spread:
         layers[-1].spread = Spread.empty(layers[-1].accumulator)
 
-    if replaced is not None and settings.halfspaces != "cuts":
+    n_side = pool.side_info.shape[1]  # which grows with new levels of categories
+    if replaced is not None and settings.halfspaces != "cuts" and replaced.hyperplanes.shape[3] == n_side:
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, output_numbers, settings, seed))
