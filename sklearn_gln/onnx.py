@@ -667,9 +667,9 @@ def check_levels(estimator):
     hashed = [name for name, levels in zip(names, categories.levels, strict=True) if (levels.keys <= -FIRST_HASH).any()]
     if hashed:
         raise NotImplementedError(
-            f"Columns {brief(hashed)} have levels of text, dates or large integers. The model keeps hashes of them, and an "
-            "ONNX graph cannot compute these. Have an OrdinalEncoder number the levels in a Pipeline, before the network, "
-            "and name its columns by number in categorical_features."
+            f"Columns {brief(hashed)} have levels of text, dates or large integers, of which the model keeps hashes; "
+            "an ONNX graph cannot compute these. Have an OrdinalEncoder number the levels in a Pipeline, before the "
+            "network, and name its columns by number in categorical_features."
         )
     full = [name for name, of in zip(names, categories.levels, strict=True) if of.n_levels == of.max_levels]
     if full:
