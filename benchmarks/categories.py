@@ -1,9 +1,10 @@
 """Columns of categories: GLNClassifier on frames as they are, compared with encoders in front of it and other learners.
 
-Streams, each row predicted and then learned; tables, 5-fold::
+Streams, each row predicted and then learned; tables, 5-fold; time and memory that ids take, of which there are many::
 
     python benchmarks/categories.py streams --data FOLDER --json
     python benchmarks/categories.py tables --json
+    python benchmarks/categories.py ids --json
 
 One stream and two models; two tables::
 
@@ -33,6 +34,9 @@ of text, and two that have categories as numbers. GLN is told the columns by `ca
 GLN-ordinal and GLN-target have scikit-learn's encoders in front; CatBoost, LightGBM and HistGB
 (HistGradientBoostingClassifier) take categories as they are. All models have their default parameters.
 
+Ids: rows of three numbers and an id, which models are given or not, each in a new process: processor time a row, that of
+the last tenth of the rows, and the most memory above what the process held after the first 100,000 rows.
+
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
 
@@ -42,11 +46,13 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
-from common import add_command, add_options, positive_int, run_tasks, scale_online
+from common import add_command, add_options, in_new_process, peak_memory, positive_int, run_tasks, scale_online
 from river import compose, linear_model, multiclass, preprocessing
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -63,6 +69,7 @@ from sklearn_gln import GLNClassifier
 N_LEVELS = 50  # of each column that get a column of their own
 ENCODER_ROWS = 10_000
 CHUNK_ROWS = 10_000
+ID_CHUNK_ROWS = 100_000
 FIRST_ROWS = (20_000, 100_000, 1_000_000)
 MAX_ROWS = {"ARF": 20_000, "Logistic": 100_000, "GLN-one-hot": 1_000_000, "GLN-ordinal": 1_000_000}
 LATE_MINUTES = 15
@@ -101,6 +108,12 @@ def build_parser():
         there = [name for name in models if is_there(name)]
         subparser.add_argument("--models", nargs="+", choices=models, default=there, metavar="NAME", help=f"{there}")
         add_options(subparser, "--param", "--seeds", "--jobs")
+    ids_parser = add_command(subparsers, ids, "time and memory of ids", script="categories")
+    ids_parser.add_argument("--rows", type=positive_int, default=10_000_000, metavar="N", help="(10 million)")
+    ids_parser.add_argument(
+        "--levels", type=positive_int, nargs="+", default=[1_000, 1_000_000], metavar="N", help="of the ids"
+    )
+    add_options(ids_parser, "--param", "--seeds")
     return parser
 
 
@@ -324,6 +337,47 @@ def mean_scores(records, n_rows):
         for record in records.to_dict("records")
     ]
     return {score: np.mean([run[score] for run in runs]) if all(runs) else None for score in SCORES}
+
+
+# Ids
+
+
+def ids(options):
+    """Subcommand `ids`."""
+    tasks = [
+        {"levels": n, "given": given, "rows": options.rows, "seed": seed, "params": dict(options.param)}
+        for n in options.levels
+        for given in (False, True)
+        for seed in options.seeds
+    ]
+    records = run_tasks(partial(in_new_process, learn_ids), tasks, options.json)
+    print(pd.DataFrame(records).drop(columns=["params"]).to_string(index=False))
+    return records
+
+
+def learn_ids(levels, given, rows, seed, params):
+    """Microseconds a row and megabytes of a stream with so many ids, which the model is given or not."""
+    model, seconds, base = GLNClassifier(**{"random_state": seed, **params}), [], None
+    rng = np.random.default_rng(seed)
+    effects = rng.standard_normal(levels)
+    with threadpool_limits(1):
+        for _ in range(0, rows, ID_CHUNK_ROWS):
+            X, drawn = rng.standard_normal((ID_CHUNK_ROWS, 3)), rng.integers(levels, size=ID_CHUNK_ROWS)
+            y = rng.random(ID_CHUNK_ROWS) < expit(effects[drawn] + X[:, 0])
+            frame = pd.DataFrame(X, columns=["a", "b", "c"])
+            if given:
+                frame["id"] = "id" + pd.Series(drawn).astype(str)
+            start = process_time()
+            model.partial_fit(frame, y, classes=[False, True])
+            seconds.append(process_time() - start)
+            base = base or peak_memory()
+    last = seconds[-max(len(seconds) // 10, 1) :]
+    return {
+        "us": 1e6 * sum(seconds) / len(seconds) / ID_CHUNK_ROWS,
+        "us_at_the_end": 1e6 * sum(last) / len(last) / ID_CHUNK_ROWS,
+        "megabytes": (peak_memory() - base) / 2**20,
+        "log_loss": model.progressive_loss_,
+    }
 
 
 # Tables

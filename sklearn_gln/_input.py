@@ -54,8 +54,6 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
         X = _unmasked(X)
     if not isinstance(X, np.ndarray):
         X = _from_sequence(X)
-    if X.ndim != 2:
-        return X, nothing
     if X.dtype.names is not None:
         raise ValueError(
             f"X is a structured array with the fields {brief(list(X.dtype.names))}; pass "
@@ -63,13 +61,18 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
         )
     if X.dtype.kind == "c":
         raise ValueError(f"X holds complex numbers: {COMPLEX}")
-    by_dtype = isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
-    mask = named_columns(None if by_dtype else categorical_features, None, X.shape[1])
+    if X.ndim != 2:
+        return _float64(X) if X.dtype == np.longdouble else X, nothing
+    mask = named_columns(None if _is_by_dtype(categorical_features) else categorical_features, None, X.shape[1])
     if mask.any():
         return _encoded_array(X, mask), mask
     if X.dtype.kind in "biuf":
         return _float64(X) if X.dtype == np.longdouble else X, mask
     return _numbers(X, "X"), mask
+
+
+def _is_by_dtype(categorical_features: Any) -> bool:
+    return isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
 
 
 def _encoded_array(X: Array, mask: Array) -> Array:
@@ -102,7 +105,7 @@ def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical
             f"X has several columns of the same name: {brief(sorted(map(str, repeated)))}. Rename them, so that "
             "columns can be told apart by name."
         )
-    by_dtype = isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
+    by_dtype = _is_by_dtype(categorical_features)
     mask = named_columns(None if by_dtype else categorical_features, names, len(names))
     dates, objects, numbers = [], {}, {}
     for place, column in enumerate(columns):
