@@ -213,9 +213,9 @@ def to_onnx(
     dtype="float64" in a "float64" graph, below 1e-6 in our tests if either is "float32". Weights are kept in the lower
     of the two precisions: a "float64" graph of a model with dtype="float32" is no larger, and no nearer to the model.
 
-    Levels of categories are looked up among those learned, which takes a graph numbers: a model keeps text as hashes,
-    which graphs cannot compute. Of text, put a ColumnTransformer with an OrdinalEncoder, with
-    ``handle_unknown="use_encoded_value"``, before the network and name its columns by number in `categorical_features`.
+    Graphs look up levels of categories that are numbers. Of text a model keeps hashes, which graphs cannot compute: have
+    an OrdinalEncoder, with ``handle_unknown="use_encoded_value"``, in a ColumnTransformer number such levels before the
+    network, and name its columns by number in `categorical_features`.
 
     Missing values (NaN) are taken as in the package. Other input is not checked: values must be finite, and with
     base_predictor="identity" of a classifier probabilities.

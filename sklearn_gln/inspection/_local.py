@@ -64,8 +64,8 @@ class LocalCoefficients:
     def feature_contributions(self):
         """The share of each feature in the output, (n_samples, n_outputs, n_features): the sum of its base logits'.
 
-        Compared to a feature whose base logit is 0: one at its mean, or a probability of 1/2. The share of a category
-        is that of the row's level, compared to a new one.
+        Compared to a feature whose base logit is 0: one at its mean, a probability of 1/2, or in place of what is known
+        of a category's level a level that has never come.
         """
         return self._by_feature(self.contributions)
 
