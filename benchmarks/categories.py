@@ -34,8 +34,8 @@ of text, and two that have categories as numbers. GLN is told the columns by `ca
 GLN-ordinal and GLN-target have scikit-learn's encoders in front; CatBoost, LightGBM and HistGB
 (HistGradientBoostingClassifier) take categories as they are. All models have their default parameters.
 
-Ids: rows of three numbers and an id, which models are given or not, each in a new process: processor time a row, that of
-the last tenth of the rows, and the most memory above what the process held after the first 100,000 rows.
+Ids: rows of three numbers and an id, which models are given or not, each in a new process: processor time a row, that
+of the last tenth of the rows, and the most memory above what the process held after the first 100,000 rows.
 
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
@@ -84,7 +84,6 @@ CATEGORICAL = {  # columns by number, of those that have categories as numbers
 TABLES = (
     "australian", "breast", "chess", "crx", "german", "housevotes", "mushroom", "saheart", "tic-tac-toe", "titanic",
 )  # fmt: skip
-TAKES_CATEGORIES = "categorical_features" in GLNClassifier().get_params()
 
 
 def main(arguments=None):
@@ -118,9 +117,7 @@ def build_parser():
 
 
 def is_there(model):
-    """Whether the package of the model is installed and, of GLN, takes categories."""
-    if model == "GLN":
-        return TAKES_CATEGORIES
+    """Whether the package of the model is installed."""
     packages = {"VW": "vowpalwabbit", "VW-pairs": "vowpalwabbit"} | {name: kind[0] for name, kind in BOOSTERS.items()}
     return importlib.util.find_spec(packages.get(model, "sklearn")) is not None
 
@@ -133,13 +130,6 @@ def make_tasks(models, options, **task):
         if model in options.models
         for seed in options.seeds
     ]
-
-
-def gln_with_categories(**params):
-    """A classifier of frames as they are."""
-    if not TAKES_CATEGORIES:
-        raise SystemExit("GLNClassifier does not have categorical_features yet; leave GLN out of --models")
-    return GLNClassifier(**params)
 
 
 # Streams
@@ -229,11 +219,11 @@ def covtype(folder):
 STREAMS = {"movielens": movielens, "nycflights": nycflights, "flights": flights, "covtype": covtype}
 
 
-def gln_learner(make_encoder, make_model=GLNClassifier):
+def gln_learner(make_encoder):
     """Make_encoder makes, of all rows, a function that encodes some."""
 
     def learn(stream, seed, **params):
-        model, encode = make_model(**{"random_state": seed, **params}), make_encoder(stream.X)
+        model, encode = GLNClassifier(**{"random_state": seed, **params}), make_encoder(stream.X)
         classes, parts = np.arange(stream.n_classes), []
         for start in range(0, len(stream.X), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
@@ -295,7 +285,7 @@ def on_levels(make_model):
 
 
 MODELS = {
-    "GLN": gln_learner(lambda _X: lambda rows: rows, gln_with_categories),
+    "GLN": gln_learner(lambda _X: lambda rows: rows),
     "GLN-one-hot": gln_learner(one_hot),
     "GLN-ordinal": gln_learner(ordinal),
     "GLN-numbers": gln_learner(numbers_only),
@@ -435,7 +425,7 @@ def as_type(names, dtype):
 
 
 TABLE_MODELS = {  # {name: function of the names of the columns that have categories}
-    "GLN": lambda names, **params: gln_with_categories(categorical_features=names, **params),
+    "GLN": lambda names, **params: GLNClassifier(categorical_features=names, **params),
     "GLN-one-hot": encoded_gln(one_hot_encoder()),
     "GLN-ordinal": encoded_gln(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)),
     "GLN-target": encoded_gln(TargetEncoder(cv=StratifiedKFold(shuffle=True, random_state=0))),

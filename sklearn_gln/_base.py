@@ -385,6 +385,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             seen = validate_data(self, seen, reset=False, **X_CHECKS)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
+        else:
+            X = self._with_codes(X)
         return self._with_base_predictions(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
@@ -409,6 +411,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                     _check_weights(sample_weight)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
+        else:
+            X = self._with_codes(X)
         if sample_weight is None:
             sample_weight = np.ones(len(X))
         return self._with_base_predictions(X, online), y, sample_weight
@@ -445,6 +449,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 )
             _check_size(extremes)
         return X, np.broadcast_to(dtype.type(0), tuple(X.shape)), mask
+
+    def _with_codes(self, X):
+        """X, unchecked, with numbers for levels of categories."""
+        return np.asarray(features(X, self.is_categorical_)[0], float) if self.is_categorical_.any() else X
 
     def _known_categories(self, X):
         """What says which features of X are categories; where X has other columns scikit-learn will refuse it."""

@@ -75,7 +75,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         Neurons are given the mean of their target in the earlier rows of the level,
         against that in all rows, and how many these were; see the Notes. Columns of at most 32 levels in the first 256
         rows have indicators of these as well, and of some to come, which count as features; of categories halfspaces
-        see these alone.
+        see these alone. With ``check_input=False`` too X may be a table or hold text where features are categories.
 
     max_levels : int, default=2**20
         How many levels of a category are told apart, those that come first; others share places with them, by hash. In
