@@ -213,7 +213,7 @@ def to_onnx(
     dtype="float64" in a "float64" graph, below 1e-6 in our tests if either is "float32". Weights are kept in the lower
     of the two precisions: a "float64" graph of a model with dtype="float32" is no larger, and no nearer to the model.
 
-    Graphs look up levels of categories that are numbers. Of text a model keeps hashes, which graphs cannot compute. Have
+    Graphs look up levels of categories that are numbers. Of text a model keeps hashes, which graphs cannot compute. Let
     an OrdinalEncoder, with ``handle_unknown="use_encoded_value"``, in a ColumnTransformer number such levels before the
     network, and name its columns by number in `categorical_features`.
 
