@@ -27,8 +27,8 @@ MISSING = np.inf  # the key of missing levels: it sorts
 PER_MEMORY = 2  # inputs of a column
 LIMIT = 8.0  # of shifts, logits or deviations of the target
 MAX_INDICATED = 32  # levels that a column with indicators has among the first samples
-ROOM = 0.5  # of these levels: more that may come
-MAX_INDICATORS = int((1 + ROOM) * MAX_INDICATED)  # of a column
+ROOM = 8  # more levels of such columns that may come: a stream may begin on one day of the week
+MAX_INDICATORS = MAX_INDICATED + ROOM  # of a column
 FIRST_SLOTS = 16
 
 
@@ -235,9 +235,8 @@ class Categories:
         columns, keys = [np.zeros(0, int)], [np.zeros(0)]
         for column, levels in enumerate(self.levels):
             if levels.n_levels <= MAX_INDICATED:
-                n_more = max(2, int(ROOM * levels.n_levels))
-                keys += [levels.keys[1 : levels.n_levels + 1], np.full(n_more, np.nan)]
-                columns.append(np.full(levels.n_levels + n_more, column))
+                keys += [levels.keys[1 : levels.n_levels + 1], np.full(ROOM, np.nan)]
+                columns.append(np.full(levels.n_levels + ROOM, column))
         self.indicated_columns, self.indicated_keys = np.concatenate(columns), np.concatenate(keys)
 
     def indicate(self) -> None:
