@@ -216,6 +216,8 @@ class Categories:
                 n_more = max(2, int(ROOM * len(levels)))
                 keys += [levels.in_order(), np.full(n_more, np.nan)]
                 columns.append(np.full(len(levels) + n_more, column))
+        if len(columns) == 1 and not len(self.numbers):  # without a feature there is nothing to cut
+            keys, columns = [self.levels[0].in_order()[:1]], [np.zeros(1, int)]
         self.indicated_columns, self.indicated_keys = np.concatenate(columns), np.concatenate(keys)
 
     def indicate(self) -> None:
