@@ -33,8 +33,10 @@ from tests.helpers import (
     make_targets,
     spare_compilers,
     thorough_but,
+    with_categories,
 )
 from tests.naive import NaiveGLN
+from tests.naive_categories import NaiveCategories
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
 
 pytestmark = pytest.mark.larger  # STREAM is
@@ -104,7 +106,8 @@ def new_online(params, n_features, outputs, seed=7, n_given=0):
         head = TargetHead.empty(len(outputs), n_layers, aggregation, calibrated, settings.is_mixed)
     else:
         head = PlainHead.empty(n_layers, aggregation)
-    return OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, head, n_given)
+    of_head = np.array(outputs), seed, head, n_given
+    return OnlineNetwork.new(settings, base_predictor, n_features, *of_head, params.get("categorical_features", ()))
 
 
 def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
@@ -112,7 +115,9 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
     X, y, weights = stream
     base_predictor, classifies = params.get("base_predictor", "standard"), "likelihood" not in params
     y = y if classifies else y[:, outputs]
-    n_features, X = X.shape[1], add_base_predictions(base_predictor, X, classifies)
+    n_features = X.shape[1]
+    is_categorical = np.isin(np.arange(n_features), params.get("categorical_features", ()))
+    X = add_base_predictions(base_predictor, X, classifies, is_categorical)
     online = new_online({"dtype": "float64"} | params, n_features, outputs, seed, X.shape[1] - n_features)
     seen, learned = [], False
 
@@ -139,9 +144,8 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
                 logits[first:last][rows] = before
         learned = True
         if unseen is not None:
-            logits = np.concatenate(
-                [logits, online.infer(add_base_predictions(base_predictor, unseen, classifies), kernels)]
-            )
+            unseen = add_base_predictions(base_predictor, unseen, classifies, is_categorical)
+            logits = np.concatenate([logits, online.infer(unseen, kernels)])
     return Learned(logits, from_plain(to_plain(online)), np.concatenate(seen))
 
 
@@ -317,7 +321,29 @@ GAP_CASES = {
     "squared: gaps, half-life": {"likelihood": "squared", "aggregation": "stacked", "half_life": 300},
     "gaussian: gaps": {"likelihood": "gaussian", "aggregation": "stacked"},
 }
-ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES | GAP_CASES
+# Columns 1 and 3 are categories.
+CATEGORY_CASES = {
+    "categories": {},
+    "categories, half-life": {"half_life": 300},
+    "categories, identity, no skip, uniform": {
+        "base_predictor": "identity",
+        "halfspaces": "gaussian",
+        "offset_scale": 0.5,
+        "skip": False,
+        "initial_weights": "uniform",
+    },
+    "heavy, categories, batches of 5": HEAVY_CASES["heavy, batches of 5"],
+    "squared: categories": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: dirty, categories": DIRTY_CASES["squared: dirty, half-life"],
+    "squared: heavy, categories": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: gaps, categories": GAP_CASES["squared: gaps, half-life"],
+    "gaussian: categories": {"likelihood": "gaussian", "aggregation": "stacked"},
+}
+CATEGORY_CASES = {name: {"categorical_features": [1, 3], **params} for name, params in CATEGORY_CASES.items()}
+DIRTY_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "dirty" in name}
+HEAVY_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "heavy" in name}
+GAP_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "gaps" in name}
+ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES | GAP_CASES | CATEGORY_CASES
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -333,8 +359,8 @@ class Recording(NaiveGLN):
         super().__init__(*args, **options)
         self.contexts, self.n_limited = [], 0
 
-    def forward(self, features):
-        computed = super().forward(features)
+    def forward(self, features, evidence=None):
+        computed = super().forward(features, evidence)
         if computed is not None:
             of_outputs = [[context for trace in layers for context in trace.contexts] for layers in computed[1]]
             self.contexts.append(of_outputs)
@@ -351,6 +377,13 @@ class RecordingGaussianRegressor(Recording, NaiveGaussianRegressor):
 
 
 ORACLES = {None: Recording, "squared": RecordingRegressor, "gaussian": RecordingGaussianRegressor}
+
+
+def make_categories(params, settings, n_outputs):
+    if "categorical_features" not in params:
+        return None
+    columns, real = params["categorical_features"], "likelihood" in params
+    return NaiveCategories(columns, n_outputs, settings.half_life, real=real)
 
 
 def make_oracle(params, settings, outputs, seed, y, weights):
@@ -378,6 +411,7 @@ def make_oracle(params, settings, outputs, seed, y, weights):
         draw,
         layer_sizes=params["layer_sizes"],
         shuffle=shuffle,
+        categories=make_categories(params, settings, len(outputs)),
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),
@@ -392,6 +426,8 @@ def oracle_run(name, n):
     """What the oracle makes of a case: the stream, rows to predict at the end, the oracle, and what it predicted."""
     params = SMALL | ORACLE_CASES[name]
     X, y, weights = make_stream([n, 1], n + 20)
+    if name in CATEGORY_CASES:
+        X = with_categories(X)
     if name in HEAVY_CASES:
         weights = np.where(weights > 1.0, weights**3, weights)
         places = np.arange(1, n // 4 * 4, 4)
@@ -468,7 +504,7 @@ def test_learning_equals_the_oracle(backend, name, n):
             by_context(layer, layer.accumulator), [of_output.accumulator for of_output in layers], **TOLERANCE
         )
     if name in DIRTY_CASES:
-        assert oracle.unit_changes == [1024]
+        assert oracle.unit_changes == ([] if name in CATEGORY_CASES else [1024])
     if params.get("max_weight", 9.0) < 1.0:
         assert 0.02 < clipped(got.online, params["max_weight"]) < 0.9
     if "likelihood" in params:
