@@ -220,8 +220,8 @@ def init_network(
     """A network that has learned nothing, for so many inputs and the outputs of these numbers.
 
     Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Those of real
-    targets are spawned per layer: each is what it would be alone. Halfspaces
-    that were drawn without a look at the data are those of the network that this one replaces.
+    targets are spawned per layer: each is what it would be alone. Halfspaces that were drawn without a look at the data
+    are those of the network that this one replaces, if it has as many features.
     """
     dtype, n_outputs = np.dtype(settings.dtype), len(output_numbers)
     layers: list[Layer] = []
@@ -240,7 +240,8 @@ def init_network(
     if settings.likelihood.has_spread:
         layers[-1].spread = Spread.empty(layers[-1].accumulator)
 
-    if replaced is not None and settings.halfspaces != "cuts":
+    stay = replaced is not None and settings.halfspaces != "cuts"
+    if replaced is not None and stay and replaced.hyperplanes.shape[3] == pool.side_info.shape[1]:
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, output_numbers, settings, seed))
