@@ -425,7 +425,10 @@ class NaiveGLN:
         n_bins=0,
         categories=None,
     ):
-        self.categories, self.met = categories, {}  # met[visitor]: evidence of a row that comes again, as it met it first
+        self.categories, self.met = (
+            categories,
+            {},
+        )  # met[visitor]: evidence of a row that comes again, as it met it first
         self.n_bins, self.edges = n_bins, None  # edges[feature] of its bins, [] where it has none
         self.half_life, self.shuffle = half_life, shuffle
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
@@ -529,7 +532,7 @@ class NaiveGLN:
         return 0 if self.categories is None else len(self.categories.indicated)
 
     def inputs(self, level, p, x, evidence):
-        """What a layer sees: p, evidence and base logits; above the first layer without skip p and the constant alone."""
+        """What a layer sees: p, evidence and base logits; without skip, above the first layer p and the constant."""
         if level == 0:
             return evidence + p + x
         return p + evidence + x if self.skip else p + self.constants
@@ -783,7 +786,9 @@ class NaiveGLN:
     def set_evidence_matrices(self, evidence):
         if self.full and self.t >= 64 and self.categories is not None:
             by_output, counts = zip(*evidence, strict=True), self.base_counts()
-            self.evidence_matrices = [regularised_inverse(of_output, counts, ridge=self.ridge) for of_output in by_output]
+            self.evidence_matrices = [
+                regularised_inverse(of_output, counts, ridge=self.ridge) for of_output in by_output
+            ]
 
     def set_layer_matrices(self):
         self.set_evidence_matrices(self.evidence)

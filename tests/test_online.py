@@ -66,6 +66,15 @@ class Learned:
         state |= {"bounds": online.predictor.bounds, "window": online.predictor.window.values}
         state |= {"window.weight": online.predictor.window.weight, "limits": network.limits}
         preconditioners = {"base": network.base_preconditioner, "basis": network.basis_preconditioner}
+        preconditioners["evidence"] = network.evidence_preconditioner
+        if online.categories is not None:
+            names = "sums", "weight", "indicated_columns", "indicated_keys"
+            state |= {f"categories.{name}": getattr(online.categories, name) for name in names}
+            for number, levels in enumerate(online.categories.levels):
+                n_slots = len(levels) + 1
+                state |= {f"levels {number}.{name}": getattr(levels, name) for name in ("keys", "slots")}
+                recalled = levels.recall(np.arange(n_slots), online.categories.kept, online.categories.n_forgotten)
+                state |= {f"levels {number}.recalled {name}": array for name, array in recalled._asdict().items()}
         if online.predictor.bins is not None:
             state |= {f"bins.{name}": array for name, array in vars(online.predictor.bins).items()}
         for number, layer in enumerate(network.layers):
@@ -477,6 +486,8 @@ def oracle_run(name, n):
             ("squared: default", 1300),
             ("squared: half-life", 1100),
             ("gaussian: half-life, identity", 1100),
+            ("categories", 1300),
+            ("squared: categories", 1300),
         ],
         *((name, 600) for name in BRIEF_CASES),
         ("heavy", 30),
@@ -485,6 +496,9 @@ def oracle_run(name, n):
         ("dirty", 1300),
         ("squared: dirty", 1300),
         ("squared: gaps", 600),
+        ("categories", 600),
+        ("squared: gaps, categories", 600),
+        ("heavy, categories, batches of 5", 30),
     ),
 )
 def test_learning_equals_the_oracle(backend, name, n):
@@ -604,9 +618,16 @@ LEARNERS = {
         "half_life": 700,
     },
     "gaussian neurons": {"likelihood": "gaussian", "aggregation": "stacked", "max_weight": 0.15},
+    "categories": {"categorical_features": [1, 3], "max_levels": 30, "half_life": "mixed"},
+    "squared, categories": {
+        "likelihood": "squared",
+        "aggregation": "stacked",
+        "categorical_features": [1, 3],
+        "half_life": 700,
+    },
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
-BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons")
+BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons", "squared, categories")
 STREAM = make_stream(11, 4200 if helpers.IS_THOROUGH and not INTERPRETED else 1100)
 STREAM[2][2:6] = 0.0
 STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
@@ -615,6 +636,7 @@ TARGETS = make_targets(STREAM[0])
 
 def stream_of(learner):
     X, y, weights = STREAM
+    X = with_categories(X) if "categorical_features" in LEARNERS[learner] else X
     return X, TARGETS if "likelihood" in LEARNERS[learner] else y, weights
 
 
@@ -649,7 +671,10 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
         rows = []
         for t in range(len(samples)):
             row = slice(t, t + 1)
-            of_row = Inputs(inputs.base[row], tuple(part[row] for part in inputs.basis), inputs.side_info[row])
+            evidence = None if inputs.evidence is None else inputs.evidence[row]
+            of_row = Inputs(
+                inputs.base[row], tuple(part[row] for part in inputs.basis), inputs.side_info[row], evidence
+            )
             sample = samples.part(row, get_kernels("numpy"))
             rows.append(learn(network, kernels, of_row, targets[row], sample, settings))
         means = [
@@ -704,6 +729,7 @@ def test_outputs_are_independent(backend, learner, outputs, monkeypatch):
         if array is None:
             continue
         of_outputs = "weights", "accumulator", "moment of", "matrix of", "limits", "spread", "head"
+        of_outputs += "categories.sums", "categories.weight", "levels 0.recalled", "levels 1.recalled"
         if np.ndim(array) and len(array) == 3 and name.startswith(of_outputs):
             array = [array[output] for output in outputs]
         if name.startswith(("hyperplanes", "offsets", "slot_of", "n_slots")) and len(array) == 3:
@@ -738,7 +764,13 @@ NUMBERS = [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[
 
 
 @pytest.mark.parametrize(
-    "learner", thorough_but(["cuts", "plain", "half-life", "squared", "gaussian neurons"], "cuts", "squared")
+    "learner",
+    thorough_but(
+        ["cuts", "plain", "half-life", "squared", "gaussian neurons", "categories", "squared, categories"],
+        "cuts",
+        "squared",
+        "categories",
+    ),
 )
 @pytest.mark.parametrize("number", thorough_but(NUMBERS, 3, 256))
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
@@ -766,7 +798,7 @@ def test_no_prediction_sees_a_later_row(backend, n, learner):
     assert_allclose(got.logits, reference(backend, learner).logits[:stop], **TOLERANCE)
 
 
-@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons"])
+@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons", "categories"])
 def test_rows_of_weight_zero_do_not_exist(backend, learner):
     exist = STREAM[2] > 0
     got = learn_stream(backend, LEARNERS[learner], [array[exist] for array in stream_of(learner)])
@@ -979,11 +1011,21 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
     assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)
 
 
-@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
-def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
+@pytest.mark.parametrize(
+    ("likelihood", "categorical"),
+    [
+        ("squared", None),
+        ("gaussian", None),
+        pytest.param("squared", [1, 3], marks=pytest.mark.thorough),
+        pytest.param("gaussian", [1, 3], marks=pytest.mark.thorough),
+    ],
+)
+def test_a_fit_of_a_regressor_equals_the_oracle(likelihood, categorical):
     n = 466  # rows: the clock's event 1,024 falls among those held out
     X, _, weights = make_stream(24, n + 20)
     y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"}
+    if categorical is not None:
+        X, params = with_categories(X), params | {"categorical_features": categorical}
     regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:n], y[:n], weights[:n])
     *epochs, held_out = regressor.orders
     assert len(epochs) == 3
@@ -995,7 +1037,7 @@ def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
     )
     expected = []
     for epoch, rows in enumerate(epochs, start=1):
-        expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
+        expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch, visitors=rows)
     expected += oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
     assert_allclose(regressor.predicted, expected, **TOLERANCE)
     mean, variance = np.moveaxis(oracle.logits(X[n:]), 2, 0)
