@@ -111,14 +111,14 @@ class OnlineNetwork:
             network.move_to(get_kernels("numpy"))
             layers = [layer.of_outputs(places) for layer in network.layers]
             network = replace(_outputs.take(replace(network, layers=[]), places, shares_halfspaces=True), layers=layers)
-        categories, buffer = _outputs.take((self.categories, self.buffer), places, shares_halfspaces=True)
+        buffer = _outputs.take(self.buffer, places, shares_halfspaces=True)
         return replace(
             self,
             output_numbers=np.arange(self.n_outputs + 1),
             head=self.head.with_class(number),
             network=network,
             buffer=[replace(samples, y=renumbered(samples.y, number)) for samples in buffer],
-            categories=categories,
+            categories=_outputs.take(self.categories, places, shares_halfspaces=True),
         )
 
     def closed(self) -> "OnlineNetwork":
