@@ -425,10 +425,8 @@ class NaiveGLN:
         n_bins=0,
         categories=None,
     ):
-        self.categories, self.met = (
-            categories,
-            {},
-        )  # met[visitor]: evidence of a row that comes again, as it met it first
+        self.categories = categories
+        self.met = {}  # evidence of each visitor, as it met it first
         self.n_bins, self.edges = n_bins, None  # edges[feature] of its bins, [] where it has none
         self.half_life, self.shuffle = half_life, shuffle
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
