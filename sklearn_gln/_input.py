@@ -54,8 +54,6 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
         X = _unmasked(X)
     if not isinstance(X, np.ndarray):
         X = _from_sequence(X)
-    if X.ndim != 2:
-        return X, nothing
     if X.dtype.names is not None:
         raise ValueError(
             f"X is a structured array with the fields {brief(list(X.dtype.names))}; pass "
@@ -63,6 +61,8 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
         )
     if X.dtype.kind == "c":
         raise ValueError(f"X holds complex numbers: {COMPLEX}")
+    if X.ndim != 2:
+        return X, nothing
     by_dtype = isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
     mask = named_columns(None if by_dtype else categorical_features, None, X.shape[1])
     if mask.any():
@@ -111,6 +111,8 @@ def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical
             raise ValueError(f"X holds complex numbers in {_named(names[place : place + 1])}: {COMPLEX}")
         if kind in ("b", "i", "u", "f") and not mask[place]:
             continue
+        if str(getattr(column, "type", "")).startswith("dictionary"):  # NumPy would have another level for null
+            column = column.cast(column.type.value_type)
         values = np.asarray(column)
         mask[place] |= by_dtype and is_category(column, values)
         if mask[place]:
@@ -149,12 +151,17 @@ def _unmasked(X: np.ma.MaskedArray) -> Array:
         return values
     if values.dtype.kind in "biu":
         values = values.astype(float)
+    elif values.dtype.kind in "US":
+        values = values.astype(object)
     return np.where(mask, values.dtype.type(np.nan) if values.dtype.kind in "fc" else np.nan, values)
 
 
 def _from_sequence(X: Any) -> Array:
     try:
-        return np.asarray(X)
+        array = np.asarray(X)
+        if isinstance(X, list | tuple) and array.dtype.kind in "US":  # NumPy makes text of numbers among text
+            return np.array(X, dtype=object)
+        return array
     except ValueError as error:
         lengths = {len(row) for row in X if hasattr(row, "__len__")} if isinstance(X, list | tuple) else set()
         if len(lengths) > 1:
