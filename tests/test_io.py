@@ -512,7 +512,8 @@ HARMLESS = re.compile(r"_online\.head\.scores\.of_output\.\d+: (shorter|longer)"
 
 
 @pytest.mark.parametrize(
-    "name", thorough_but(LEARNED, "classifier, 700 rows", "squared, 700 rows", "gaussian, 700 rows", "categories, 700 rows")
+    "name",
+    thorough_but(LEARNED, "classifier, 700 rows", "squared, 700 rows", "gaussian, 700 rows", "categories, 700 rows"),
 )
 def test_state_that_does_not_fit_together_is_refused(name):
     model = LEARNED[name]()
