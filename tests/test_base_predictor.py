@@ -302,6 +302,7 @@ def test_identity_refuses_what_is_no_probability(value):
     X[2, 2] = np.nan
     with pytest.raises(ValueError, match=rf"base_predictor='identity'.* \[0, 1\]; got values .*{value:.6g}"):
         with_base_predictions("identity", X)
+    assert with_base_predictions("identity", X, categorical=[1]) is X
 
 
 def test_callables_give_base_probabilities():
