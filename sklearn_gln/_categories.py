@@ -14,7 +14,7 @@ halfspaces may cut.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -240,12 +240,14 @@ class Categories:
         all_weight += self.weight[:, np.newaxis]
         all_sums += self.sums[:, np.newaxis]
         exists, parts, commits = sample_weight > 0, [], []
-        for levels, keys in zip(self.levels, self._keys(X).T, strict=True):
+        after = [replace(levels) for levels in self.levels]  # with slots of new levels
+        for levels, keys in zip(after, self._keys(X).T, strict=True):
             met, commit = levels.meet(levels.assign(keys, exists), targets, weight, self.kept, self.n_forgotten)
             parts.append(likelihood.evidence(*met, all_sums[:, np.newaxis], all_weight[:, np.newaxis]))
             commits.append(commit)
 
         def learn() -> None:
+            self.levels = after
             for commit in commits:
                 commit()
             self.weight, self.sums = self.weight + weight.sum(axis=1), self.sums + (targets * weight).sum(axis=1)
