@@ -62,6 +62,8 @@ def test_evidence_is_that_of_dicts(name, half_life):
         assert_allclose(before, [as_array(oracle.evidence(row)) for row in rows.tolist()], **TOLERANCE)
         met, learn = known.meet(rows[piece], targets[piece], weights[piece], LIKELIHOODS[name])
         assert_array_equal(known.recall(rows, LIKELIHOODS[name]), before)  # nothing is learned yet
+        n_levels = [len(oracle.levels[column]) for column in (1, 2)]
+        assert list(map(len, known.levels)) == n_levels
         learn()
         for row, got in zip(piece.tolist(), met, strict=True):
             assert_allclose(got, as_array(oracle.evidence(rows[row].tolist())), **TOLERANCE)
