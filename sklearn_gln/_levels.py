@@ -78,8 +78,10 @@ def named_columns(categorical_features: Any, names: Sequence[Any] | None, n_feat
 
 def codes(values: Array, place: str) -> Array:
     """Levels (n,) as float64 numbers, NaN where they are missing; `place` says in errors where they stand."""
-    if values.dtype.kind in "biuf" and not ((values >= FIRST_HASH) | (values <= -FIRST_HASH)).any():
-        return values.astype(np.float64)
+    if values.dtype.kind in "biuf":
+        numbers = values.astype(np.float64)
+        if not (np.abs(numbers) >= FIRST_HASH).any():
+            return numbers
     if values.dtype.kind in "mM":  # in other units Python has no objects for them
         values = values.astype(f"{values.dtype.kind}8[us]")
     flat = values.astype(object).tolist()

@@ -23,7 +23,7 @@ _moving = threading.Lock()
 
 MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
 OF_BASIS = "block"  # the basis's preconditioner: as good as one of all its inputs, with those of the base or without
-OF_EVIDENCE = 0.0  # the floor of its preconditioner
+OF_EVIDENCE = 0.1  # the floor of its preconditioner: what is known of new levels is all 0; 0.01 did as well, 1 not
 LINEAR_RIDGE = 5.0  # samples' worth of a linear first neuron's pull to 0
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all samples have weight 0
 MAX_ACCUMULATED = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32

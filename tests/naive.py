@@ -785,7 +785,7 @@ class NaiveGLN:
         if self.full and self.t >= 64 and self.categories is not None:
             by_output, counts = zip(*evidence, strict=True), self.base_counts()
             self.evidence_matrices = [
-                regularised_inverse(of_output, counts, ridge=self.ridge) for of_output in by_output
+                regularised_inverse(of_output, counts, 0.1, self.ridge) for of_output in by_output
             ]
 
     def set_layer_matrices(self):

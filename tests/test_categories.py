@@ -188,6 +188,19 @@ def test_levels_that_have_not_come_are_as_good_as_missing():
     assert np.isfinite(p).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("new", [classifier, regressor])
+def test_levels_that_never_come_again(new, dtype):
+    """All that is known of them is 0: a preconditioner that divides by that would blow rounding up."""
+    rows = np.column_stack([np.random.default_rng(9).normal(size=1500), np.arange(1500)])
+    y = (rows[:, 0] > 0).astype(int)
+    model = new(categorical_features=[1], dtype=dtype).fit(rows[:1000], y[:1000])
+    matrix = model._online.network.evidence_preconditioner.matrix
+    assert np.abs(matrix).max() < 100
+    assert np.mean((model.predict(rows[1000:]) > 0.5) == y[1000:]) > 0.97
+    assert np.all(model._online.categories.recall(rows[1000:1001], model._online.settings.likelihood) == 0)
+
+
 def test_missing_is_a_level():
     rng = np.random.default_rng(5)
     y = rng.random(800) < 0.5
