@@ -221,7 +221,7 @@ def test_which_levels_are_one():
     assert all(np.isnan(code_of(level)) for level in MISSING)
 
 
-@pytest.mark.parametrize("dtype", ["i1", "u8", "i8", "f4", "f8", "?", "O"])
+@pytest.mark.parametrize("dtype", ["i1", "u8", "i8", "f2", "f4", "f8", "?", "O"])
 def test_dtypes_of_numbers_do_not_matter(dtype):
     assert_array_equal(codes(np.array([0, 1, 1]).astype(dtype), ""), [0, 1, 1])
 
