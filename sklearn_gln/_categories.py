@@ -29,6 +29,7 @@ LIMIT = 8.0  # of shifts, logits or deviations of the target
 MAX_INDICATED = 32  # levels that a column with indicators has among the first samples
 ROOM = 0.5  # of these levels: more that may come
 MAX_INDICATORS = int((1 + ROOM) * MAX_INDICATED)  # of a column
+FEW = 32  # samples of a level that are summed together with those of other levels, rank by rank
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # of keys, by multiplication (Knuth, The Art of Computer Programming, 6.4)
 
 
@@ -129,9 +130,7 @@ class Levels:
         met, after = [], []
         for of_slots, added in zip(before, (targets * weight, weight), strict=True):
             sorted_, of_samples = added[:, in_order], np.empty((*of_slots.shape[:2], len(slots)))
-            earlier = np.cumsum(sorted_, axis=1) - sorted_
-            within = earlier - earlier[:, starts[group]]
-            of_samples[:, :, in_order] = of_slots[:, :, group] + within[:, np.newaxis]
+            of_samples[:, :, in_order] = of_slots[:, :, group] + _sums_before(sorted_, starts)[:, np.newaxis]
             met.append(of_samples)
             after.append(of_slots + np.add.reduceat(sorted_, starts, axis=1)[:, np.newaxis])
         is_slot = touched > 0
@@ -141,6 +140,21 @@ class Levels:
             self.n_forgotten[touched[is_slot]] = n_forgotten
 
         return Met(*met), learn
+
+
+def _sums_before(values: Array, starts: Array) -> Array:
+    """Of values (k, n), in groups that begin at starts, the sums of those before each in its group.
+
+    Differences of running sums would round by other groups, by what comes later, and by the value itself.
+    """
+    sizes = np.diff(starts, append=values.shape[1])
+    sums = np.zeros_like(values)
+    for start, size in zip(starts[sizes > FEW], sizes[sizes > FEW], strict=True):
+        np.cumsum(values[:, start : start + size - 1], axis=1, out=sums[:, start + 1 : start + size])
+    for rank in range(1, min(sizes.max(initial=0), FEW)):
+        places = starts[(sizes > rank) & (sizes <= FEW)] + rank
+        sums[:, places] = sums[:, places - 1] + values[:, places - 1]
+    return sums
 
 
 def estimate_memory(n_categorical: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
@@ -236,7 +250,7 @@ class Categories:
         """
         weight = np.where(np.isnan(targets), 0, sample_weight[:, np.newaxis]).T
         targets = np.nan_to_num(targets).T
-        all_weight, all_sums = (np.cumsum(added, axis=1) - added for added in (weight, targets * weight))
+        all_weight, all_sums = (_sums_before(added, np.zeros(1, int)) for added in (weight, targets * weight))
         all_weight += self.weight[:, np.newaxis]
         all_sums += self.sums[:, np.newaxis]
         exists, parts, commits = sample_weight > 0, [], []

@@ -93,6 +93,19 @@ def test_evidence_by_hand():
     assert_array_equal(known.recall(np.array([[9.0]]), BERNOULLI)[0, 0], [0, 0])
 
 
+@pytest.mark.parametrize("n_levels", [1, 3, 40, 400])
+def test_evidence_knows_nothing_of_later_rows(n_levels):
+    """Not even in its rounding, whatever comes later."""
+    rng = np.random.default_rng(3)
+    rows, targets = rng.integers(n_levels, size=(600, 1)).astype(float), rng.normal(size=(600, 1))
+    met = []
+    for late in (1.0, 1e12):
+        known = Categories.empty(1, np.array([0]), 1, [1.0], 1000)
+        of_rows = np.where(np.arange(600)[:, np.newaxis] < 450, targets, late * targets)
+        met.append(known.meet(rows, of_rows, np.full(600, 0.3), LIKELIHOODS["real"])[0])
+    assert_array_equal(met[0][:451], met[1][:451])
+
+
 def test_outputs_do_not_know_of_each_others_targets():
     gaps = np.random.default_rng(1).random(TARGETS.shape) < [0.3, 0.5, 0.0]
     model, other = (regressor(halfspaces="gaussian") for _ in range(2))
