@@ -74,6 +74,15 @@ def test_evidence_is_that_of_dicts(name, half_life):
             oracle.forget()
 
 
+@pytest.mark.parametrize("weight", [1e-9, 1e9, 1e16, 1e25])
+def test_evidence_of_any_weight_is_finite(weight):
+    sums, all_sums = np.array([0.0, weight]), np.array([weight, weight])
+    shift, sureness = BERNOULLI.evidence(sums, np.full(2, weight), all_sums, np.full(2, 2 * weight))
+    assert np.isfinite(shift).all()
+    assert shift[0] < 0 < shift[1]
+    assert np.all((sureness > 0) & (sureness <= 1))
+
+
 def as_array(evidence):
     return [[*shifts, *sureness] for shifts, sureness in evidence]
 
