@@ -79,7 +79,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     max_levels : int, default=2**20
         How many levels of a category are told apart, those that come first; others share places with them, by hash. In
-        a stream a level takes at most 32 bytes, and 64 for each output.
+        a stream a level takes at most 48 bytes, and 64 for each output.
 
     n_bins : int or {"auto"}, default="auto"
         More inputs for the first layer, so that it can bend: the square of each scaled feature, and how far the feature
