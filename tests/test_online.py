@@ -72,7 +72,7 @@ class Learned:
             state |= {f"categories.{name}": getattr(online.categories, name) for name in names}
             for number, levels in enumerate(online.categories.levels):
                 n_slots = levels.n_levels + 1
-                state |= {f"levels {number}.{name}": getattr(levels, name) for name in ("keys", "slots")}
+                state[f"levels {number}.keys"] = levels.keys[:n_slots]
                 recalled = levels.recall(np.arange(n_slots), online.categories.kept, online.categories.n_forgotten)
                 state |= {f"levels {number}.recalled {name}": array for name, array in recalled._asdict().items()}
         if online.predictor.bins is not None:
