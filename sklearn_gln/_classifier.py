@@ -1000,6 +1000,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _scores(self, logits, codes, sample_weight):
         # The third sum is of hits.
+        if not len(self.classes_):  # no row so far weighs anything
+            return np.zeros(3)
         hits, log_p = self._decide(logits) == codes, self._log_probabilities(logits)
         if self._multilabel:
             gaps, n_known = np.isnan(codes), np.maximum(np.count_nonzero(~np.isnan(codes), axis=1), 1)

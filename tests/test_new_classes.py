@@ -341,6 +341,7 @@ def test_no_rows_bring_no_class():
     assert model.predict_proba(X).shape == (len(X), 0)
     with pytest.raises(ValueError, match="No class has come yet"):
         model.predict(X)
+    assert model.progressive_predict_proba(X, y, sample_weight=np.zeros(len(X))).shape == (len(X), 0)
     assert_array_equal(model.partial_fit(X, y).predict_proba(X), new().partial_fit(X, y).predict_proba(X))
 
 
