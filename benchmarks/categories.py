@@ -345,7 +345,7 @@ def ids(options):
     tasks = [
         {"levels": n, "given": given, "rows": options.rows, "seed": seed, "params": dict(options.param)}
         for n in options.levels
-        for given in (False, True)
+        for given in (True, False)
         for seed in options.seeds
     ]
     records = run_tasks(partial(in_new_process, learn_ids), tasks, options.json)
