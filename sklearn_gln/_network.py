@@ -101,6 +101,8 @@ class Network:
         for layer in self.layers:
             factors = np.resize(of_neurons, (layer.accumulator.shape[1], 1))
             layer.accumulator = layer.accumulator * kernels.asarray(factors)
+            if layer.visits is not None:
+                layer.visits = layer.visits * factor
             if layer.spread is not None:
                 layer.spread.forget(factor)
             if layer.preconditioner is not None:
@@ -158,7 +160,9 @@ def estimate_memory(
     slots = n_outputs * int(1 + min(n_contexts, n_samples))
     floats = slots * sum(size * n_inputs for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
-    sums = slots * (n_neurons + 3 * settings.layer_sizes[-1] * settings.likelihood.has_spread)
+    sums = slots * (
+        n_neurons * (1 + settings.counts_visits) + 3 * settings.layer_sizes[-1] * settings.likelihood.has_spread
+    )
     squares = 0
     if settings.preconditioner is not None:
         for size, kind in ((n_base, settings.preconditioner), (n_basis, OF_BASIS)):
@@ -198,7 +202,8 @@ def init_network(
         preconditioner = None
         if settings.preconditioner and n_below:  # early logits, all near 0, would blow it up without a floor
             preconditioner = Preconditioner.empty(n_outputs, n_below, floor=1.0, ridge=settings.likelihood.ridge)
-        layers.append(Layer(weights, accumulator, slot_of, n_slots, preconditioner))
+        visits = np.zeros_like(accumulator) if settings.counts_visits else None
+        layers.append(Layer(weights, accumulator, slot_of, n_slots, preconditioner, visits=visits))
         n_below = n_neurons
     if settings.likelihood.has_spread:
         layers[-1].spread = Spread.empty(layers[-1].accumulator)
@@ -306,6 +311,10 @@ def learn(
             of_neurons = np.repeat(scatter[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
             of_neurons = padded(of_neurons, size, "float64", kernels)
             layer.accumulator = kernels.add_at_slots(layer.accumulator, of_layer, of_neurons)
+        if layer.visits is not None:
+            shape = *targets.shape, layer.visits.shape[1]
+            of_neurons = padded(np.broadcast_to(of_targets[..., np.newaxis], shape), size, "float64", kernels)
+            layer.visits = kernels.add_at_slots(layer.visits, of_layer, of_neurons)
         blocks = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else prepared
         signal = likelihood.learn_layer(kernels, layer, of_layer, blocks, lesson)
         if layer.preconditioner is not None:

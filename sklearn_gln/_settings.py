@@ -33,6 +33,7 @@ class Settings:
     half_life: float | str | None = None  # samples; "mixed": neurons have several
     squares: bool = False  # whether neurons are given the squares of the base inputs too
     n_bins: int = 0  # of each feature, of which the first layer is given a basis; 0: none
+    counts_visits: bool = False  # whether layers count the samples that each slot has learned
 
     @property
     def solves_first(self) -> bool:
