@@ -80,7 +80,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read outputs."""
 
     _likelihood: Likelihood = BERNOULLI
-    _counts_visits: bool = False
+    _is_of_bandit: bool = False  # whether rewards of actions are learned
     _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
 
     # Not routed by meta-estimators, which know nothing of it. Only of methods that are routed: before scikit-learn 1.9
@@ -501,7 +501,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             half_life=half_life,
             squares=squares,
             n_bins=n_bins,
-            counts_visits=self._counts_visits,
+            counts_visits=self._is_of_bandit,
         )
 
     def _new_online(self, X, random_state, *, in_order: bool) -> OnlineNetwork:

@@ -10,29 +10,125 @@ from sklearn.utils import check_random_state
 from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_gln._base import BaseGLN
 from sklearn_gln._classifier import GLNClassifier
 from sklearn_gln._compat import Interval, StrOptions
-from sklearn_gln._input import labels, real_numbers
-from sklearn_gln.bandit import _exploration
-from sklearn_gln.bandit._reward_model import add_action, expectations, new_model, targets
+from sklearn_gln.bandit._exploration import epsilon_greedy, greedy, square_cb, thompson
+from sklearn_gln.bandit._input import columns_of, labels_of, read_probabilities, read_vector
+from sklearn_gln.bandit._reward_model import OF_KIND, add_outputs, expectations, new_model, targets
 from sklearn_gln.kernels import as_numpy
 
-EXPLORATIONS = ("thompson", "ucb", "squarecb", "epsilon_greedy", "greedy")
+EXPLORATIONS = ("ucb", "thompson", "squarecb", "epsilon_greedy", "greedy")
+NEW_ACTIONS = "use add_actions for new ones"
+ROUNDING = 1e-12  # of sums of squares, relative
 
 
 class GLNBandit(BaseEstimator):
-    """Contextual bandit: learns from the rewards of the actions taken, and explores where it knows little.
+    """Contextual bandit: chooses actions, learns from the rewards of those taken, and explores where it knows little.
+
+    A Gated Linear Network has an output for each action, which learns what rewards follow from it, one round at a time;
+    of the actions not taken a round teaches nothing. What a round's neurons have seen of an action is counted in the
+    contexts that gate it, and tells how much there is to explore [1]_.
+
+    The model depends on the rounds and their order alone: any cut of a log into `partial_fit` calls gives the same one.
 
     Parameters
     ----------
     actions : int or array-like of shape (n_actions,)
-        The actions' labels, of one type, such as text; a number n stands for 0 to n - 1.
+        The actions' labels, of one type, such as text. A number n stands for 0 to n - 1.
+
+    reward_model : GLNClassifier, GLNRegressor or None, default=None
+        What learns the rewards, with the parameters of this estimator, which is not changed itself. A GLNClassifier
+        learns rewards of 0 and 1; a GLNRegressor, with `share_halfspaces=True`, real ones, and takes none of them for
+        an error, however rare it is. None: ``GLNClassifier()``.
+
+    exploration : {"ucb", "thompson", "squarecb", "epsilon_greedy", "greedy"}, default="ucb"
+        How `sample_actions` chooses among the actions, of which action a has the expected reward m, the deviation s and
+        the pseudo-count N at a row, after t rounds. "ucb": the largest m + alpha * s * sqrt(ln(1 + t) / (1 + N)), which
+        is the form of [1]_. "thompson": a random one, with the probability of being the best if expected rewards were
+        normal about m, with the deviation alpha * s / sqrt(1 + N). "squarecb": the more improbable the further its
+        expected reward is below the largest [2]_. "epsilon_greedy": any action in a share `epsilon` of cases, else the
+        largest m. "greedy": the largest m.
+
+    alpha : float, default=0.25
+        How much "ucb" and "thompson" explore.
+
+    epsilon : float, default=0.05
+        The share of "epsilon_greedy".
+
+    gamma_scale : float, default=10.0
+        How soon "squarecb" ceases to explore: the larger, the sooner.
+
+    max_importance_weight : float or None, default=None
+        Whether rounds whose `probabilities` are given are learned with the weights 1 / (n_actions * probability), and
+        up to which. So actions that were improbable count as if all had been equally probable; a round that is weighted
+        by much more than 1 is learned as if it had come several times. None: all rounds count alike.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the network's halfspaces, in place of the `random_state` of `reward_model`; None: that one does. Actions
+        are drawn by the `random_state` of `sample_actions`.
+
+    Attributes
+    ----------
+    actions_ : ndarray of shape (n_actions,)
+        Labels of the actions that may be taken, in the order in which they were announced.
+
+    action_counts_ : ndarray of shape (n_actions,)
+        Rounds learned of each.
+
+    reward_model_ : GLNClassifier or GLNRegressor
+        The network, whose outputs are the actions that were ever announced, in their order, and a last one that stands
+        for those to come. Learning it directly, or changing it, is not supported.
+
+    n_samples_seen_ : int
+        Rounds learned.
+
+    n_features_in_ : int
+        Number of features seen.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if all columns of X had strings as names.
+
+    See Also
+    --------
+    evaluate_policy : What a policy would have earned, by a log of another.
+
+    Notes
+    -----
+    The pseudo-count N of an action at a row is the mean, over all neurons, of the rounds in which it was taken in the
+    context that now gates the row; with a half-life they fade as statistics do. The deviation s is that of rewards, not
+    of their mean: the network's, sqrt(m (1 - m)) for rewards of 0 and 1, joined with one round's worth of the deviation
+    of all rewards, 1/2 for 0 and 1. So an action whose first rewards were all alike is not taken for known.
+
+    An action costs one output of the network, a retired one too. The network has one output more than there are
+    actions, which learns nothing: an action to come is a copy of it.
+
+    References
+    ----------
+    .. [1] Sezener et al., "Online Learning in Contextual Bandits using Gated Linear Networks", NeurIPS 2020
+       (arXiv:2002.11611).
+    .. [2] Foster & Rakhlin, "Beyond UCB: Optimal and Efficient Contextual Bandits with Regression Oracles", ICML 2020
+       (arXiv:2002.04926).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn_gln.bandit import GLNBandit
+    >>> X, y = load_iris(return_X_y=True)
+    >>> rng, total = np.random.RandomState(0), 0
+    >>> bandit = GLNBandit(["setosa", "versicolor", "virginica"], random_state=0)
+    >>> for row in rng.permutation(len(X)):
+    ...     action = bandit.sample_actions(X[[row]], random_state=rng)
+    ...     reward = int(action[0] == bandit.actions[y[row]])
+    ...     bandit = bandit.partial_fit(X[[row]], action, [reward])
+    ...     total += reward
+    >>> total > 110
+    True
     """
 
     _parameter_constraints: dict = {
         "actions": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "reward_model": [BaseGLN, None],
+        "reward_model": "no_validation",  # new_model says what it may be
         "exploration": [StrOptions(set(EXPLORATIONS))],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "epsilon": [Interval(Real, 0, 1, closed="both")],
@@ -40,21 +136,22 @@ class GLNBandit(BaseEstimator):
         "max_importance_weight": [Interval(Real, 0, None, closed="neither"), None],
         "random_state": ["random_state"],
     }
+    _LEARNED = ("actions_", "reward_model_", "_labels", "_columns", "_sums")
 
     # As in BaseGLN.
     __metadata_request__partial_fit = {"check_input": UNUSED}
     __metadata_request__predict = {"check_input": UNUSED}
     __metadata_request__predict_proba = {"check_input": UNUSED}
-    __metadata_request__decision_function = {"check_input": UNUSED, "return_bonus": UNUSED}
+    __metadata_request__decision_function = {"return_bonus": UNUSED, "check_input": UNUSED}
 
     def __init__(
         self,
         actions,
         reward_model=None,
         *,
-        exploration="thompson",
-        alpha=1.0,
-        epsilon=0.1,
+        exploration="ucb",
+        alpha=0.25,
+        epsilon=0.05,
         gamma_scale=10.0,
         max_importance_weight=None,
         random_state=None,
@@ -76,20 +173,93 @@ class GLNBandit(BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "reward_model_")
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "reward_model_" in state:
+            self._check_learned()
+
+    def __copy__(self):
+        duplicate = type(self).__new__(type(self))
+        vars(duplicate).update(vars(self))
+        if hasattr(self, "reward_model_"):
+            duplicate.reward_model_ = copy.copy(self.reward_model_)  # learning works in place
+        return duplicate
+
+    @property
+    def n_samples_seen_(self):
+        return self.reward_model_.n_samples_seen_
+
+    @property
+    def n_features_in_(self):
+        return self.reward_model_.n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        return self.reward_model_.feature_names_in_
+
+    @property
+    def action_counts_(self):
+        return self._sums[0, self._columns].astype(int)
+
+    # Learning
+
     def fit(self, X, actions, rewards, probabilities=None, sample_weight=None):
-        """Learn a log from scratch."""
+        """Learn a log from scratch: what `partial_fit` does, first forgetting all and every action added.
+
+        Parameters
+        ----------
+        X, actions, rewards, probabilities, sample_weight
+            As in `partial_fit`.
+
+        Returns
+        -------
+        self : GLNBandit
+        """
         fresh = type(self)(**self.get_params(deep=False))
         fresh.partial_fit(X, actions, rewards, probabilities, sample_weight)
-        vars(self).update(vars(fresh))
+        self.__dict__ = vars(fresh)
         return self
 
     def partial_fit(self, X, actions, rewards, probabilities=None, sample_weight=None, check_input=True):
-        """Learn the rewards of actions taken, in their order."""
+        """Learn rounds, in their order: rows, the actions taken, and the rewards that came of it.
+
+        Rewards may come late and in any order: a round is learned when its reward is known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, as the reward model takes them; NaN is a missing value.
+
+        actions : array-like of shape (n_samples,)
+            Labels of the actions taken, by this bandit or any other policy.
+
+        rewards : array-like of shape (n_samples,)
+            Rewards, the larger the better: 0 and 1, or with a GLNRegressor as reward model real numbers.
+
+        probabilities : array-like of shape (n_samples,), default=None
+            The probability with which each action was taken, when it was; see `max_importance_weight`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each round counts, fractions included; None: once. Rounds of weight 0 are left out.
+
+        check_input : bool, default=True
+            False skips the checks of X, in all calls but the first; X must then be a float32 or float64 array of the
+            right width without infinities, and sample_weight a float64 array or None.
+
+        Returns
+        -------
+        self : GLNBandit
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is invalid, or an action is not one of the bandit's; it is left as it was.
+        """
         self._validate_params()
         begun = hasattr(self, "reward_model_")
         model = self.reward_model_ if begun else new_model(self.reward_model, self.random_state)
-        known = self._labels if begun else _labels_of(self.actions)
-        columns, rewards = _columns_of(actions, known), _read_rewards(rewards, model)
+        known = self._labels if begun else labels_of(self.actions)
+        columns, rewards = columns_of(actions, known, NEW_ACTIONS), _read_rewards(rewards, model)
         check_consistent_length(X, columns, rewards, probabilities, sample_weight)
         Y, weights = targets(columns, rewards, len(known)), self._weights(probabilities, sample_weight, len(known))
         model.partial_fit(X, Y, sample_weight=weights, check_input=check_input or not begun)
@@ -100,17 +270,47 @@ class GLNBandit(BaseEstimator):
         self._add_rewards(columns, rewards, weights)
         return self
 
+    def estimate_memory(self, n_features, *, n_samples=None):
+        """Return how much memory the network may take, before anything is learned.
+
+        Parameters
+        ----------
+        n_features : int
+            Features.
+
+        n_samples : int or None, default=None
+            Rounds to be learned. None: enough to visit every context.
+
+        Returns
+        -------
+        n_bytes : int
+            Bytes of weights, counts of visits, halfspaces and preconditioners, at most.
+
+        Examples
+        --------
+        >>> from sklearn_gln.bandit import GLNBandit
+        >>> GLNBandit(10).estimate_memory(n_features=20, n_samples=10_000) // 2**20
+        0
+        """
+        model = new_model(self.reward_model, self.random_state)
+        n_outputs = len(self._labels if hasattr(self, "_labels") else labels_of(self.actions)) + 1
+        name = "n_labels" if isinstance(model, GLNClassifier) else "n_targets"
+        return model.estimate_memory(n_features, **{name: n_outputs}, n_samples=n_samples)
+
     def _weights(self, probabilities, sample_weight, n_actions):
-        """The weights (n,) with which rows are learned, or None."""
+        """The weights (n,) with which rounds are learned, or None."""
         if probabilities is None:
             return sample_weight
         probabilities = read_probabilities(probabilities)
         if self.max_importance_weight is None:
             return sample_weight
         weights = np.minimum(1 / (n_actions * probabilities), self.max_importance_weight)
-        return weights if sample_weight is None else weights * _read_weights(sample_weight)
+        if sample_weight is None:
+            return weights
+        return weights * read_vector(sample_weight, "sample_weight", "a weight of 0 leaves a round out")
 
     def _add_rewards(self, columns, rewards, weights):
+        """Count rounds, and sum rewards and their squares, of each action."""
         if weights is not None:
             exists = np.asarray(as_numpy(weights)) > 0
             columns, rewards = columns[exists], rewards[exists]
@@ -118,6 +318,23 @@ class GLNBandit(BaseEstimator):
         for of_power, values in zip(sums, (np.ones_like(rewards), rewards, rewards**2), strict=True):
             np.add.at(of_power, columns, values)  # one after the other, so that it does not matter how a log is cut
         self._sums = sums
+
+    def _check_learned(self):
+        """Raise ValueError unless what was learned fits together: it may come from a file that was tampered with."""
+        missing = [name for name in self._LEARNED if not hasattr(self, name)]
+        if missing:
+            raise ValueError(f"The saved GLNBandit lacks {', '.join(missing)}.")
+        n_labels = len(self._labels)
+        fits = (
+            type(self.reward_model_) in OF_KIND
+            and self.reward_model_._online.n_outputs == n_labels + 1
+            and self.reward_model_._online.settings.counts_visits
+            and self._sums.shape == (3, n_labels)
+            and len(self._columns) == len(self.actions_)
+            and np.isin(self._columns, np.arange(n_labels)).all()
+        )
+        if not fits:
+            raise ValueError("The saved GLNBandit's actions and its reward model do not fit together.")
 
     # Actions that come and go
 
@@ -137,25 +354,22 @@ class GLNBandit(BaseEstimator):
         self : GLNBandit
         """
         check_is_fitted(self)
-        added = _labels_of(actions)
-        taken = [label for label in added.tolist() if label in self.actions_.tolist()]
-        if taken:
-            raise ValueError(f"actions={brief(taken)} are among the bandit's actions; leave them out.")
+        added = labels_of(actions)
         if (added.dtype.kind in "OU") != (self._labels.dtype.kind in "OU"):
             raise ValueError(
                 f"actions={brief(added.tolist())} are of another type than {brief(self._labels.tolist())}; give all "
                 "labels one type, such as text."
             )
-        model, known = copy.copy(self.reward_model_), self._labels.tolist()
-        new = [label for label in added.tolist() if label not in known]
-        for _ in new:
-            add_action(model)
-        every = np.concatenate([self._labels, np.array(new, added.dtype)]) if new else self._labels
-        sums = np.concatenate([self._sums, np.zeros((3, len(new)))], axis=1)
-        columns = np.append(self._columns, _columns_of(added, every))
-        vars(self).update(
-            reward_model_=model, _labels=every, _sums=sums, _columns=columns, actions_=every[columns]
-        )
+        there = added[np.isin(added, self.actions_)]
+        if len(there):
+            raise ValueError(f"actions={brief(there.tolist())} are among the bandit's actions; leave them out.")
+        is_new = ~np.isin(added, self._labels)
+        every = np.concatenate([self._labels, added[is_new]])
+        columns = np.append(self._columns, columns_of(added, every, NEW_ACTIONS))
+        if is_new.any():
+            add_outputs(self.reward_model_, np.count_nonzero(is_new))
+        sums = np.pad(self._sums, [(0, 0), (0, np.count_nonzero(is_new))])
+        vars(self).update(_labels=every, _sums=sums, _columns=columns, actions_=every[columns])
         return self
 
     def retire_actions(self, actions):
@@ -173,7 +387,8 @@ class GLNBandit(BaseEstimator):
         self : GLNBandit
         """
         check_is_fitted(self)
-        stays = ~np.isin(self._columns, _columns_of(actions, self.actions_, self._columns))
+        stays = np.ones(len(self.actions_), bool)
+        stays[columns_of(actions, self.actions_, "only these can be retired")] = False
         if not stays.any():
             raise ValueError(f"actions={brief(actions)} are all there are; at least one must stay. Add another first.")
         vars(self).update(_columns=self._columns[stays], actions_=self.actions_[stays])
@@ -182,137 +397,141 @@ class GLNBandit(BaseEstimator):
     # Decisions
 
     def predict(self, X, check_input=True):
-        check_is_fitted(self)
-        means, _, _ = self._expectations(X, check_input)
-        return self.actions_[means.argmax(axis=1)]
+        """Return the action of the highest expected reward for each row, without exploration.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        actions : ndarray of shape (n_samples,)
+            Labels from `actions_`; of actions that tie the first.
+        """
+        return self.actions_[self.decision_function(X, check_input=check_input).argmax(axis=1)]
 
     def decision_function(self, X, return_bonus=False, check_input=True):
+        """Return the expected reward of each action.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        return_bonus : bool, default=False
+            Whether to return what "ucb" adds to the expected rewards too, whatever `exploration` is.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        expected : ndarray of shape (n_samples, n_actions), float64
+            In the order of `actions_`; probabilities where rewards are 0 and 1.
+
+        bonus : ndarray of shape (n_samples, n_actions), float64
+            Only if `return_bonus`.
+        """
         check_is_fitted(self)
-        means, deviations, counts = self._expectations(X, check_input)
-        if not return_bonus:
-            return means
-        return means, _exploration.bonuses(deviations, counts, self.n_samples_seen_)
+        means, widths = self._expectations(X, check_input)
+        return (means, self._bonuses(widths)) if return_bonus else means
 
     def predict_proba(self, X, check_input=True):
+        """Return the probability with which `sample_actions` takes each action.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, n_actions), float64
+            In the order of `actions_`. Before anything is learned all are equal.
+        """
+        self._validate_params()
         if not hasattr(self, "reward_model_"):
-            n_actions = len(_labels_of(self.actions))
+            n_actions = len(labels_of(self.actions))
             return np.full((len(X), n_actions), 1 / n_actions)
-        means, deviations, counts = self._expectations(X, check_input)
-        n_samples = self.n_samples_seen_
-        if self.exploration == "greedy":
-            return _exploration.greedy(means)
-        if self.exploration == "epsilon_greedy":
-            return _exploration.epsilon_greedy(means, self.epsilon)
-        if self.exploration == "squarecb":
-            return _exploration.square_cb(means, self._unit(), n_samples, self.gamma_scale)
+        means, widths = self._expectations(X, check_input)
         if self.exploration == "ucb":
-            return _exploration.greedy(means + self.alpha * _exploration.bonuses(deviations, counts, n_samples))
-        return _exploration.thompson(means, self.alpha * deviations / np.sqrt(1 + counts))
+            return greedy(means + self._bonuses(widths))
+        if self.exploration == "thompson":
+            return thompson(means, self.alpha * widths)
+        if self.exploration == "squarecb":
+            return square_cb(means / self._unit(), self.gamma_scale * np.sqrt(self.n_samples_seen_))
+        return epsilon_greedy(means, self.epsilon if self.exploration == "epsilon_greedy" else 0.0)
 
     def sample_actions(self, X, random_state=None, return_proba=False, check_input=True):
+        """Choose an action for each row, with exploration; nothing is learned, or remembered, of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features; NaN is a missing value. Before anything is learned actions are drawn evenly.
+
+        random_state : int, RandomState instance or None, default=None
+            Draws the actions. An int draws the same in each call: to have a whole run repeat itself, pass one
+            RandomState instance to all its calls.
+
+        return_proba : bool, default=False
+            Whether to return the probability with which each action was drawn too, to be kept in a log.
+
+        check_input : bool, default=True
+            False skips the checks of X, which must be a float32 or float64 array without infinities.
+
+        Returns
+        -------
+        actions : ndarray of shape (n_samples,)
+            Labels from `actions_`.
+
+        probabilities : ndarray of shape (n_samples,), float64
+            Only if `return_proba`.
+        """
         probabilities = self.predict_proba(X, check_input)
-        labels = self.actions_ if hasattr(self, "actions_") else _labels_of(self.actions)
-        drawn = check_random_state(random_state).uniform(size=(len(probabilities), 1))
         cumulative = np.cumsum(probabilities, axis=1)
-        places = (cumulative < drawn * cumulative[:, -1:]).sum(axis=1)
-        actions = labels[places]
+        drawn = check_random_state(random_state).uniform(size=(len(cumulative), 1)) * cumulative[:, -1:]
+        places = (cumulative <= drawn).sum(axis=1)
+        actions = (self.actions_ if hasattr(self, "actions_") else labels_of(self.actions))[places]
         return (actions, probabilities[np.arange(len(places)), places]) if return_proba else actions
 
+    def _bonuses(self, widths):
+        return self.alpha * widths * np.sqrt(np.log1p(self.n_samples_seen_))
+
+    def _expectations(self, X, check_input):
+        """Expected rewards (n, n_actions), and the deviations of rewards over the root of pseudo-counts."""
+        means, deviations, counts = expectations(self.reward_model_, X, check_input)
+        unit = 0.5 if isinstance(self.reward_model_, GLNClassifier) else self._unit()
+        is_late = np.isinf(deviations)  # too few rewards came, and late, for the network to know their unit
+        if is_late.any():
+            n, total, _ = self._sums
+            expected = (total + total.sum() / max(n.sum(), 1)) / (n + 1)
+            means, deviations = np.where(is_late, expected, means), np.where(is_late, unit, deviations)
+        widths = np.sqrt(counts * deviations**2 + unit**2) / (1 + counts)
+        return means[:, self._columns], widths[:, self._columns]
+
     def _unit(self):
-        """The deviation of all rewards, 1 where they are 0 and 1 or all alike."""
+        """The deviation of all real rewards; 1 where these are all alike, and of 0 and 1."""
         n, total, squares = self._sums.sum(axis=1)
         if isinstance(self.reward_model_, GLNClassifier) or not n:
             return 1.0
         variance = squares / n - (total / n) ** 2
-        return np.sqrt(variance) if variance > 1e-12 * squares / n else 1.0
-
-    def _expectations(self, X, check_input):
-        """Means, deviations and pseudo-counts (n, n_actions) of the actions that may be taken."""
-        means, deviations, counts = expectations(self.reward_model_, X, check_input)
-        n, totals, _ = self._sums
-        late = np.isinf(deviations)
-        if late.any():  # too few rewards for a unit
-            prior = totals.sum() / max(n.sum(), 1)
-            means = np.where(late, (totals + prior) / (n + 1), means)
-            deviations = np.where(late, self._unit(), deviations)
-        return means[:, self._columns], deviations[:, self._columns], counts[:, self._columns]
-
-    @property
-    def n_samples_seen_(self):
-        return self.reward_model_.n_samples_seen_
-
-    @property
-    def n_features_in_(self):
-        return self.reward_model_.n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        return self.reward_model_.feature_names_in_
-
-    @property
-    def action_counts_(self):
-        return self._sums[0, self._columns].astype(int)
-
-
-def _labels_of(actions):
-    """The labels (n_actions,) that actions, a number or labels, stand for."""
-    if isinstance(actions, Integral):
-        return np.arange(actions)
-    array = labels(as_numpy(actions), "actions")
-    if array.ndim != 1 or not len(array) or len(set(array.tolist())) < len(array):
-        raise ValueError(
-            f"actions={brief(actions)} must be a number of actions, or their labels, each once: shape (n_actions,)."
-        )
-    return array
-
-
-def _columns_of(actions, known, columns=None):
-    """The columns (n,) of actions taken; labels that are not known raise ValueError."""
-    array = labels(as_numpy(actions), "actions")
-    if array.ndim != 1:
-        raise ValueError(f"actions has shape {array.shape}; pass one label for each row.")
-    numbers = {label: number for number, label in enumerate(known.tolist())}
-    unique, inverse = np.unique(array, return_inverse=True)
-    unknown = [label for label in unique.tolist() if label not in numbers]
-    if unknown:
-        raise ValueError(
-            f"actions holds {brief(unknown)}, and the bandit's actions are {brief(known.tolist())}; use add_actions "
-            "for new ones."
-        )
-    places = np.array([numbers[label] for label in unique.tolist()], int)[inverse]
-    return places if columns is None else columns[places]
+        return np.sqrt(variance) if variance > ROUNDING * squares / n else 1.0
 
 
 def _read_rewards(rewards, model):
     """Rewards (n,) float64."""
-    rewards = _vector(rewards, "rewards", "leave a row out until its reward is known")
+    rewards = read_vector(rewards, "rewards", "leave a round out until its reward is known")
     if isinstance(model, GLNClassifier) and not np.isin(rewards, (0, 1)).all():
         raise ValueError(
             f"rewards holds values from {rewards.min():.6g} to {rewards.max():.6g}, and the reward model is for 0 and "
             "1; for real rewards use reward_model=GLNRegressor(share_halfspaces=True)."
         )
-    if not np.isfinite(rewards).all():
-        raise ValueError("rewards contains infinity; leave such rows out, or clip rewards.")
     return rewards
-
-
-def _read_weights(sample_weight):
-    return _vector(sample_weight, "sample_weight", "a weight of 0 leaves a row out")
-
-
-def read_probabilities(probabilities):
-    """Probabilities (n,) float64 of the actions taken, at the time."""
-    array = _vector(probabilities, "probabilities", "leave such rows out, or all probabilities")
-    if not np.all((array > 0) & (array <= 1)):
-        raise ValueError(
-            f"probabilities holds values from {array.min():.6g} to {array.max():.6g}; those of actions that were taken "
-            "are above 0 and at most 1."
-        )
-    return array
-
-
-def _vector(values, name, advice):
-    array = real_numbers(as_numpy(values), name, advice, "Pass numbers.")
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; pass one number for each row.")
-    return array

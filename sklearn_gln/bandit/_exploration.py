@@ -1,7 +1,6 @@
-"""Policies: from what is expected of each action, and how sure that is, to the probability of taking it.
+"""Policies: from the expected rewards of actions, and how sure these are, to the probabilities of taking them.
 
-All functions take means, deviations and pseudo-counts (n, n_actions) of rewards, and the number of rows learned; they
-return probabilities (n, n_actions).
+All are arrays (n, n_actions).
 """
 
 import numpy as np
@@ -11,52 +10,47 @@ NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(32)  # for integrals over a 
 MAX_ROWS = 256  # whose integrals are in memory at once
 
 
-def bonuses(deviations, counts, n_samples):
-    """How far above the mean a reward may be expected: the pseudo-counts in place of counts in UCB1's bonus."""
-    return deviations * np.sqrt(np.log1p(n_samples) / (1 + counts))
-
-
 def greedy(scores):
-    """The action of the highest score; those that tie are equally probable."""
+    """The highest score; those that tie are equally probable."""
     best = scores == scores.max(axis=1, keepdims=True)
     return best / best.sum(axis=1, keepdims=True)
 
 
-def epsilon_greedy(means, epsilon):
-    """Any action with probability epsilon, else the best (VW's --epsilon)."""
-    return (1 - epsilon) * greedy(means) + epsilon / means.shape[1]
+def epsilon_greedy(expected, epsilon):
+    """Any action with probability epsilon, else the best."""
+    return (1 - epsilon) * greedy(expected) + epsilon / expected.shape[1]
 
 
-def square_cb(means, unit, n_samples, gamma_scale):
-    """Probabilities in inverse proportion to how much worse than the best an action is, in units (Foster, Rakhlin 2020).
+def square_cb(expected, gamma):
+    """1 / (n_actions + gamma * gap) where the expected reward is by a gap below the best, which has the rest.
 
-    The exponent is VW's default.
+    Inverse gap weighting, of Foster and Rakhlin (2020).
     """
-    gaps = (means.max(axis=1, keepdims=True) - means) / unit
-    probabilities = 1 / (means.shape[1] + gamma_scale * np.sqrt(n_samples) * gaps)
-    best = means.argmax(axis=1)[:, np.newaxis]
+    probabilities = 1 / (expected.shape[1] + gamma * (expected.max(axis=1, keepdims=True) - expected))
+    best = expected.argmax(axis=1)[:, np.newaxis]
     np.put_along_axis(probabilities, best, 0, axis=1)
     np.put_along_axis(probabilities, best, 1 - probabilities.sum(axis=1, keepdims=True), axis=1)
     return probabilities
 
 
-def thompson(means, widths):
-    """The probability that an action is the best, if expected rewards are normal about the means, of these deviations.
+def thompson(expected, widths):
+    """The probabilities of being the best, if rewards to be expected are normal about these, of these deviations.
 
-    By quadrature, so that it is known, and an action is drawn with exactly this probability.
+    By quadrature: to draw an action with a known probability, there is no need to draw rewards.
     """
-    parts = [np.zeros((0, means.shape[1]))]
-    for start in range(0, len(means), MAX_ROWS):
+    widths = np.maximum(widths, np.finfo(float).tiny)
+    parts = [np.zeros((0, expected.shape[1]))]
+    for start in range(0, len(expected), MAX_ROWS):
         rows = slice(start, start + MAX_ROWS)
-        parts.append(_probabilities_of_best(means[rows], np.maximum(widths[rows], np.finfo(float).tiny)))
+        parts.append(_best(expected[rows], widths[rows]))
     return np.concatenate(parts)
 
 
-def _probabilities_of_best(means, widths):
-    values = means[..., np.newaxis] + widths[..., np.newaxis] * NODES  # (n, action, node)
-    z = (values[..., np.newaxis] - means[:, np.newaxis, np.newaxis]) / widths[:, np.newaxis, np.newaxis]
-    below = ndtr(z)  # (n, action, node, other action)
-    actions = np.arange(means.shape[1])
-    below[:, actions, :, actions] = 1
-    probabilities = below.prod(axis=3) @ WEIGHTS
+def _best(expected, widths):
+    rewards = expected[..., np.newaxis] + widths[..., np.newaxis] * NODES  # (n, n_actions, nodes)
+    others = expected[:, np.newaxis, np.newaxis], widths[:, np.newaxis, np.newaxis]
+    are_below = ndtr((rewards[..., np.newaxis] - others[0]) / others[1])
+    actions = np.arange(expected.shape[1])
+    are_below[:, actions, :, actions] = 1
+    probabilities = are_below.prod(axis=3) @ WEIGHTS
     return probabilities / probabilities.sum(axis=1, keepdims=True)

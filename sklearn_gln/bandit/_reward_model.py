@@ -30,15 +30,13 @@ def new_model(given, random_state):
         wanted = ", ".join(f"a {kind.__name__} for {rewards}" for kind, rewards in OF_KIND.items())
         raise TypeError(f"reward_model must be {wanted}; got {given!r:.200}.")
     if not model.share_halfspaces:
-        if isinstance(given, GLNRegressor):
-            raise ValueError(
-                "reward_model has share_halfspaces=False, so that an action added later would have other halfspaces "
-                "than one announced at the start. Use GLNRegressor(share_halfspaces=True)."
-            )
-        raise ValueError("reward_model has share_halfspaces=False; use share_halfspaces=True.")
+        raise ValueError(
+            "reward_model has share_halfspaces=False, and then an action's halfspaces would depend on when it comes. Use "
+            f"{type(model).__name__}(share_halfspaces=True)."
+        )
     if random_state is not None:
         model.set_params(random_state=random_state)
-    model._counts_visits = True
+    model._is_of_bandit = True
     return model
 
 
@@ -75,10 +73,10 @@ def expectations(model, X, check_input):
     return answer[..., 0], np.sqrt(answer[..., 1]), counts
 
 
-def add_action(model):
-    """Have the model learn one action more, all at once: it has learned what the spare output has."""
+def add_outputs(model, n_added):
+    """Have the model learn more actions; they have learned what the spare output has."""
     online = model._online
-    places = np.append(np.arange(online.n_outputs), online.n_outputs - 1)
+    places = np.minimum(np.arange(online.n_outputs + n_added), online.n_outputs - 1)
     network = online.network
     if network is not None:
         network.move_to(get_kernels("numpy"))
