@@ -1,6 +1,7 @@
 """A layer of neurons as plain arrays: weight vectors in slots, which contexts select."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,9 +104,11 @@ class Layer:
 
         by_slot = {"weights": self.weights, "accumulator": self.accumulator}
         by_slot |= {} if self.visits is None else {"visits": self.visits}
-        bare = replace(self, **{name: array[:, :, :0] for name, array in by_slot.items()})
-        taken = _outputs.take(bare, places, shares_halfspaces=True)
-        return replace(taken, **{name: take(array) for name, array in by_slot.items()})
+        taken = copy(self)
+        vars(taken).update({name: array[:, :, :0] for name, array in by_slot.items()})
+        taken = _outputs.take(taken, places, shares_halfspaces=True)
+        vars(taken).update({name: take(array) for name, array in by_slot.items()})
+        return taken
 
     def make_room(self, n_slots: int) -> None:
         """Have room for n_slots slots."""

@@ -289,8 +289,8 @@ class GLNBandit(BaseEstimator):
         Examples
         --------
         >>> from sklearn_gln.bandit import GLNBandit
-        >>> GLNBandit(10).estimate_memory(n_features=20, n_samples=10_000) // 2**20
-        0
+        >>> GLNBandit(10).estimate_memory(n_features=20) // 2**20
+        170
         """
         model = new_model(self.reward_model, self.random_state)
         n_outputs = len(self._labels if hasattr(self, "_labels") else labels_of(self.actions)) + 1
@@ -412,7 +412,8 @@ class GLNBandit(BaseEstimator):
         actions : ndarray of shape (n_samples,)
             Labels from `actions_`; of actions that tie the first.
         """
-        return self.actions_[self.decision_function(X, check_input=check_input).argmax(axis=1)]
+        best = self.decision_function(X, check_input=check_input).argmax(axis=1)
+        return self.actions_[best]
 
     def decision_function(self, X, return_bonus=False, check_input=True):
         """Return the expected reward of each action.

@@ -152,8 +152,8 @@ def evaluate_policy(
     weights = weights if max_weight is None else np.minimum(weights, max_weight)
     if not weights.any():
         raise ValueError(
-            "No action that was taken is one that the policy takes, so that the log says nothing of it; log rounds of a "
-            "policy that takes each action with some probability."
+            "No action that was taken is one that the policy takes, so that the log says nothing of it. Log rounds of "
+            "a policy that takes each action with some probability."
         )
     if estimator == "dr":
         terms = np.vecdot(policy_proba, expected) + weights * (rewards - expected[rows, columns])

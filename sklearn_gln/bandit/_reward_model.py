@@ -31,8 +31,8 @@ def new_model(given, random_state):
         raise TypeError(f"reward_model must be {wanted}; got {given!r:.200}.")
     if not model.share_halfspaces:
         raise ValueError(
-            "reward_model has share_halfspaces=False, and then an action's halfspaces would depend on when it comes. Use "
-            f"{type(model).__name__}(share_halfspaces=True)."
+            "reward_model has share_halfspaces=False, and then an action's halfspaces would depend on when it comes. "
+            f"Use {type(model).__name__}(share_halfspaces=True)."
         )
     if random_state is not None:
         model.set_params(random_state=random_state)
