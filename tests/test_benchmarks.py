@@ -24,9 +24,9 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "bigger_than_memory", "categories", "clusters", "endurance", "features", "forgetting",
-    "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "recovery",
-    "regression", "speed", "streams", "tables", "targets",
+    "accuracy", "backends", "bandits", "bigger_than_memory", "categories", "clusters", "endurance", "features",
+    "forgetting", "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles",
+    "recovery", "regression", "speed", "streams", "tables", "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -75,7 +75,7 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script, load, capsys):
-    if script in ("quantiles", "regression", "targets"):
+    if script in ("bandits", "quantiles", "regression", "targets"):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")

@@ -95,9 +95,10 @@ class GLNBandit(BaseEstimator):
     Notes
     -----
     The pseudo-count N of an action at a row is the mean, over all neurons, of the rounds in which it was taken in the
-    context that now gates the row; with a half-life they fade as statistics do. The deviation s is that of rewards, not
-    of their mean: the network's, sqrt(m (1 - m)) for rewards of 0 and 1, joined with one round's worth of the deviation
-    of all rewards, 1/2 for 0 and 1. So an action whose first rewards were all alike is not taken for known.
+    context that now gates the row; with a half-life they fade as statistics do. The expected reward m and its deviation
+    s, noise included, are the network's, joined with one round's worth of the mean and the deviation of all rewards. So
+    an action of which nothing is known promises what all do on average, and one whose first rewards were alike is not
+    taken for known. Of rewards of 0 and 1 the network's deviation is sqrt(m (1 - m)), and that of all 1/2.
 
     An action costs one output of the network, a retired one too. The network has one output more than there are
     actions, which learns nothing: an action to come is a copy of it.
@@ -467,7 +468,8 @@ class GLNBandit(BaseEstimator):
         if self.exploration == "thompson":
             return thompson(means, self.alpha * widths)
         if self.exploration == "squarecb":
-            return square_cb(means / self._unit(), self.gamma_scale * np.sqrt(self.n_samples_seen_))
+            unit = 1.0 if isinstance(self.reward_model_, GLNClassifier) else self._moments_of_all()[1]
+            return square_cb(means / unit, self.gamma_scale * np.sqrt(self.n_samples_seen_))
         return epsilon_greedy(means, self.epsilon if self.exploration == "epsilon_greedy" else 0.0)
 
     def sample_actions(self, X, random_state=None, return_proba=False, check_input=True):
@@ -509,22 +511,23 @@ class GLNBandit(BaseEstimator):
     def _expectations(self, X, check_input):
         """Expected rewards (n, n_actions), and the deviations of rewards over the root of pseudo-counts."""
         means, deviations, counts = expectations(self.reward_model_, X, check_input)
-        unit = 0.5 if isinstance(self.reward_model_, GLNClassifier) else self._unit()
+        mean, deviation = self._moments_of_all()
         is_late = np.isinf(deviations)  # too few rewards came, and late, for the network to know their unit
         if is_late.any():
             n, total, _ = self._sums
-            expected = (total + total.sum() / max(n.sum(), 1)) / (n + 1)
-            means, deviations = np.where(is_late, expected, means), np.where(is_late, unit, deviations)
-        widths = np.sqrt(counts * deviations**2 + unit**2) / (1 + counts)
+            means, deviations = np.where(is_late, total / np.maximum(n, 1), means), np.where(is_late, 0, deviations)
+        means = (counts * means + mean) / (counts + 1)
+        widths = np.sqrt(counts * deviations**2 + deviation**2) / (counts + 1)
         return means[:, self._columns], widths[:, self._columns]
 
-    def _unit(self):
-        """The deviation of all real rewards; 1 where these are all alike, and of 0 and 1."""
+    def _moments_of_all(self):
+        """The mean and the deviation of all rewards: of 0 and 1, with one of 1/2 more, 1/2."""
         n, total, squares = self._sums.sum(axis=1)
-        if isinstance(self.reward_model_, GLNClassifier) or not n:
-            return 1.0
-        variance = squares / n - (total / n) ** 2
-        return np.sqrt(variance) if variance > ROUNDING * squares / n else 1.0
+        if isinstance(self.reward_model_, GLNClassifier):
+            return (total + 0.5) / (n + 1), 0.5
+        mean = total / max(n, 1)
+        variance = squares / max(n, 1) - mean**2
+        return mean, np.sqrt(variance) if variance > ROUNDING * squares else 1.0
 
 
 def _read_rewards(rewards, model):

@@ -102,8 +102,10 @@ def evaluate_policy(
 
     Notes
     -----
-    Rounds are taken to be independent. Intervals are too narrow where few rounds bear most of the weight:
-    `effective_sample_size` tells.
+    Rounds are taken to be independent. A log says nothing of actions that its policy never took, and little of those
+    that it took with tiny probabilities: the estimate is then far off, and its interval too narrow, as few rounds bear
+    most of the weight. `effective_sample_size` tells. Of `GLNBandit`, "epsilon_greedy" and "squarecb" give each action
+    some probability, and "ucb" and "greedy" do not.
 
     References
     ----------
