@@ -71,16 +71,12 @@ BLOCK = 10  # rounds whose rewards are told together
 @dataclass
 class Problem:
     X: np.ndarray  # (n, n_features)
-    expected: np.ndarray  # (n, n_actions): rewards
-    noise: np.ndarray | float = 0.0  # (n, n_actions), added to them
+    expected: np.ndarray  # (n, n_actions)
+    rewards: np.ndarray  # (n, n_actions): what is expected, and noise
 
     @property
     def is_binary(self):
         return np.isin(self.rewards, (0, 1)).all()
-
-    @property
-    def rewards(self):
-        return self.expected + self.noise
 
 
 # Problems: functions of the number of rounds and a random generator
@@ -90,7 +86,8 @@ def of_classes(X, y, n_rounds, rng):
     """Rows in random order; the reward is 1 if the action is the row's class."""
     rows = rng.permutation(len(X))[:n_rounds]
     codes = np.unique(y, return_inverse=True)[1]
-    return Problem(X[rows].astype(float), (codes[rows, np.newaxis] == np.arange(codes.max() + 1)).astype(float))
+    rewards = (codes[rows, np.newaxis] == np.arange(codes.max() + 1)).astype(float)
+    return Problem(X[rows].astype(float), rewards, rewards)
 
 
 def keel(name, n_rounds, rng):
@@ -129,7 +126,7 @@ def wheel(n_rounds, rng, radius=0.95, n_turns=0):
     quarter = (quarter + np.arange(n_rounds) * (n_turns + 1) // n_rounds) % 4
     on_rim = np.flatnonzero(length > radius)
     expected[on_rim, 1 + quarter[on_rim]] = 50.0
-    return Problem(X, expected, rng.normal(0, 0.01, expected.shape))
+    return Problem(X, expected, expected + rng.normal(0, 0.01, expected.shape))
 
 
 def jester_like(n_rounds, rng, n_known=32, n_actions=8):
@@ -137,20 +134,20 @@ def jester_like(n_rounds, rng, n_known=32, n_actions=8):
     tastes = rng.normal(size=(n_rounds, 6))
     of_items = rng.normal(size=(6, n_known + n_actions)), rng.normal(0, 1.5, n_known + n_actions)
     ratings = np.clip(3 * tastes @ of_items[0] / np.sqrt(6) + of_items[1], -10, 10)
-    noise = rng.normal(0, 3, ratings.shape)
-    known = np.clip(ratings + noise, -10, 10)[:, :n_known]
-    return Problem(known, ratings[:, n_known:], noise[:, n_known:])
+    given = ratings + rng.normal(0, 3, ratings.shape)
+    return Problem(np.clip(given[:, :n_known], -10, 10), ratings[:, n_known:], given[:, n_known:])
 
 
 def bends(n_rounds, rng, n_features=6, n_actions=5):
     """Rewards that are smooth functions of two features each; their noise grows with the first feature."""
     X = rng.uniform(-2, 2, (n_rounds, n_features))
-    expected = []
+    curves = []
     for _ in range(n_actions):
         a, b = X[:, rng.permutation(n_features)[:2]].T
-        expected.append(np.sin(rng.uniform(1, 2) * a + rng.uniform(0, 6)) * np.cos(rng.uniform(0.5, 1.5) * b))
+        curves.append(np.sin(rng.uniform(1, 2) * a + rng.uniform(0, 6)) * np.cos(rng.uniform(0.5, 1.5) * b))
     noise = 0.3 * np.exp(X[:, :1] / 2) * rng.normal(size=(n_rounds, n_actions))
-    return Problem(X, np.stack(expected, axis=1), noise)
+    expected = np.stack(curves, axis=1)
+    return Problem(X, expected, expected + noise)
 
 
 def clicks(n_rounds, rng, n_features=10, n_actions=10):
@@ -161,7 +158,7 @@ def clicks(n_rounds, rng, n_features=10, n_actions=10):
         a, b = rng.permutation(n_features)[:2]
         logits[:, action] += 1.5 * np.sign(X[:, a] * X[:, b])
     expected = 1 / (1 + np.exp(2.0 - logits))
-    return Problem(X, expected, (rng.random(expected.shape) < expected) - expected)
+    return Problem(X, expected, (rng.random(expected.shape) < expected).astype(float))
 
 
 PROBLEMS = {

@@ -12,6 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 from sklearn_gln import GLNClassifier, GLNRegressor, io
 from sklearn_gln.bandit import GLNBandit
+from sklearn_gln.kernels import get_kernels
 from tests.helpers import BACKEND, INTERPRETED, NAMES, make_stream
 from tests.test_memory import n_bytes
 
@@ -70,13 +71,13 @@ def test_cuts_copies_and_files_change_nothing(kind, weighted, tmp_path):
 
 
 def test_actions_do_not_know_of_each_other(kind):
-    model = {"halfspaces": "gaussian", "aggregation": "layers"}
-    bandit, other = new(kind, model=model), new(kind, model=model)
+    """Given the halfspaces, and but for the mean of all rewards, with which those of few visits are joined."""
+    bandit, other = (new(kind, model={"halfspaces": "gaussian", "aggregation": "layers"}) for _ in range(2))
     bandit.partial_fit(X, ACTIONS, REWARDS[kind])
-    moved, changed = np.where(ACTIONS == 1, 2, ACTIONS), REWARDS[kind].copy()
-    changed[ACTIONS != 0] = changed[ACTIONS != 0][::-1]
-    other.partial_fit(X, moved, changed)
-    expected, got = bandit.decision_function(X), other.decision_function(X)
+    changed = np.where(ACTIONS == 0, REWARDS[kind], 1 - REWARDS[kind])
+    other.partial_fit(X, np.where(ACTIONS == 1, 2, ACTIONS), changed)
+    method = "predict_proba" if kind == "classifier" else "predict"
+    got, expected = (getattr(each.reward_model_, method)(X) for each in (other, bandit))
     assert_allclose(got[:, 0], expected[:, 0], **TOLERANCE)
     assert np.abs(got[:, 2] - expected[:, 2]).max() > 0.01
 
@@ -118,34 +119,24 @@ def test_an_action_added_is_what_it_would_be_had_it_been_announced(kind, n, stac
 # What is counted
 
 
-def test_bonuses_are_of_the_visits_of_contexts(kind):
-    bandit = learned(kind, model={"half_life": None}, alpha=1.0)
+def test_what_is_expected_is_counted_by_visits_of_contexts(kind):
+    bandit, rewards = learned(kind, model={"half_life": None}, alpha=1.0), REWARDS[kind]
     model = bandit.reward_model_
-    online, gated = model._online, slice(kind == "regressor", None)
-    counts = np.zeros((N, 3))
-    contexts = next(outputs.contexts for *_, outputs in online.forward(X[:N], _kernels()))
-    for layer in contexts[gated]:
-        for action in range(3):
-            rows = np.flatnonzero(action == ACTIONS)
-            same = layer[: len(X), 0, :][:, np.newaxis] == layer[rows, 0, :]
-            counts[: len(layer), action] += same.sum(axis=(1, 2))
-    n = len(contexts[0])
-    counts /= 9
-    expected, bonus = known(bandit)
+    counts = np.zeros((3, N))
+    ((_, _, outputs),) = model._online.forward(X, get_kernels("numpy"))
+    for contexts in outputs.contexts[kind == "regressor" :]:  # not of the linear first neuron
+        for action, of_action in enumerate(counts):
+            of_action += (contexts[:, np.newaxis, 0] == contexts[action == ACTIONS, 0]).sum(axis=(1, 2))
+    counts = counts.T / sum(SMALL["layer_sizes"])
     if kind == "classifier":
-        variance = expected * (1 - expected)
-        unit = 0.5
+        means, overall, unit = model.predict_proba(X)[:, :3], (rewards.sum() + 0.5) / (N + 1), 0.5
+        variances = means * (1 - means)
     else:
-        variance = model.predict(X, return_std=True)[1][:, :3] ** 2
-        unit = np.std(REWARDS[kind])
-    wanted = np.sqrt(counts * variance + unit**2) / (1 + counts) * np.sqrt(np.log(1 + N))
-    assert_allclose(bonus[:n], wanted[:n], rtol=1e-6)
-
-
-def _kernels():
-    from sklearn_gln.kernels import get_kernels
-
-    return get_kernels("numpy")
+        means, variances = (each[:, :3] for each in model.predict(X, return_std=True))
+        variances, overall, unit = variances**2, rewards.mean(), rewards.std()
+    expected, bonus = known(bandit)
+    assert_allclose(expected, (counts * means + overall) / (counts + 1))
+    assert_allclose(bonus, np.sqrt(counts * variances + unit**2) / (1 + counts) * np.sqrt(np.log(1 + N)))
 
 
 def test_bonuses_fade_with_evidence_and_return_with_half_life(kind):
@@ -206,14 +197,14 @@ def test_one_rare_reward_is_no_error():
 
 
 def test_an_action_of_few_late_rewards_has_their_mean():
-    actions, rewards = np.where(np.arange(N) < 290, 0, ACTIONS), REWARDS["regressor"]
-    bandit = new("regressor").partial_fit(X[:295], actions[:295], rewards[:295])
+    actions, rewards = np.where(np.arange(N) < 290, 0, ACTIONS)[:295], REWARDS["regressor"][:295]
+    bandit = new("regressor").partial_fit(X[:295], actions, rewards)
     expected, bonus = known(bandit)
     for action in (1, 2):
-        of_action = rewards[:295][actions[:295] == action]
-        assert len(of_action) < 5
-        shrunk = (of_action.sum() + rewards[:295].mean()) / (len(of_action) + 1)
-        assert_allclose(expected[:, action], shrunk)
+        of_action = rewards[actions == action]
+        assert 0 < len(of_action) < 5
+        ends = np.sort([of_action.mean(), rewards.mean()])
+        assert np.all((ends[0] - 1e-9 <= expected[:, action]) & (expected[:, action] <= ends[1] + 1e-9))
     assert np.all(np.isfinite(bonus))
 
 
