@@ -1,9 +1,10 @@
 """Columns of categories: GLNClassifier on frames as they are, compared with encoders in front of it and other learners.
 
-Streams, each row predicted and then learned; tables, 5-fold::
+Streams, each row predicted and then learned; tables, 5-fold; time and memory that ids take, of which there are many::
 
     python benchmarks/categories.py streams --data FOLDER --json
     python benchmarks/categories.py tables --json
+    python benchmarks/categories.py ids --json
 
 One stream and two models; two tables::
 
@@ -33,6 +34,9 @@ of text, and two that have categories as numbers. GLN is told the columns by `ca
 GLN-ordinal and GLN-target have scikit-learn's encoders in front; CatBoost, LightGBM and HistGB
 (HistGradientBoostingClassifier) take categories as they are. All models have their default parameters.
 
+Ids: rows of three numbers and an id, which models are given or not, each in a new process: processor time a row, that
+of the last tenth of the rows, and the most memory above what the process held after the first 100,000 rows.
+
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
 
@@ -42,11 +46,13 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
-from common import add_command, add_options, positive_int, run_tasks, scale_online
+from common import add_command, add_options, in_new_process, peak_memory, positive_int, run_tasks, scale_online
 from river import compose, linear_model, multiclass, preprocessing
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -63,6 +69,7 @@ from sklearn_gln import GLNClassifier
 N_LEVELS = 50  # of each column that get a column of their own
 ENCODER_ROWS = 10_000
 CHUNK_ROWS = 10_000
+ID_CHUNK_ROWS = 100_000
 FIRST_ROWS = (20_000, 100_000, 1_000_000)
 MAX_ROWS = {"ARF": 20_000, "Logistic": 100_000, "GLN-one-hot": 1_000_000, "GLN-ordinal": 1_000_000}
 LATE_MINUTES = 15
@@ -77,7 +84,6 @@ CATEGORICAL = {  # columns by number, of those that have categories as numbers
 TABLES = (
     "australian", "breast", "chess", "crx", "german", "housevotes", "mushroom", "saheart", "tic-tac-toe", "titanic",
 )  # fmt: skip
-TAKES_CATEGORIES = "categorical_features" in GLNClassifier().get_params()
 
 
 def main(arguments=None):
@@ -101,13 +107,17 @@ def build_parser():
         there = [name for name in models if is_there(name)]
         subparser.add_argument("--models", nargs="+", choices=models, default=there, metavar="NAME", help=f"{there}")
         add_options(subparser, "--param", "--seeds", "--jobs")
+    ids_parser = add_command(subparsers, ids, "time and memory of ids", script="categories")
+    ids_parser.add_argument("--rows", type=positive_int, default=10_000_000, metavar="N", help="(10 million)")
+    ids_parser.add_argument(
+        "--levels", type=positive_int, nargs="+", default=[1_000, 1_000_000], metavar="N", help="of the ids"
+    )
+    add_options(ids_parser, "--param", "--seeds")
     return parser
 
 
 def is_there(model):
-    """Whether the package of the model is installed and, of GLN, takes categories."""
-    if model == "GLN":
-        return TAKES_CATEGORIES
+    """Whether the package of the model is installed."""
     packages = {"VW": "vowpalwabbit", "VW-pairs": "vowpalwabbit"} | {name: kind[0] for name, kind in BOOSTERS.items()}
     return importlib.util.find_spec(packages.get(model, "sklearn")) is not None
 
@@ -120,13 +130,6 @@ def make_tasks(models, options, **task):
         if model in options.models
         for seed in options.seeds
     ]
-
-
-def gln_with_categories(**params):
-    """A classifier of frames as they are."""
-    if not TAKES_CATEGORIES:
-        raise SystemExit("GLNClassifier does not have categorical_features yet; leave GLN out of --models")
-    return GLNClassifier(**params)
 
 
 # Streams
@@ -216,11 +219,11 @@ def covtype(folder):
 STREAMS = {"movielens": movielens, "nycflights": nycflights, "flights": flights, "covtype": covtype}
 
 
-def gln_learner(make_encoder, make_model=GLNClassifier):
+def gln_learner(make_encoder):
     """Make_encoder makes, of all rows, a function that encodes some."""
 
     def learn(stream, seed, **params):
-        model, encode = make_model(**{"random_state": seed, **params}), make_encoder(stream.X)
+        model, encode = GLNClassifier(**{"random_state": seed, **params}), make_encoder(stream.X)
         classes, parts = np.arange(stream.n_classes), []
         for start in range(0, len(stream.X), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
@@ -282,7 +285,7 @@ def on_levels(make_model):
 
 
 MODELS = {
-    "GLN": gln_learner(lambda _X: lambda rows: rows, gln_with_categories),
+    "GLN": gln_learner(lambda _X: lambda rows: rows),
     "GLN-one-hot": gln_learner(one_hot),
     "GLN-ordinal": gln_learner(ordinal),
     "GLN-numbers": gln_learner(numbers_only),
@@ -324,6 +327,47 @@ def mean_scores(records, n_rows):
         for record in records.to_dict("records")
     ]
     return {score: np.mean([run[score] for run in runs]) if all(runs) else None for score in SCORES}
+
+
+# Ids
+
+
+def ids(options):
+    """Subcommand `ids`."""
+    tasks = [
+        {"levels": n, "given": given, "rows": options.rows, "seed": seed, "params": dict(options.param)}
+        for n in options.levels
+        for given in (False, True)
+        for seed in options.seeds
+    ]
+    records = run_tasks(partial(in_new_process, learn_ids), tasks, options.json)
+    print(pd.DataFrame(records).drop(columns=["params"]).to_string(index=False))
+    return records
+
+
+def learn_ids(levels, given, rows, seed, params):
+    """Microseconds a row and megabytes of a stream with so many ids, which the model is given or not."""
+    model, seconds, base = GLNClassifier(**{"random_state": seed, **params}), [], None
+    rng = np.random.default_rng(seed)
+    effects = rng.standard_normal(levels)
+    with threadpool_limits(1):
+        for _ in range(0, rows, ID_CHUNK_ROWS):
+            X, drawn = rng.standard_normal((ID_CHUNK_ROWS, 3)), rng.integers(levels, size=ID_CHUNK_ROWS)
+            y = rng.random(ID_CHUNK_ROWS) < expit(effects[drawn] + X[:, 0])
+            frame = pd.DataFrame(X, columns=["a", "b", "c"])
+            if given:
+                frame["id"] = "id" + pd.Series(drawn).astype(str)
+            start = process_time()
+            model.partial_fit(frame, y, classes=[False, True])
+            seconds.append(process_time() - start)
+            base = base or peak_memory()
+    last = seconds[-max(len(seconds) // 10, 1) :]
+    return {
+        "us": 1e6 * sum(seconds) / len(seconds) / ID_CHUNK_ROWS,
+        "us_at_the_end": 1e6 * sum(last) / len(last) / ID_CHUNK_ROWS,
+        "megabytes": (peak_memory() - base) / 2**20,
+        "log_loss": model.progressive_loss_,
+    }
 
 
 # Tables
@@ -381,7 +425,7 @@ def as_type(names, dtype):
 
 
 TABLE_MODELS = {  # {name: function of the names of the columns that have categories}
-    "GLN": lambda names, **params: gln_with_categories(categorical_features=names, **params),
+    "GLN": lambda names, **params: GLNClassifier(categorical_features=names, **params),
     "GLN-one-hot": encoded_gln(one_hot_encoder()),
     "GLN-ordinal": encoded_gln(OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)),
     "GLN-target": encoded_gln(TargetEncoder(cv=StratifiedKFold(shuffle=True, random_state=0))),

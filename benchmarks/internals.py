@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln._halfspaces import Pool, draw_halfspaces
-from sklearn_gln._network import contexts_by_layer, infer, init_network, learn
+from sklearn_gln._network import InputSizes, contexts_by_layer, infer, init_network, learn
 from sklearn_gln._regressor import gaussian_losses  # noqa: F401  (numerics.py's)
 from sklearn_gln._samples import Samples
 from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK  # noqa: F401  (speed/plain.py's)
@@ -79,9 +79,8 @@ def new_network(model, X, y, classes):
     inputs = online.predictor.transform(X[:1], get_kernels("numpy"))
     pool = Pool.of(inputs.side_info, y[:1], np.ones(1), np.arange(1))
     n_base = inputs.base.shape[1] + online.settings.bias
-    return online, init_network(
-        n_base, online.predictor.n_basis, pool, online.output_numbers, online.settings, online.seed
-    )
+    sizes = InputSizes(n_base, online.predictor.n_basis)
+    return online, init_network(sizes, pool, online.output_numbers, online.settings, online.seed)
 
 
 def learn_in_network(online, network, kernels, inputs, targets, n_seen):

@@ -5,8 +5,10 @@ How data flow, one file a step::
     GLNClassifier        labels in, probabilities out                             _classifier.py
     GLNRegressor         targets in, means, deviations and quantiles out          _regressor.py
       BaseGLN            parameters and input checked; fit and partial_fit meet   _base.py, _input.py
+        levels           which columns are categories, their levels as numbers    _levels.py
         OnlineNetwork    samples in, in order                                     _online.py
           Schedule       the clock: what happens after which sample               _schedule.py
+          Categories     what earlier samples of a level were; indicators         _categories.py
           BasePredictor  features -> base logits, basis and side information      _base_predictor.py
           Window         the last samples, by which wild values are known         _window.py
           halfspaces     where neurons cut, drawn from the first samples          _halfspaces.py

@@ -19,8 +19,9 @@ from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 import sklearn_gln
-from sklearn_gln import _shards
+from sklearn_gln import _categories, _shards
 from sklearn_gln._base_predictor import SCALINGS, add_base_predictions
+from sklearn_gln._categories import MAX_INDICATORS, PER_MEMORY
 from sklearn_gln._compat import (
     CallbackSupportMixin,
     Interval,
@@ -29,10 +30,10 @@ from sklearn_gln._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
-from sklearn_gln._input import features
+from sklearn_gln._input import FROM_DTYPE, features
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
 from sklearn_gln._likelihood import BERNOULLI, Likelihood
-from sklearn_gln._network import estimate_memory
+from sklearn_gln._network import InputSizes, estimate_memory
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._runtime import entered, installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
 from sklearn_gln._schedule import LAST_MERGE
@@ -81,7 +82,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     _likelihood: Likelihood = BERNOULLI
     _is_of_bandit: bool = False  # whether rewards of actions are learned
-    _LEARNED: tuple = ("n_features_in_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress")
+    _LEARNED: tuple = (
+        "n_features_in_", "is_categorical_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress",
+    )  # fmt: skip
 
     # Not routed by meta-estimators, which know nothing of it. Only of methods that are routed: before scikit-learn 1.9
     # a request of any other leaves the estimator without all of its set_..._request.
@@ -95,6 +98,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         "offset_scale": [Interval(Real, 0, 1e3, closed="both"), None],
         "share_halfspaces": ["boolean"],
         "base_predictor": [StrOptions(set(SCALINGS)), callable],
+        "categorical_features": ["array-like", StrOptions({FROM_DTYPE}), None],
+        "max_levels": [Interval(Integral, 1, 2**31 - 1, closed="both")],
         "bias": ["boolean"],
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
@@ -180,7 +185,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         del resolved["max_weight"]  # any number will do, inf among them
         constraints = {"likelihood": [StrOptions({BERNOULLI.name})], **self._parameter_constraints}
         validate_parameter_constraints(constraints, resolved, f"The saved {type(self).__name__}")
-        check_online(self._online, self.n_features_in_, self._output_numbers(), self._new_head(settings))
+        is_categorical = self.is_categorical_
+        is_mask = isinstance(is_categorical, np.ndarray) and is_categorical.dtype == bool
+        if not is_mask or is_categorical.shape != (self.n_features_in_,):
+            raise ValueError(f"The saved state does not fit together: is_categorical_ is {is_categorical!r:.200}.")
+        check_online(self._online, is_categorical, self._output_numbers(), self._new_head(settings))
 
     def _label_smoothing(self, normalized):  # noqa: ARG002
         return 0.0
@@ -221,13 +230,17 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             validation, rows = self._validation(online, data, rows, given, random_state)
             rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
+            if online.categories is not None:
+                online.categories.begin_fit(len(X))
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
                 counts = counts + self._count(targets[chunk])
             if self.n_iter_ > 1 and online.has_merged:
                 with self._kernels(len(rows)) as kernels, kernels.scope(self.device):
                     weights = np.minimum(weights[rows], MAX_WEIGHT)
-                    online.learn_alike(self._rows(X, rows), targets[rows], weights, kernels)
+                    online.learn_alike(self._rows(X, rows), targets[rows], weights, rows, kernels)
+            if online.categories is not None:
+                online.categories.end_fit()
             self._online = online
             self._add_counts(counts)
             context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
@@ -369,17 +382,22 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _check_X(self, X, check_input=True):
         """The rows that `_online` takes."""
         if check_input:
-            X, seen = self._features(X, self._online.predictor.kind)
+            X, seen, _ = self._features(X, self._online.predictor.kind, self._known_categories(X))
             seen = validate_data(self, seen, reset=False, **X_CHECKS)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
+        else:
+            X = self._with_codes(X)
         return self._with_base_predictions(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
         """The rows that `online` takes, or a new network; y (n,) or (n, n_targets), checked; sample_weight (n,)."""
         reset = online is None
         if check_input or reset:
-            X, seen = self._features(X, self.base_predictor if reset else online.predictor.kind)
+            if reset:
+                X, seen, self.is_categorical_ = self._features(X, self.base_predictor, self.categorical_features)
+            else:
+                X, seen, _ = self._features(X, online.predictor.kind, self._known_categories(X))
             y = None if y is None else self._read_targets(as_numpy(y))  # of None scikit-learn says that it is required
             if allow_empty and np.shape(seen)[:1] == (0,):  # scikit-learn takes no targets without a row
                 check_consistent_length(seen, y, sample_weight)
@@ -394,6 +412,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                     _check_weights(sample_weight)
             _check_size(get_kernels("numpy").extremes(seen))
             X = seen if X is None else X
+        else:
+            X = self._with_codes(X)
         if sample_weight is None:
             sample_weight = np.ones(len(X))
         return self._with_base_predictions(X, online), y, sample_weight
@@ -401,7 +421,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _with_base_predictions(self, X, online=None):
         kind = self.base_predictor if online is None else online.predictor.kind
         likelihood = self._likelihood if online is None else online.settings.likelihood
-        columns = add_base_predictions(kind, X, likelihood.reads_probabilities)
+        columns = add_base_predictions(kind, X, likelihood.reads_probabilities, ~self.is_categorical_)
         if online is not None and columns.shape[1] != online.n_columns:
             raise ValueError(
                 f"The base_predictor returned {columns.shape[1] - X.shape[1]} columns for each row, and "
@@ -409,17 +429,17 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             )
         return columns
 
-    def _features(self, X, kind):
-        """X if it can stay on the device where it is, else None; and what scikit-learn is to check in its place.
+    def _features(self, X, kind, categorical_features):
+        """X if it can stay on the device where it is, else None; what scikit-learn is to check in its place; a mask.
 
-        The latter has X's columns, their names, and NaN where values are missing.
+        What is checked has X's columns, their names, and NaN where values are missing. The mask is that of categories.
         """
         kernels = get_kernels(self.backend)
-        if not (kernels.ON_DEVICE and kernels.owns(X) and len(X.shape) == 2) or kind not in STAY_ON_DEVICE:
-            return None, features(as_numpy(X))
-        dtype = as_numpy(X[:0]).dtype
-        if dtype not in X_CHECKS["dtype"]:
-            return None, features(as_numpy(X))
+        stays = kernels.ON_DEVICE and kernels.owns(X) and len(X.shape) == 2 and kind in STAY_ON_DEVICE
+        none, mask = features(as_numpy(X[:0]), categorical_features) if stays else (None, None)
+        if not stays or none.dtype not in X_CHECKS["dtype"] or mask.any():
+            return None, *features(as_numpy(X), categorical_features)
+        dtype = none.dtype
         with kernels.scope(self.device):
             X = kernels.asarray(X)
             extremes = kernels.extremes(X)
@@ -429,7 +449,18 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                     "stands for a missing one."
                 )
             _check_size(extremes)
-        return X, np.broadcast_to(dtype.type(0), tuple(X.shape))
+        return X, np.broadcast_to(dtype.type(0), tuple(X.shape)), mask
+
+    def _with_codes(self, X):
+        """X, unchecked, with numbers for levels of categories."""
+        return np.asarray(features(X, self.is_categorical_)[0], float) if self.is_categorical_.any() else X
+
+    def _known_categories(self, X):
+        """What says which features of X are categories; where X has other columns scikit-learn will refuse it."""
+        names, known = getattr(X, "columns", getattr(X, "column_names", None)), getattr(self, "feature_names_in_", None)
+        is_other = names is not None and known is not None and list(names) != list(known)
+        is_other |= getattr(X, "shape", (0, self.n_features_in_))[1:] != self.is_categorical_.shape
+        return FROM_DTYPE if is_other else self.is_categorical_
 
     def _rows(self, X, rows):
         """X[rows], of NumPy or of the backend's framework."""
@@ -501,6 +532,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             half_life=half_life,
             squares=squares,
             n_bins=n_bins,
+            max_levels=int(self.max_levels),
             counts_visits=self._is_of_bandit,
         )
 
@@ -514,15 +546,23 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         settings, output_numbers = self._settings(n_base, in_order=in_order), self._output_numbers()
         if len(output_numbers) == 1:
             settings = replace(settings, share_halfspaces=True)
-        self._check_memory(self._estimate_memory(n_base, n_features, len(output_numbers), len(X), settings))
-        seed = random_state.randint(np.iinfo(np.int32).max)
-        head = self._new_head(settings)
-        return OnlineNetwork.new(settings, self.base_predictor, n_features, output_numbers, seed, head, n_given)
+        categorical = np.flatnonzero(self.is_categorical_)
+        needed = self._estimate_memory(n_given, n_features, len(categorical), len(output_numbers), len(X), settings)
+        self._check_memory(needed)
+        seed, head = random_state.randint(np.iinfo(np.int32).max), self._new_head(settings)
+        return OnlineNetwork.new(
+            settings, self.base_predictor, n_features, output_numbers, seed, head, n_given, categorical
+        )
 
-    def _estimate_memory(self, n_base, n_side, n_outputs, n_samples, settings) -> int:
-        n_samples = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
-        n_basis = settings.max_basis(n_side)
-        return estimate_memory(settings.n_base(n_base), n_basis, n_side, n_outputs, n_samples, settings)
+    def _estimate_memory(self, n_given, n_features, n_categorical, n_outputs, n_samples, settings) -> int:
+        """Of a network of n_given base predictions (0: the features are the base)."""
+        n_visits = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
+        n_numbers = n_features - n_categorical
+        n_side = n_numbers + n_categorical * MAX_INDICATORS
+        n_evidence = n_categorical * PER_MEMORY * len(settings.half_lives_of_levels)
+        sizes = InputSizes(settings.n_base(n_given or n_side), settings.max_basis(n_numbers), n_evidence)
+        of_network = estimate_memory(sizes, n_side, n_outputs, n_visits, settings)
+        return of_network + _categories.estimate_memory(n_categorical, n_outputs, n_samples, settings)
 
     def _check_memory(self, needed: int) -> None:
         installed = installed_memory()

@@ -1,7 +1,7 @@
 """Features -> base logits (in regression: base means) and side information, with the statistics that this takes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ class Inputs(NamedTuple):
     base: Array  # (n, n_given): scaled features, or base predictions as logits or means
     basis: tuple[Array, ...]  # (n, size) each: functions of the features, for the first layer alone
     side_info: Array  # (n, n_side)
+    evidence: Array | None = None  # (n, n_outputs, n_evidence): what is known of the samples' levels
 
 
 @dataclass
@@ -87,17 +88,18 @@ class Bins:
     columns: Array  # (n_pieces,): of which feature
     middle: Array  # (n_pieces,), in the feature's unit
     inverse_width: Array  # (n_pieces,); 0: none
+    n_squared: int  # of how many features, the first ones, there are squares too
 
     @classmethod
     def of(cls, values: Array, n_bins: int) -> "Bins":
-        """At most n_bins of each column of values (n, n_features); none of one that is constant or of two values."""
+        """At most n_bins of each column of values (n, n_squared); none of one that is constant or of two values."""
         pieces = [np.zeros((3, 0))]
         for column, of_column in enumerate(values.T if len(values) >= MIN_BINNED else ()):
             edges = np.unique(_quantiles(of_column, n_bins))
             if len(edges) > 2:
                 pieces.append(np.stack([np.full(len(edges) - 1, column), *_pieces(edges)]))
         columns, middle, inverse_width = np.concatenate(pieces, axis=1)
-        return cls(columns.astype(int), middle, inverse_width)
+        return cls(columns.astype(int), middle, inverse_width, values.shape[1])
 
     def moved(self, where: Array, values: Array) -> "Bins":
         """As many, by these values where (n_features,) a condition holds."""
@@ -106,7 +108,7 @@ class Bins:
             places = np.flatnonzero(self.columns == column)
             if len(places):
                 middle[places], inverse_width[places] = _pieces(_quantiles(values[:, column], len(places)))
-        return Bins(self.columns, middle, inverse_width)
+        return replace(self, middle=middle, inverse_width=inverse_width)
 
 
 def _quantiles(values: Array, n_bins: int) -> Array:
@@ -138,15 +140,19 @@ class BasePredictor:
     @property
     def n_basis(self) -> int:
         """The size of the basis."""
-        return 0 if self.bins is None else len(self.moments.mean) + len(self.bins.columns)
+        return 0 if self.bins is None else self.bins.n_squared + len(self.bins.columns)
 
     @property
     def has_statistics(self) -> bool:
         return self.kind not in ("minmax", "identity")
 
-    def restart(self, rows: Array, sample_weight: Array, n_bins: int = 0) -> None:
-        """Scale by these samples alone, of NumPy and few enough for the window."""
-        n_features = len(self.moments.mean)
+    def restart(
+        self, rows: Array, sample_weight: Array, n_features: int, n_bins: int = 0, n_indicators: int = 0
+    ) -> None:
+        """Scale by these samples alone, of NumPy and few enough for the window.
+
+        There is no basis of indicators, which are the last of n_features features.
+        """
         self.moments = RunningMoments.empty(n_features)
         self.mean, self.inverse_deviation = np.zeros((2, n_features))
         self.bounds = np.repeat([[-np.inf], [np.inf]], n_features, axis=1)
@@ -155,7 +161,8 @@ class BasePredictor:
         self.follow()
         self.refresh()
         if n_bins:
-            self.bins = Bins.of(np.clip(self.window.values, *self.bounds), n_bins)
+            numbers = np.clip(self.window.values, *self.bounds)[:, : n_features - n_indicators]
+            self.bins = Bins.of(numbers, n_bins)
 
     def update(self, rows: Array, sample_weight: Array, kernels: Kernels) -> None:
         """Take samples into the statistics; `refresh` brings them to bear."""
@@ -233,9 +240,10 @@ class BasePredictor:
         return Inputs(side_info, self._basis(X, side_info, kernels), side_info)
 
     def _basis(self, X: Array, scaled: Array, kernels: Kernels) -> tuple[Array, ...]:
-        if self.bins is None:
+        if self.bins is None or not self.n_basis:
             return ()
-        squares = scaled * scaled
+        numbers = scaled[:, : self.bins.n_squared]
+        squares = numbers * numbers
         if not len(self.bins.columns):
             return (squares,)
         scaling = kernels.asarray(self.bins.middle), kernels.asarray(self.bins.inverse_width)
@@ -262,14 +270,15 @@ class BasePredictor:
         if self.bins is None:
             return []
         pieces = (rows[:, self.bins.columns] - self.bins.middle) * self.bins.inverse_width
-        return [2 * x * slopes, np.where(np.abs(pieces) < PIECE_LIMIT, self.bins.inverse_width, 0)]
+        of_squares = (2 * x * slopes)[:, : self.bins.n_squared]
+        return [of_squares, np.where(np.abs(pieces) < PIECE_LIMIT, self.bins.inverse_width, 0)]
 
     def features(self, squares: bool) -> Array:
         """The feature that each base input is of, with their squares or without, and then each of the basis."""
         every = np.arange(len(self.moments.mean))
         parts = [every, every] if squares else [every]
         if self.bins is not None:
-            parts += [every, self.bins.columns]
+            parts += [every[: self.bins.n_squared], self.bins.columns]
         return np.concatenate(parts)
 
 
@@ -280,15 +289,19 @@ def _differ(moments: RunningMoments, mean: Array, deviation: Array) -> Array:
     return differ
 
 
-def add_base_predictions(kind: BaseKind, X: Array, are_probabilities: bool = True) -> Array:
-    """X (n, n_features), followed by the columns that a callable gives.
+def add_base_predictions(
+    kind: BaseKind, X: Array, are_probabilities: bool = True, numbers: slice | Array = slice(None)
+) -> Array:
+    """X (n, n_features), followed by the columns that a callable gives; not all features may be numbers.
 
     Base predictions that are not probabilities, and base means that are too large, raise ValueError here, before
     anything is learned from them.
     """
     check = _check_probabilities if are_probabilities else _check_means
     if not callable(kind):
-        return check(X, "The features (base_predictor='identity')") if kind == "identity" else X
+        if kind == "identity":
+            check(X[:, numbers], "The features (base_predictor='identity')")
+        return X
     base = np.asarray(kind(X))
     if base.ndim != 2 or len(base) != len(X):
         noun = "probabilities" if are_probabilities else "means"

@@ -68,6 +68,19 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         A callable maps rows (n, n_features) to base probabilities (n, n_base), each row by itself. Halfspaces see the
         raw features with "minmax" and "identity", else the scaled ones.
 
+    categorical_features : {"from_dtype"}, array-like of {str, int, bool} or None, default="from_dtype"
+        The features that are categories, in the forms that HistGradientBoosting takes. "from_dtype": a table's columns
+        of text or of a categorical dtype. Else columns' names, their numbers, or a mask; None: none. Levels are text,
+        numbers, booleans, dates or missing, and may come at any time; 1, 1.0 and True are one level, '1' is another.
+        Neurons are given the frequency of their output's class in the earlier rows of the level,
+        against that in all rows, and how many these were; see the Notes. Columns of at most 32 levels in the first 256
+        rows have indicators of these as well, and of some to come, which count as features; of categories halfspaces
+        see these alone. With ``check_input=False`` too X may be a table or hold text where features are categories.
+
+    max_levels : int, default=2**20
+        How many levels of a category are told apart, those that come first; others share places with them, by hash. In
+        a stream a level takes at most 32 bytes, and 64 for each output.
+
     n_bins : int or {"auto"}, default="auto"
         More inputs for the first layer, so that it can bend: the square of each scaled feature, and how far the feature
         has come through each of n_bins bins between quantiles of the first 256 rows, from -0.5 to 0.5; no bins for
@@ -193,6 +206,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     n_features_in_ : int
         Number of features seen.
 
+    is_categorical_ : ndarray of shape (n_features_in_,), bool
+        Which features are categories.
+
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if all columns of X had strings as names.
 
@@ -229,6 +245,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     half-life. A missing value (NaN) is not evidence: its base logit is 0. Parameters are read when learning begins;
     only `backend`, `device` and `n_jobs` may change later.
 
+    Of a category's level, and for each output, are known the weight W of the earlier rows and the weight S of those of
+    its class. A row meets logit((S + 10 p) / (W + 10)) - logit(p), where p = (s + 1/2) / (w + 1) is the same of all
+    rows, and W / (W + 10) [3]_; in a stream twice, of all rows and with a half-life of 500 rows, and where `half_life`
+    is a number with that one alone. In later passes of `fit` it meets what it met in the first. A row that comes again
+    in another call counts as a new one, and meets its own label.
+
     Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
     succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
     the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
@@ -240,6 +262,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     ----------
     .. [1] Veness et al., "Gated Linear Networks", AAAI 2021 (arXiv:1910.01526).
     .. [2] Veness et al., "Online Learning with Gated Linear Networks", 2017 (arXiv:1712.01897).
+    .. [3] Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features", NeurIPS 2018
+       (arXiv:1706.09516), section 3.2: ordered target statistics.
 
     Examples
     --------
@@ -287,6 +311,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         offset_scale=None,
         share_halfspaces=True,
         base_predictor="standard",
+        categorical_features="from_dtype",
+        max_levels=2**20,
         n_bins="auto",
         bias=True,
         skip=True,
@@ -322,6 +348,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.offset_scale = offset_scale
         self.share_halfspaces = share_halfspaces
         self.base_predictor = base_predictor
+        self.categorical_features = categorical_features
+        self.max_levels = max_levels
         self.n_bins = n_bins
         self.bias = bias
         self.skip = skip
@@ -600,7 +628,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         return self._answer(X, check_input, self._decision)
 
-    def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_samples=None):
+    def estimate_memory(self, n_features, n_classes=2, *, n_labels=None, n_categorical=0, n_samples=None):
         """Return how much memory the network may take, before it is fitted.
 
         Learning takes some hundred MB on top of it, and as many bytes again for each network that is kept while another
@@ -616,6 +644,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         n_labels : int or None, default=None
             Columns of y where it is a matrix, in place of `n_classes`.
+
+        n_categorical : int, default=0
+            Features that are categories, of `n_features`.
 
         n_samples : int or None, default=None
             Rows to be learned, each of which visits one context of a neuron. None: enough to visit every context;
@@ -634,7 +665,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         n_outputs = n_labels or _n_outputs(n_classes, self.new_classes == "add")
         n_rows = np.inf if n_samples is None else n_samples
-        return self._estimate_memory(n_features, n_features, n_outputs, n_rows, self._settings(n_features))
+        return self._estimate_memory(0, n_features, n_categorical, n_outputs, n_rows, self._settings(n_features))
 
     def _n_bins(self):
         is_scaled = self.base_predictor in SCALED
@@ -829,9 +860,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         if n_new:
             online, n_features = self._online, self.n_features_in_
             n_samples = online.n_samples_seen + len(codes)
-            n_base = online.n_columns - n_features or n_features
-            n_outputs = online.n_outputs + n_new
-            self._check_memory(self._estimate_memory(n_base, n_features, n_outputs, n_samples, online.settings))
+            n_given, n_categorical = online.n_columns - n_features, np.count_nonzero(self.is_categorical_)
+            sizes = n_given, n_features, n_categorical, online.n_outputs + n_new, n_samples
+            self._check_memory(self._estimate_memory(*sizes, online.settings))
 
     def _learn_in_order(self, X, codes, sample_weight, order):
         arrivals = np.searchsorted(order, self._arrivals(codes, sample_weight)).tolist()

@@ -65,6 +65,10 @@ class Head(ABC):
     def targets(self, y: Array, output_numbers: Array) -> Array:
         """The targets of neurons (n, n_outputs), of class numbers (n,) or of targets (n, n_outputs)."""
 
+    def targets_of_levels(self, y: Array, output_numbers: Array) -> Array:
+        """Targets likewise, but real ones in their own units: of those that categories count."""
+        return self.targets(y, output_numbers)
+
     @abstractmethod
     def predict(self, gathered: Array) -> Array:
         """The answer: logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
@@ -353,6 +357,9 @@ class TargetHead(Head):
 
     def targets(self, y: Array, output_numbers: Array) -> Array:
         return self.scale.standardize(y)
+
+    def targets_of_levels(self, y: Array, output_numbers: Array) -> Array:
+        return np.where(self.scale.is_known, self.restore(self.targets(y, output_numbers)), y)
 
     def predict(self, gathered: Array) -> Array:
         return self._answer(*self._moments(gathered), self.recent.correction)

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from sklearn_gln._arrays import Array
+from sklearn_gln._levels import codes, is_category, named_columns
 
 DATES = (date, time, timedelta, np.datetime64, np.timedelta64)  # pandas' Timestamp and Timedelta are among them
 SOMETIMES_MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant", "datetime64", "timedelta64", "Decimal")
@@ -23,24 +24,30 @@ ENCODE_DATES = (
     "Turn dates and durations into numbers first, such as days since a date: "
     "(dates - pd.Timestamp('2020-01-01')) / pd.Timedelta(days=1)."
 )
-ENCODE_TEXT = "Turn text into numbers first, with scikit-learn's OneHotEncoder or TargetEncoder."
+FROM_DTYPE = "from_dtype"
+ENCODE_TEXT = "Name columns of categories in categorical_features, from the first call on."
 COMPLEX = "Complex data not supported. Pass real and imaginary parts, or magnitudes and angles, as columns."
 
 
 # Features
 
 
-def features(X: Any) -> Any:
-    """X, with missing values as NaN; a table stays a table, and keeps its columns' names. Dates raise ValueError."""
+def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
+    """X, with missing values as NaN and numbers for categories' levels, and the mask (n_features,) of categories.
+
+    A table stays a table, and keeps its columns' names. Which features are categories is said as by the parameter of
+    estimators. Dates among the other features raise ValueError.
+    """
     if X is None:
         raise ValueError("X is None; pass the features, an array or a table of shape (n_samples, n_features).")
     columns = _columns(X)
     if columns is not None:
-        return _checked_table(X, *columns)
+        return _checked_table(X, *columns, categorical_features)
+    nothing = np.zeros(0, bool)
     if issparse(X) or isinstance(X, np.matrix):
-        return X  # refused by scikit-learn
+        return X, nothing  # refused by scikit-learn
     if getattr(X, "ndim", 2) != 2 and hasattr(X, "iloc"):
-        return X  # a Series, refused too
+        return X, nothing  # a Series, refused too
     if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
         X = np.ma.array(X)
     if isinstance(X, np.ma.MaskedArray):
@@ -54,9 +61,28 @@ def features(X: Any) -> Any:
         )
     if X.dtype.kind == "c":
         raise ValueError(f"X holds complex numbers: {COMPLEX}")
-    if X.ndim != 2 or X.dtype.kind in "biuf":
-        return _float64(X) if X.dtype == np.longdouble else X
-    return _numbers(X, "X")
+    if X.ndim != 2:
+        return _float64(X) if X.dtype == np.longdouble else X, nothing
+    mask = named_columns(None if _is_by_dtype(categorical_features) else categorical_features, None, X.shape[1])
+    if mask.any():
+        return _encoded_array(X, mask), mask
+    if X.dtype.kind in "biuf":
+        return _float64(X) if X.dtype == np.longdouble else X, mask
+    return _numbers(X, "X"), mask
+
+
+def _is_by_dtype(categorical_features: Any) -> bool:
+    return isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
+
+
+def _encoded_array(X: Array, mask: Array) -> Array:
+    """An array (n, n_features) as float64, with numbers for the levels of the features in the mask."""
+    encoded = np.empty(X.shape)
+    if not mask.all():
+        encoded[:, ~mask] = X[:, ~mask] if X.dtype.kind in "biuf" else _numbers(X[:, ~mask], "X")
+    for column in np.flatnonzero(mask):
+        encoded[:, column] = codes(X[:, column], f" in column {column}")
+    return encoded
 
 
 def _columns(X: Any) -> tuple[list[Any], Iterable[Any]] | None:
@@ -72,32 +98,48 @@ def _columns(X: Any) -> tuple[list[Any], Iterable[Any]] | None:
     return None
 
 
-def _checked_table(X: Any, names: list[Any], columns: Iterable[Any]) -> Any:
+def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical_features: Any) -> tuple[Any, Array]:
     repeated = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if any(isinstance(name, str) for name in repeated):
         raise ValueError(
             f"X has several columns of the same name: {brief(sorted(map(str, repeated)))}. Rename them, so that "
             "columns can be told apart by name."
         )
-    dates, objects = [], {}
+    by_dtype = _is_by_dtype(categorical_features)
+    mask = named_columns(None if by_dtype else categorical_features, names, len(names))
+    dates, objects, numbers = [], {}, {}
     for place, column in enumerate(columns):
         kind = getattr(getattr(column, "dtype", None), "kind", None)
         if kind == "c":
             raise ValueError(f"X holds complex numbers in {_named(names[place : place + 1])}: {COMPLEX}")
-        if kind in ("b", "i", "u", "f"):
+        if kind in ("b", "i", "u", "f") and not mask[place]:
             continue
         values = np.asarray(column)
-        if _are_dates(values):
+        mask[place] |= by_dtype and is_category(column, values)
+        if mask[place]:
+            numbers[place] = codes(values, f" in column {names[place]!r}")
+        elif _are_dates(values):
             dates.append(names[place])
         elif values.dtype.kind in "OUS":
             objects[place] = values
     if dates:
         raise ValueError(f"X holds dates or durations in {_named(dates)}. {ENCODE_DATES}")
-    numbers = {place: _numbers(values, "X", names[place : place + 1]) for place, values in objects.items()}
-    if numbers and hasattr(X, "isetitem"):  # of pandas: what other tables hold scikit-learn reads as we do
+    numbers |= {place: _numbers(values, "X", names[place : place + 1]) for place, values in objects.items()}
+    return _with_columns(X, numbers), mask
+
+
+def _with_columns(X: Any, numbers: dict[int, Array]) -> Any:
+    """A table with these numbers in the places of some columns."""
+    if numbers and hasattr(X, "isetitem"):  # pandas
         X = X.copy(deep=False)
         for place, values in numbers.items():
             X.isetitem(place, values)
+    elif numbers and hasattr(X, "with_columns"):  # Polars
+        columns = X.get_columns()
+        X = X.with_columns([type(columns[place])(columns[place].name, values) for place, values in numbers.items()])
+    elif numbers and hasattr(X, "set_column"):  # PyArrow
+        for place, values in numbers.items():
+            X = X.set_column(place, X.column_names[place], [values])
     return X
 
 

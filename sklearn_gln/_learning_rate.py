@@ -131,6 +131,14 @@ def step_inputs(kernels: Kernels, inputs: Array, preconditioner: Preconditioner 
     return StepInputs(inputs, *kernels.precondition(inputs, matrix, groups))
 
 
+def joined_inputs(kernels: Kernels, blocks: Sequence[StepInputs]) -> StepInputs:
+    """Blocks side by side as one."""
+    inputs, directions, squares = zip(*blocks, strict=True)
+    total = None if squares[0] is None else sum(squares[1:], start=squares[0])
+    joined = kernels.side_by_side(inputs)
+    return StepInputs(joined, kernels.side_by_side(directions), total)
+
+
 def normalized_rates(blocks: Sequence[StepInputs], initial_rate: float) -> Array:
     """a / (u . P u) for each sample: (n, n_outputs | 1)."""
     first, *others = (block.squares for block in blocks if block.squares is not None)

@@ -11,7 +11,7 @@ from math import inf, sqrt
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from sklearn_gln._arrays import Array
 from sklearn_gln._layer import Layer
@@ -19,6 +19,7 @@ from sklearn_gln._learning_rate import (
     DEFAULT_RATES,
     Preconditioner,
     StepInputs,
+    joined_inputs,
     normalized_rates,
     step_inputs,
 )
@@ -28,6 +29,9 @@ from sklearn_gln.kernels import Kernels
 Signal = Any
 
 MAX_WEIGHT_OF_BATCHES = 1e6  # whose summed steps may overshoot, and a squared error then grows without end
+
+SMALLEST_SHARE = 1e-12  # of samples in a class
+LEVEL_PRIOR = 10.0  # samples' worth of all samples' mean in that of a level; 3 and 30 were worse
 
 # Inputs of neurons that predict by squared error
 SQUARE_SCALE = 0.2  # of squared inputs alongside the inputs themselves, which come first where they do as well
@@ -110,6 +114,14 @@ class Likelihood(ABC):
         """The mean of the target, in the network's units, of neurons' outputs."""
         return outputs
 
+    def evidence(self, sums: Array, weight: Array, all_sums: Array, all_weight: Array) -> Array:
+        """What samples of a level say of the next, from sums of their targets and weights, as in `_categories`.
+
+        The shift of the mean, then how sure it is: (2, ...).
+        """
+        mean = all_sums / np.maximum(all_weight, np.finfo(float).tiny)
+        return np.stack([sums - weight * mean, weight]) / (weight + LEVEL_PRIOR)
+
     # Layers
 
     @abstractmethod
@@ -118,9 +130,21 @@ class Likelihood(ABC):
     ) -> tuple[Signal, Signal]:
         """Base inputs (n, n_given) as a signal, and its constants."""
 
+    def evidence_signal(self, kernels: Kernels, evidence: Array) -> Signal:
+        """Evidence (n, n_outputs, n_evidence) as a signal."""
+        return evidence
+
+    @abstractmethod
+    def joined(self, kernels: Kernels, signals: Sequence[Signal]) -> Signal:
+        """Signals side by side as one."""
+
     def prepare(self, kernels: Kernels, signal: Signal, preconditioner: Preconditioner | None, normalized: bool) -> Any:
         """A signal as `learn_layer` takes it."""
         return signal
+
+    def joined_prepared(self, kernels: Kernels, blocks: Sequence[Any]) -> Any:
+        """The same of what `prepare` gives."""
+        return self.joined(kernels, blocks)
 
     @abstractmethod
     def learn_layer(
@@ -191,10 +215,17 @@ class _Linear(Likelihood):
         base = kernels.input_block(parts, dtype, bias)
         return base, base[:, :, base.shape[2] - bias :]
 
+    def joined(self, kernels: Kernels, signals: Sequence[Array]) -> Array:
+        joined: Array = kernels.side_by_side(signals)
+        return joined
+
     def prepare(
         self, kernels: Kernels, signal: Array, preconditioner: Preconditioner | None, normalized: bool
     ) -> StepInputs:
         return step_inputs(kernels, signal, preconditioner, normalized or self.largest_step < inf)
+
+    def joined_prepared(self, kernels: Kernels, blocks: Sequence[StepInputs]) -> StepInputs:
+        return joined_inputs(kernels, blocks)
 
     def learn_layer(
         self,
@@ -260,6 +291,11 @@ class Bernoulli(_Linear):
     def mean(self, outputs: Array) -> Array:
         return expit(outputs)
 
+    def evidence(self, sums: Array, weight: Array, all_sums: Array, all_weight: Array) -> Array:
+        share = np.clip((all_sums + 0.5) / (all_weight + 1), SMALLEST_SHARE, 1 - SMALLEST_SHARE)
+        rate = (sums + LEVEL_PRIOR * share) / (weight + LEVEL_PRIOR)
+        return np.stack([logit(rate) - logit(share), weight / (weight + LEVEL_PRIOR)])
+
 
 class Squared(_Linear):
     """Means by squared error; the last layer's errors tell the variance."""
@@ -321,6 +357,13 @@ class Gaussian(Likelihood):
             variance=BASE_VARIANCE,
         )
         return (means, variances), (means[:, :, 2 * n_given :], variances[:, :, 2 * n_given :])
+
+    def evidence_signal(self, kernels: Kernels, evidence: Array) -> Signal:
+        return evidence, 0 * evidence + BASE_VARIANCE
+
+    def joined(self, kernels: Kernels, signals: Sequence[Signal]) -> Signal:
+        means, variances = zip(*signals, strict=True)
+        return kernels.side_by_side(means), kernels.side_by_side(variances)
 
     def learn_layer(
         self,

@@ -1,10 +1,10 @@
 """The network as plain arrays, and pure functions over its layers: draw, learn, infer. Knows no scikit-learn."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,7 @@ _moving = threading.Lock()
 
 MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
 OF_BASIS = "block"  # the basis's preconditioner: as good as one of all its inputs, with those of the base or without
+OF_EVIDENCE = 0.1  # the floor of its preconditioner: of ids that have not come again all evidence is near 0
 LINEAR_RIDGE = 5.0  # samples' worth of a linear first neuron's pull to 0
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all samples have weight 0
 MAX_ACCUMULATED = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
@@ -33,17 +34,21 @@ class Network:
     hyperplanes: Array = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, neurons of all layers, context_dim, n_side)
     offsets: Array = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, neurons of all layers, context_dim)
     layers: list[Layer]
-    base_preconditioner: Preconditioner | None  # of the base logits and the constant
+    base_preconditioner: Preconditioner | None = None  # of the base logits and the constant
     basis_preconditioner: Preconditioner | None = None  # of the basis, if there is one
     limits: Array | None = field(
         default=None, metadata=BY_OUTPUT
     )  # (n_outputs,): the bounds of neurons' outputs; None: settings.limit
     cross_moment: Array | None = field(
         default=None, metadata=BY_OUTPUT
-    )  # (n_outputs, n_base): weighted sum of y u, to solve_first
+    )  # (n_outputs, n_evidence + n_base): weighted sum of y u, to solve_first
     gap_moment: Array | None = field(
         default=None, metadata=BY_OUTPUT
     )  # (n_outputs, n_base, n_base): weighted sum of u u' of samples without a target; None: there were none
+    evidence_preconditioner: Preconditioner | None = field(default=None, metadata=BY_OUTPUT)  # if there is evidence
+    joint_moment: Array | None = field(
+        default=None, metadata=BY_OUTPUT
+    )  # (n_outputs, n_evidence + n_base, same): weighted sum of u u' of samples with a target, where there is evidence
 
     def move_to(self, kernels: Kernels) -> None:
         """Have the arrays be those of a backend, on the device of its scope, and such that learning can write them."""
@@ -56,6 +61,7 @@ class Network:
         self.limits = None if self.limits is None else kernels.asarray(self.limits)
         self.cross_moment = None if self.cross_moment is None else kernels.asarray(self.cross_moment)
         self.gap_moment = None if self.gap_moment is None else kernels.asarray(self.gap_moment)
+        self.joint_moment = None if self.joint_moment is None else kernels.asarray(self.joint_moment)
         for layer in self.layers:
             layer.move_to(kernels)
         for preconditioner in self.preconditioners:
@@ -68,20 +74,23 @@ class Network:
         if self.cross_moment is None or self.base_preconditioner is None:
             return
         moment, cross = map(kernels.to_numpy, (self.base_preconditioner.moment[0], self.cross_moment))
-        ridge = np.full(len(moment), LINEAR_RIDGE)
+        ridge = np.full(cross.shape[1], LINEAR_RIDGE)
         ridge[len(ridge) - settings.n_constants :] = LINEAR_RIDGE * CONSTANT_RIDGE
-        if self.gap_moment is None:
+        if self.joint_moment is None and self.gap_moment is None:
             solution = np.linalg.solve(moment + np.diag(ridge), cross.T).T
         else:
-            known = moment - kernels.to_numpy(self.gap_moment)
-            solution = np.linalg.solve(known + np.diag(ridge), cross[:, :, np.newaxis])[:, :, 0]
+            if self.joint_moment is not None:
+                moment = kernels.to_numpy(self.joint_moment)
+            else:
+                moment = moment - kernels.to_numpy(self.gap_moment)
+            solution = np.linalg.solve(moment + np.diag(ridge), cross[:, :, np.newaxis])[:, :, 0]
         weights = np.empty(tuple(self.layers[0].weights.shape), settings.dtype)
         weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
         self.layers[0].weights = kernels.asarray(weights)
 
     def expect_gaps(self, kernels: Kernels) -> None:
         """Have room for what samples without a target bring."""
-        if self.cross_moment is not None and self.gap_moment is None:
+        if self.cross_moment is not None and self.joint_moment is None and self.gap_moment is None:
             n_outputs, n_base = tuple(self.cross_moment.shape)
             self.gap_moment = kernels.asarray(np.zeros((n_outputs, n_base, n_base)))
 
@@ -111,28 +120,48 @@ class Network:
 
     def forget_base(self, factor: float) -> None:
         """Have the base inputs so far count less in what is known of them: some were in another unit."""
-        for preconditioner in (self.base_preconditioner, self.basis_preconditioner):
+        for preconditioner in self.base_preconditioners:
             if preconditioner is not None:
                 preconditioner.forget(factor)
-        if self.cross_moment is not None:
-            self.cross_moment = self.cross_moment * factor
-        if self.gap_moment is not None:
-            self.gap_moment = self.gap_moment * factor
+        for name in ("cross_moment", "gap_moment", "joint_moment"):
+            moment = getattr(self, name)
+            setattr(self, name, None if moment is None else moment * factor)
 
     def refresh_spread(self, kernels: Kernels) -> None:
         for layer in self.layers:
             if layer.spread is not None:
                 layer.spread.refresh(kernels)
 
-    def preconditioners_of(self, first: Sequence[Signal]) -> tuple[Preconditioner | None, ...]:
-        """Those of the first layer's inputs: with or without a basis."""
-        return (self.basis_preconditioner, self.base_preconditioner)[-len(first) :]
+    @property
+    def base_preconditioners(self) -> tuple[Preconditioner | None, ...]:
+        """Those of the fields of BaseSignals, in their order."""
+        return self.basis_preconditioner, self.evidence_preconditioner, self.base_preconditioner, None
 
     @property
     def preconditioners(self) -> list[Preconditioner]:
         of_layers = (layer.preconditioner for layer in self.layers)
-        of_base = self.base_preconditioner, self.basis_preconditioner
-        return [item for item in (*of_base, *of_layers) if item is not None]
+        return [item for item in (*self.base_preconditioners, *of_layers) if item is not None]
+
+
+class BaseSignals(NamedTuple):
+    """What neurons are given besides the layer below: signals, or what `Likelihood.prepare` makes of them."""
+
+    basis: Any  # for the first layer alone, or None
+    evidence: Any  # or None
+    base: Any
+    constants: Any  # of the base, for layers that do not skip
+
+    def of_first(self, join: Callable[[Sequence[Any]], Any]) -> tuple[Any, ...]:
+        """The blocks of inputs of the first layer, two at most."""
+        if self.evidence is None:
+            return (self.base,) if self.basis is None else (self.basis, self.base)
+        return self.evidence, self.base if self.basis is None else join([self.basis, self.base])
+
+    def above(self, below: Any, join: Callable[[Sequence[Any]], Any], *, skip: bool) -> tuple[Any, Any]:
+        """The blocks of inputs of a layer above another."""
+        if not skip:
+            return below, self.constants
+        return below if self.evidence is None else join([below, self.evidence]), self.base
 
 
 class LayerOutputs(NamedTuple):
@@ -144,19 +173,27 @@ class LayerOutputs(NamedTuple):
     signals: Sequence[Signal] = ()  # those of `infer`
 
 
-def n_inputs_by_layer(n_base: int, n_basis: int, settings: Settings) -> list[int]:
-    """The inputs of each layer's neurons: the basis or the layer below, then base logits or the constants alone."""
-    below = (n_basis, *settings.layer_sizes[:-1])
-    return [n + (n_base if number == 0 or settings.skip else settings.n_constants) for number, n in enumerate(below)]
+class InputSizes(NamedTuple):
+    """The numbers of inputs of neurons besides the layer below."""
+
+    base: int
+    basis: int = 0
+    evidence: int = 0
+
+    def by_layer(self, settings: Settings) -> list[int]:
+        """The inputs of each layer's neurons.
+
+        In the first evidence, basis and base; above the layer below, evidence and base, or below and constants alone.
+        """
+        above = self.evidence + self.base if settings.skip else settings.n_constants
+        return [sum(self), *(n_below + above for n_below in settings.layer_sizes[:-1])]
 
 
-def estimate_memory(
-    n_base: int, n_basis: int, n_side: int, n_outputs: int, n_samples: float, settings: Settings
-) -> int:
+def estimate_memory(sizes: InputSizes, n_side: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
     """Bytes of a network's arrays after n_samples samples, at most: each may visit a context that no other did."""
     n_neurons, sharing = sum(settings.layer_sizes), 1 if settings.share_halfspaces else n_outputs
     n_contexts = 2**settings.context_dim
-    inputs = zip(settings.layer_sizes, n_inputs_by_layer(n_base, n_basis, settings), strict=True)
+    inputs = zip(settings.layer_sizes, sizes.by_layer(settings), strict=True)
     slots = n_outputs * int(1 + min(n_contexts, n_samples))
     floats = slots * sum(size * n_inputs for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
@@ -165,35 +202,36 @@ def estimate_memory(
     )
     squares = 0
     if settings.preconditioner is not None:
-        for size, kind in ((n_base, settings.preconditioner), (n_basis, OF_BASIS)):
+        for size, kind in ((sizes.base, settings.preconditioner), (sizes.basis, OF_BASIS)):
             n_groups, group_size = group_shape(size, kind)
             squares += n_groups * group_size**2
-        squares += n_outputs * sum(size**2 for size in settings.layer_sizes[:-1])
+        squares += n_outputs * sum(size**2 for size in (sizes.evidence, *settings.layer_sizes[:-1]))
     itemsize = np.dtype(settings.dtype).itemsize
     integers = sharing * n_neurons * (4 * n_contexts + 8)
-    crossed = n_outputs * n_base * (1 + n_base * (n_outputs > 1)) * settings.solves_first
+    n_first = sizes.evidence + sizes.base
+    crossed = n_outputs * n_first * (1 + n_first * (n_outputs > 1 or sizes.evidence > 0)) * settings.solves_first
     return floats * itemsize + sums * 8 + integers + squares * (8 + itemsize) + crossed * 8
 
 
 def init_network(
-    n_base: int,
-    n_basis: int,
+    sizes: InputSizes,
     pool: Pool,
     output_numbers: Array,
     settings: Settings,
     seed: int,
     replaced: Network | None = None,
 ) -> Network:
-    """A network that has learned nothing, for n_base base inputs, n_basis more, and the outputs of these numbers.
+    """A network that has learned nothing, for so many inputs and the outputs of these numbers.
 
     Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Those of real
     targets are spawned per layer: each is what it would be alone. Halfspaces
-    that were drawn without a look at the data are those of the network that this one replaces.
+    that were drawn without a look at the data are those of the network that this one replaces, of as much side
+    information.
     """
     dtype, n_outputs = np.dtype(settings.dtype), len(output_numbers)
     layers: list[Layer] = []
     n_below = 0
-    for n_neurons, n_inputs in zip(settings.layer_sizes, n_inputs_by_layer(n_base, n_basis, settings), strict=True):
+    for n_neurons, n_inputs in zip(settings.layer_sizes, sizes.by_layer(settings), strict=True):
         initial = initial_weights(n_below, n_inputs, settings).astype(dtype)
         accumulator = np.zeros((n_outputs, n_neurons, 1))
         weights = np.tile(initial, (*accumulator.shape, 1))
@@ -208,17 +246,23 @@ def init_network(
     if settings.likelihood.has_spread:
         layers[-1].spread = Spread.empty(layers[-1].accumulator)
 
-    if replaced is not None and settings.halfspaces != "cuts":
+    n_side = pool.side_info.shape[1]  # which grows with new levels of categories
+    if replaced is not None and settings.halfspaces != "cuts" and replaced.hyperplanes.shape[3] == n_side:
         hyperplanes, offsets = replaced.hyperplanes, replaced.offsets
     else:
         hyperplanes, offsets = (drawn.astype(dtype) for drawn in _draw_by_layer(pool, output_numbers, settings, seed))
-    of_base, of_basis = None, None
+    network = Network(hyperplanes, offsets, layers)
     if settings.preconditioner:
-        of_base = Preconditioner.of_base(n_base, settings.preconditioner, settings.likelihood.ridge)
-        of_basis = Preconditioner.of_base(n_basis, OF_BASIS, settings.likelihood.ridge) if n_basis else None
-    network = Network(hyperplanes, offsets, layers, of_base, of_basis)
+        ridge = settings.likelihood.ridge
+        network.base_preconditioner = Preconditioner.of_base(sizes.base, settings.preconditioner, ridge)
+        if sizes.basis:
+            network.basis_preconditioner = Preconditioner.of_base(sizes.basis, OF_BASIS, ridge)
+        if sizes.evidence:
+            network.evidence_preconditioner = Preconditioner.empty(n_outputs, sizes.evidence, OF_EVIDENCE, ridge)
     if settings.solves_first:
-        network.cross_moment = np.zeros((n_outputs, n_base))
+        n_first = sizes.evidence + sizes.base
+        network.cross_moment = np.zeros((n_outputs, n_first))
+        network.joint_moment = np.zeros((n_outputs, n_first, n_first)) if sizes.evidence else None
     return network
 
 
@@ -297,11 +341,11 @@ def learn(
         settings.batch_size,
     )
 
-    first, above = base_signals(kernels, inputs, settings)
+    base = base_signals(kernels, inputs, settings)
     prepare = partial(likelihood.prepare, kernels, normalized=settings.normalized)
-    of_first = network.preconditioners_of(first)
-    prepared = tuple(map(prepare, first, of_first))
-    prepared_above = prepared[-1] if settings.skip else prepare(above, None)
+    join = partial(likelihood.joined_prepared, kernels)
+    of_base = network.base_preconditioners
+    prepared = BaseSignals(*(None if part is None else prepare(part, of_base[i]) for i, part in enumerate(base)))
     contexts = contexts_by_layer(network, kernels, inputs.side_info, settings.dtype)
     signals: list[Signal] = []
     # All slots are assigned before any layer learns: where memory does not suffice nothing has been learned.
@@ -315,7 +359,10 @@ def learn(
             shape = *targets.shape, layer.visits.shape[1]
             of_neurons = padded(np.broadcast_to(of_targets[..., np.newaxis], shape), size, "float64", kernels)
             layer.visits = kernels.add_at_slots(layer.visits, of_layer, of_neurons)
-        blocks = (prepare(signals[-1], layer.preconditioner), prepared_above) if signals else prepared
+        if signals:
+            blocks = prepared.above(prepare(signals[-1], layer.preconditioner), join, skip=settings.skip)
+        else:
+            blocks = prepared.of_first(join)
         signal = likelihood.learn_layer(kernels, layer, of_layer, blocks, lesson)
         if layer.preconditioner is not None:
             layer.preconditioner.update(kernels, signals[-1], column, total_weight)
@@ -325,17 +372,20 @@ def learn(
     if last.spread is not None and samples.first_pass.any():
         counted = pad(samples.first_pass[:, np.newaxis] * of_targets)
         last.spread.update(slots[-1], signals[-1], lesson.targets, counted, kernels)
-    for preconditioner, block in zip(of_first, first, strict=True):
+    for preconditioner, block in zip(of_base, base, strict=True):
         if preconditioner is not None:
             preconditioner.update(kernels, block, column, total_weight)
     if network.cross_moment is not None:
-        base = first[-1]
-        network.cross_moment = kernels.add_cross_moment(network.cross_moment, base, lesson.targets, pad(of_targets))
-        if has_gaps:
+        block = base.base if base.evidence is None else likelihood.joined(kernels, [base.evidence, base.base])
+        with_target = pad(of_targets)
+        network.cross_moment = kernels.add_cross_moment(network.cross_moment, block, lesson.targets, with_target)
+        if network.joint_moment is not None:
+            network.joint_moment = kernels.add_second_moment(network.joint_moment, block, with_target)
+        elif has_gaps:
             network.expect_gaps(kernels)
             assert network.gap_moment is not None  # noqa: S101
             without = pad(np.where(gaps, samples.weight[:, np.newaxis], 0))
-            network.gap_moment = kernels.add_second_moment(network.gap_moment, base, without)
+            network.gap_moment = kernels.add_second_moment(network.gap_moment, block, without)
     return LayerOutputs(list(map(likelihood.outputs, signals)), within)
 
 
@@ -344,11 +394,11 @@ def infer(network: Network, kernels: Kernels, inputs: Inputs, settings: Settings
     likelihood = settings.likelihood
     # Gating in float64: in float32 a sample near a hyperplane could change sides with the samples next to it.
     contexts = contexts_by_layer(network, kernels, inputs.side_info, "float64")
-    first, above = base_signals(kernels, inputs, settings)
+    base, join = base_signals(kernels, inputs, settings), partial(likelihood.joined, kernels)
     slots = [layer.slots(of_layer) for layer, of_layer in zip(network.layers, contexts, strict=True)]
     signals: list[Signal] = []
     for layer, of_layer in zip(network.layers, slots, strict=True):
-        blocks = (signals[-1], above) if signals else first
+        blocks = base.above(signals[-1], join, skip=settings.skip) if signals else base.of_first(join)
         signals.append(
             _bounded(likelihood.infer_layer(kernels, layer, of_layer, blocks, settings.limit), network, kernels)
         )
@@ -356,13 +406,13 @@ def infer(network: Network, kernels: Kernels, inputs: Inputs, settings: Settings
     return LayerOutputs(list(map(likelihood.outputs, signals)), within, contexts, signals)
 
 
-def base_signals(kernels: Kernels, inputs: Inputs, settings: Settings) -> tuple[tuple[Signal, ...], Signal]:
-    """The signals for the first layer, the basis before the base inputs; that for those above: base or constants."""
+def base_signals(kernels: Kernels, inputs: Inputs, settings: Settings) -> BaseSignals:
     base, constants = settings.likelihood.base(
         kernels, inputs.base, settings.dtype, bias=settings.bias, squares=settings.squares
     )
-    basis = (kernels.input_block(inputs.basis, settings.dtype, False),) if inputs.basis else ()
-    return (*basis, base), base if settings.skip else constants
+    basis = kernels.input_block(inputs.basis, settings.dtype, False) if inputs.basis else None
+    evidence = None if inputs.evidence is None else settings.likelihood.evidence_signal(kernels, inputs.evidence)
+    return BaseSignals(basis, evidence, base, constants)
 
 
 def _bounded(signal: Signal, network: Network, kernels: Kernels) -> Signal:

@@ -1,6 +1,6 @@
 """Samples in, in order: the network with its statistics, its head and its clock."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from numbers import Real
@@ -10,11 +10,12 @@ import numpy as np
 from sklearn_gln import _network, _outputs
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
+from sklearn_gln._categories import Categories
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means, renumbered, with_another
-from sklearn_gln._learning_rate import Preconditioner, scheduled_rates
-from sklearn_gln._network import OF_BASIS, LayerOutputs, Network, base_signals, init_network
-from sklearn_gln._samples import Samples, groups_of_alike, has_alike, take_padded
+from sklearn_gln._learning_rate import scheduled_rates
+from sklearn_gln._network import InputSizes, LayerOutputs, Network, base_signals, init_network
+from sklearn_gln._samples import Samples, groups_of_alike, has_alike, padded, take_padded
 from sklearn_gln._schedule import (
     FEW,
     LAST_MERGE,
@@ -51,6 +52,7 @@ class OnlineNetwork:
     network: Network | None = None  # from sample 1 on
     buffer: list[Samples] = field(default_factory=list)  # to replay
     unit_weight: float = 1.0  # for which neurons learn a sample once
+    categories: Categories | None = None  # None: no feature is a category
 
     @classmethod
     def new(
@@ -62,11 +64,20 @@ class OnlineNetwork:
         seed: int,
         head: Head,
         n_given: int = 0,
+        categorical: Sequence[int] = (),
     ) -> "OnlineNetwork":
-        """A network that has seen nothing, for samples of n_features features and n_given base predictions."""
+        """A network that has seen nothing, for samples of n_features features and n_given base predictions.
+
+        Of the features some may be `categorical`.
+        """
         limit = settings.limit if settings.likelihood.reads_probabilities else None
         predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_features))
-        return cls(settings, predictor, n_features + n_given, output_numbers, seed, head)
+        online = cls(settings, predictor, n_features + n_given, output_numbers, seed, head)
+        if len(categorical):
+            kept = list(map(online._share_kept, settings.half_lives_of_levels))
+            columns, n_outputs = np.array(categorical), len(output_numbers)
+            online.categories = Categories.empty(n_features, columns, n_outputs, kept, settings.max_levels)
+        return online
 
     def __sizeof__(self) -> int:
         """Bytes of the largest arrays: by them engines such as Dask decide how an object travels."""
@@ -100,12 +111,15 @@ class OnlineNetwork:
             network.move_to(get_kernels("numpy"))
             layers = [layer.of_outputs(places) for layer in network.layers]
             network = replace(_outputs.take(replace(network, layers=[]), places, shares_halfspaces=True), layers=layers)
+        categories = _outputs.take(self.categories, places, shares_halfspaces=True)
+        buffer = _outputs.take(self.buffer, places, shares_halfspaces=True)
         return replace(
             self,
             output_numbers=np.arange(self.n_outputs + 1),
             head=self.head.with_class(number),
             network=network,
-            buffer=[replace(samples, y=renumbered(samples.y, number)) for samples in self.buffer],
+            buffer=[replace(samples, y=renumbered(samples.y, number)) for samples in buffer],
+            categories=categories,
         )
 
     def closed(self) -> "OnlineNetwork":
@@ -143,9 +157,9 @@ class OnlineNetwork:
             self.head.restart()
         for indices, chunk in self.chunks(order, X, sample_weight, first_pass=is_first_pass):
             first_pass = np.full(len(indices), is_first_pass)
-            placed = take_padded(X, indices, kernels)
-            samples = Samples(placed, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
-            gathered = self._learn_chunk(samples, kernels)
+            rows = take_padded(X, indices, kernels) if self.categories is None else as_numpy(X)[indices]
+            samples = Samples(rows, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
+            gathered = self._learn_chunk(samples, indices, kernels)
             predictions = self._learn_head(gathered, samples.y, samples.weight, epoch)
             if chunk.event is not None:
                 again = None
@@ -230,23 +244,63 @@ class OnlineNetwork:
         """The answer before the head sees y."""
         return self.head.learn(gathered, y, sample_weight) if epoch == 1 else self.head.predict(gathered)
 
-    def _learn_chunk(self, samples: Samples, kernels: Kernels) -> Array:
-        """Learn samples between two events; return what the head gathers of predictions made before."""
+    def _learn_chunk(self, samples: Samples, indices: Array, kernels: Kernels) -> Array:
+        """Learn samples between two events; return what the head gathers of predictions made before.
+
+        In the arrays of the call they are at the indices.
+        """
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
+        samples, learn_levels = self._meet(samples, indices)
+        seen = self._expanded(samples, kernels)
         if network is not None:
-            scaled = replace(samples, weight=samples.weight / self.unit_weight)
+            scaled = replace(seen, weight=samples.weight / self.unit_weight)
             targets = self.head.targets(samples.y, self.output_numbers)
             gathered = self._learn_network(network, scaled, targets, kernels)
+        learn_levels()
         if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
         if self.n_samples_seen >= LAST_REBUILD:
-            weight = np.zeros(samples.X.shape[0])
+            weight = np.zeros(seen.X.shape[0])
             weight[: len(samples)] = samples.weight
-            self.predictor.update(samples.X, kernels.asarray(weight), kernels)
-            self.predictor.observe(samples, kernels)
+            self.predictor.update(seen.X, kernels.asarray(weight), kernels)
+            self.predictor.observe(seen, kernels)
         self.n_samples_seen = int(samples.number[-1])
         return gathered
+
+    def _meet(self, samples: Samples, indices: Array) -> tuple[Samples, Callable[[], None]]:
+        """Samples with their evidence, and what has their levels' targets be known once they have been learned.
+
+        In a fit samples meet what they met at their first visit.
+        """
+        categories = self.categories
+        if categories is None:
+            return samples, _nothing
+        evidence = categories.met_before(indices)
+        if evidence is not None:
+            return replace(samples, evidence=evidence), _nothing
+        targets = self.head.targets_of_levels(samples.y, self.output_numbers)
+        evidence, learn = categories.meet(samples.X, targets, samples.weight, self.settings.likelihood)
+
+        def learn_levels() -> None:
+            learn()
+            categories.keep(indices, evidence)
+
+        return replace(samples, evidence=evidence), learn_levels
+
+    def _expanded(self, samples: Samples, kernels: Kernels) -> Samples:
+        """Samples as the base predictor takes them: X an array of the kernels in which all features are numbers."""
+        if self.categories is None:
+            return samples
+        return replace(samples, X=self.categories.expanded(samples.X)).part(slice(None), kernels)
+
+    def _inputs(self, X: Array, evidence: Array | None, kernels: Kernels) -> Inputs:
+        """What the network sees of samples, whose X `_expanded` made."""
+        inputs = self.predictor.transform(X, kernels)
+        if self.categories is None or evidence is None:
+            return inputs
+        scaled = self.categories.scaled(evidence, self.head.unit)
+        return inputs._replace(evidence=padded(scaled, X.shape[0], self.settings.dtype, kernels))
 
     def _learn_network(
         self,
@@ -269,7 +323,7 @@ class OnlineNetwork:
         gathered = []
         for place in parts:
             part = samples if len(parts) == 1 else samples.part(place, kernels)
-            inputs = self.predictor.transform(part.X, kernels)
+            inputs = self._inputs(part.X, part.evidence, kernels)
             known = None if scatter is None else scatter[place]
             outputs = _network.learn(network, kernels, inputs, targets[place], part, settings, known)
             gathered.append(self.head.gather(outputs, kernels)[: len(part)])
@@ -293,15 +347,22 @@ class OnlineNetwork:
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
         if len(samples) <= LAST_REBUILD:
-            self.predictor.restart(samples.X, samples.weight, self.settings.n_bins)
+            n_features, n_indicators = len(self.predictor.moments.mean), 0
+            if self.categories is not None:
+                self.categories.choose_indicators()
+                n_features, n_indicators = self.categories.n_expanded, self.categories.n_indicators
+            rows = self._expanded(samples, host).X
+            self.predictor.restart(rows, samples.weight, n_features, self.settings.n_bins, n_indicators)
         else:
             self.predictor.refresh()
+        seen = self._expanded(samples, host)
         self.head.rebuild(samples.y, samples.weight, host)
-        inputs = self.predictor.transform(samples.X, host)
-        n_base, n_basis = self.settings.n_base(inputs.base.shape[1]), self.predictor.n_basis
+        inputs = self._inputs(seen.X, samples.evidence, host)
+        n_evidence = 0 if self.categories is None else self.categories.n_evidence
+        sizes = InputSizes(self.settings.n_base(inputs.base.shape[1]), self.predictor.n_basis, n_evidence)
         replaced, self.network = self.network, None
         pool = Pool.of(inputs.side_info, samples.y, samples.weight, self.output_numbers)
-        network = init_network(n_base, n_basis, pool, self.output_numbers, self.settings, self.seed, replaced)
+        network = init_network(sizes, pool, self.output_numbers, self.settings, self.seed, replaced)
         del replaced  # the replay fills the new network's memory
         self._set_limits(network)
         network.move_to(kernels)
@@ -314,7 +375,7 @@ class OnlineNetwork:
             unit = max(1.0, float(samples.weight.mean()) / MAX_MEAN)
             self._learn_merged(network, samples, targets, unit, kernels)
         else:
-            self._learn_network(network, samples.part(slice(None), kernels), targets, kernels)
+            self._learn_network(network, seen.part(slice(None), kernels), targets, kernels)
         if preconditioned:
             self._refresh_preconditioners(network, kernels)
         network.refresh_spread(kernels)
@@ -329,23 +390,24 @@ class OnlineNetwork:
     def _precondition(self, network: Network, inputs: Inputs, weight: Array, kernels: Kernels) -> None:
         """Have P of base inputs be known before the replay, which counts these samples for later refreshes."""
         host = get_kernels("numpy")
-        first, _ = base_signals(host, inputs, replace(self.settings, dtype="float64"))
-        of_first = network.preconditioners_of(first)
-        kinds = (OF_BASIS, self.settings.preconditioner)[-len(first) :]
-        for preconditioner, kind, block in zip(of_first, kinds, first, strict=True):
-            if preconditioner is not None and kind is not None:
-                so_far = Preconditioner.of_base(block.shape[2], kind, preconditioner.ridge)
+        base = base_signals(host, inputs, replace(self.settings, dtype="float64"))
+        for preconditioner, block in zip(network.base_preconditioners, base, strict=True):
+            if preconditioner is not None:
+                groups = None if preconditioner.groups is None else tuple(map(as_numpy, preconditioner.groups))
+                moment = np.zeros(tuple(preconditioner.moment.shape))
+                so_far = replace(preconditioner, moment=moment, weight=0.0, groups=groups)
                 so_far.update(host, block, weight[:, np.newaxis], weight.sum())
                 so_far.refresh(host, self.settings.dtype)
                 preconditioner.matrix = kernels.asarray(so_far.matrix)
 
-    def learn_alike(self, X: Array, y: Array, sample_weight: Array, kernels: Kernels) -> None:
+    def learn_alike(self, X: Array, y: Array, sample_weight: Array, indices: Array, kernels: Kernels) -> None:
         """Learn samples that have come several times once more, those alike as one.
 
-        One by one, the last of those alike would count most.
+        One by one, the last of those alike would count most. In the arrays of the fit they were at the indices.
         """
+        evidence = None if self.categories is None else self.categories.met_before(indices)
         n = np.full(len(y), self.n_samples_seen)
-        samples = Samples(as_numpy(X), y, sample_weight, n, np.zeros(len(y), bool), epoch=1)
+        samples = Samples(as_numpy(X), y, sample_weight, n, np.zeros(len(y), bool), epoch=1, evidence=evidence)
         network = self.ensure_network(kernels)
         assert network is not None  # noqa: S101
         targets = self.head.targets(y, self.output_numbers)
@@ -354,6 +416,7 @@ class OnlineNetwork:
     def _learn_merged(self, network: Network, samples: Samples, targets: Array, unit: float, kernels: Kernels) -> None:
         """Learn samples alike as one, in rounds of random order; a weight is a number of units."""
         merged, targets, scatter = samples.merged(targets)
+        merged = self._expanded(merged, get_kernels("numpy"))
         share, scatter = replace(merged, weight=merged.weight / unit / ROUNDS), scatter / unit
         for number in range(ROUNDS):
             order = np.random.default_rng((self.seed, number)).permutation(len(merged))
@@ -367,6 +430,8 @@ class OnlineNetwork:
         if event.rescale:
             # But for a half-life, features keep their scaling: what weights and cuts mean depends on it.
             self.predictor.refresh(new_only=not isinstance(self.settings.half_life, Real))
+            if self.categories is not None:
+                self.categories.indicate()
         if self.network is None:
             return
         if unit_changed:
@@ -399,6 +464,8 @@ class OnlineNetwork:
             return
         factor = self._share_kept(self.settings.half_life_of_statistics)
         self.predictor.moments.forget(factor)
+        if self.categories is not None:
+            self.categories.forget()
         if self.network is not None:
             self.network.forget(factor, list(map(self._share_kept, self.settings.half_lives)), kernels)
         if epoch == 1:
@@ -444,7 +511,12 @@ class OnlineNetwork:
             if network is None:
                 yield indices, None, None
             else:
-                inputs = self.predictor.transform(take_padded(X, indices, kernels), kernels)
+                rows, places, evidence = X, indices, None
+                if self.categories is not None:
+                    rows = as_numpy(X)[indices]
+                    evidence = self.categories.recall(rows, self.settings.likelihood)
+                    rows, places = self.categories.expanded(rows), np.arange(len(indices))
+                inputs = self._inputs(take_padded(rows, places, kernels), evidence, kernels)
                 yield indices, inputs, _network.infer(network, kernels, inputs, self.settings)
 
     def output_weights(self) -> tuple[Array, Array]:
@@ -452,3 +524,7 @@ class OnlineNetwork:
         shape = self.n_outputs, len(self.settings.layer_sizes)
         weights = self.head.shares() * self.head.unit[:, np.newaxis]
         return np.broadcast_to(weights, shape), np.broadcast_to(self.head.origin, shape[:1])
+
+
+def _nothing() -> None:
+    pass

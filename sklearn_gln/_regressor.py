@@ -68,6 +68,19 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         n_base), within +-1e15 too, each row by itself. Halfspaces see the raw features with "identity", else the scaled
         ones.
 
+    categorical_features : {"from_dtype"}, array-like of {str, int, bool} or None, default="from_dtype"
+        The features that are categories, in the forms that HistGradientBoosting takes. "from_dtype": a table's columns
+        of text or of a categorical dtype. Else columns' names, their numbers, or a mask; None: none. Levels are text,
+        numbers, booleans, dates or missing, and may come at any time; 1, 1.0 and True are one level, '1' is another.
+        Neurons are given the mean of their target in the earlier rows of the level,
+        against that in all rows, and how many these were; see the Notes. Columns of at most 32 levels in the first 256
+        rows have indicators of these as well, and of some to come, which count as features; of categories halfspaces
+        see these alone. With ``check_input=False`` too X may be a table or hold text where features are categories.
+
+    max_levels : int, default=2**20
+        How many levels of a category are told apart, those that come first; others share places with them, by hash. In
+        a stream a level takes at most 32 bytes, and 64 for each output.
+
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
         "auto": where features are scaled and there are up to 64.
@@ -171,6 +184,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     n_features_in_ : int
         Number of features seen.
 
+    is_categorical_ : ndarray of shape (n_features_in_,), bool
+        Which features are categories.
+
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if all columns of X had strings as names.
 
@@ -209,6 +225,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     feature's unit changes. A missing value (NaN) is not evidence: its input is 0. Parameters are read when learning
     begins; only `backend`, `device` and `n_jobs` may change later.
 
+    Of a category's level, and for each target, are known the weight W of the earlier rows and the sum S of their
+    targets. A row meets (S - W m) / (W + 10), where m is the mean of all rows so far, in the target's unit and within
+    +-8, and W / (W + 10) [3]_; in a stream twice, of all rows and with a half-life of 500 rows, and where `half_life`
+    is a number with that one alone. In later passes of `fit` it meets what it met in the first. A row that comes again
+    in another call counts as a new one, and meets its own target.
+
     A target more than 16 deviations off is taken for an error, and teaches next to nothing even if the features
     foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one
     in five are like it, or 8 times as far and one of the two farthest. Where such targets are real, transform them
@@ -233,6 +255,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     ----------
     .. [1] Veness et al., "Gated Linear Networks", AAAI 2021 (arXiv:1910.01526).
     .. [2] Budden et al., "Gaussian Gated Linear Networks", NeurIPS 2020 (arXiv:2006.05964).
+    .. [3] Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features", NeurIPS 2018
+       (arXiv:1706.09516), section 3.2: ordered target statistics.
 
     Examples
     --------
@@ -278,6 +302,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         offset_scale=None,
         share_halfspaces=False,
         base_predictor="standard",
+        categorical_features="from_dtype",
+        max_levels=2**20,
         squares="auto",
         bias=True,
         skip=True,
@@ -310,6 +336,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         self.offset_scale = offset_scale
         self.share_halfspaces = share_halfspaces
         self.base_predictor = base_predictor
+        self.categorical_features = categorical_features
+        self.max_levels = max_levels
         self.squares = squares
         self.bias = bias
         self.skip = skip
@@ -567,7 +595,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         levels = np.stack([(1 - coverage) / 2, (1 + coverage) / 2])
         return self._answer(X, check_input, lambda outputs: self._quantiles(outputs, levels))
 
-    def estimate_memory(self, n_features, n_targets=1, *, n_samples=None):
+    def estimate_memory(self, n_features, n_targets=1, *, n_categorical=0, n_samples=None):
         """Return how much memory the network may take, before it is fitted.
 
         Learning takes some hundred MB on top of it, and as many bytes again for each network that is kept while another
@@ -580,6 +608,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         n_targets : int, default=1
             Columns of y.
+
+        n_categorical : int, default=0
+            Features that are categories, of `n_features`.
 
         n_samples : int or None, default=None
             Rows to be learned, each of which visits one context of a neuron. None: enough to visit every context;
@@ -597,7 +628,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         11
         """
         n_rows = np.inf if n_samples is None else n_samples
-        return self._estimate_memory(n_features, n_features, n_targets, n_rows, self._settings(n_features))
+        return self._estimate_memory(0, n_features, n_categorical, n_targets, n_rows, self._settings(n_features))
 
     @property
     def _likelihood(self):

@@ -1,12 +1,15 @@
 """Samples on their way into the network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
-from sklearn_gln.kernels import Kernels, as_numpy
+from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
+
+BY_SAMPLE = "y", "weight", "number", "first_pass", "evidence"  # arrays of NumPy, besides X
 
 
 @dataclass
@@ -19,15 +22,18 @@ class Samples:
     number: Array  # (n,): of the sample in the stream; one of weight 0 has that of the sample before
     first_pass: Array  # (n,) bool: whether predictions of it are honest, and its errors count
     epoch: int  # in which they are learned
+    evidence: Array | None = field(
+        default=None, metadata=BY_SAMPLE_AND_OUTPUT
+    )  # (n, n_outputs, n_evidence) of NumPy: what was known of their levels; None where no feature is a category
 
     def __len__(self) -> int:
         return len(self.number)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Samples"]) -> "Samples":
-        names = "X", "y", "weight", "number", "first_pass"
-        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(**joined, epoch=parts[-1].epoch)
+        names = [name for name in ("X", *BY_SAMPLE) if getattr(parts[-1], name) is not None]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return replace(parts[-1], **joined)
 
     def merged(self, targets: Array) -> tuple["Samples", Array, Array]:
         """Samples alike as one that weighs as much as they do together, in the order of the first of each.
@@ -42,14 +48,13 @@ class Samples:
         weight = np.bincount(group, self.weight)
         means = summed(targets) / weight[:, np.newaxis]
         scatter = summed((targets - means[group]) ** 2)
-        one = Samples(self.X[first], self.y[first], weight, self.number[first], self.first_pass[first], self.epoch)
-        return one, means, scatter
+        return replace(self.part(first, get_kernels("numpy")), weight=weight), means, scatter
 
     def part(self, places: slice | Array, kernels: Kernels) -> "Samples":
         """Those at some places, a slice or a mask; X as an array of the kernels, padded to a size they compile for."""
-        X = take_padded(self.X, np.arange(len(self))[places], kernels)
-        y, weight, number, first_pass = (array[places] for array in (self.y, self.weight, self.number, self.first_pass))
-        return Samples(X, y, weight, number, first_pass, self.epoch)
+        arrays = {name: getattr(self, name) for name in BY_SAMPLE}
+        taken: dict[str, Any] = {name: None if array is None else array[places] for name, array in arrays.items()}
+        return replace(self, X=take_padded(self.X, np.arange(len(self))[places], kernels), **taken)
 
 
 def groups_of_alike(X: Array) -> tuple[Array, Array]:

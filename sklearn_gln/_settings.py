@@ -7,6 +7,7 @@ from sklearn_gln._arrays import Array
 from sklearn_gln._likelihood import Likelihood
 
 MIXED = (None, 50.0, None, 1000.0, None, None)  # half-lives
+OF_LEVELS = (None, 500.0)  # where neurons have several
 OF_STATISTICS = 4000.0  # half-life, where neurons have several
 
 
@@ -33,6 +34,7 @@ class Settings:
     half_life: float | str | None = None  # samples; "mixed": neurons have several
     squares: bool = False  # whether neurons are given the squares of the base inputs too
     n_bins: int = 0  # of each feature, of which the first layer is given a basis; 0: none
+    max_levels: int = 1  # of a category that are told apart
     counts_visits: bool = False  # whether layers count the samples that each slot has learned
 
     @property
@@ -54,6 +56,11 @@ class Settings:
     def half_life_of_statistics(self) -> float | None:
         """That of all that is not the neurons'."""
         return OF_STATISTICS if isinstance(self.half_life, str) else self.half_life
+
+    @property
+    def half_lives_of_levels(self) -> tuple[float | None, ...]:
+        """Those of what is known of categories' levels."""
+        return OF_LEVELS if isinstance(self.half_life, str) else (self.half_life,)
 
     @property
     def n_constants(self) -> int:

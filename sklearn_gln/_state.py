@@ -14,11 +14,12 @@ import numpy as np
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import BasePredictor, Bins, RunningMoments
 from sklearn_gln._calibration import Calibration, ErrorScores
+from sklearn_gln._categories import Categories, Levels
 from sklearn_gln._head import Head, LayersHead, PendingErrors, PendingLogits, PlainHead, StackedHead, TargetHead
 from sklearn_gln._layer import Layer
 from sklearn_gln._learning_rate import Preconditioner, group_shape, random_groups
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
-from sklearn_gln._network import OF_BASIS, Network, n_inputs_by_layer
+from sklearn_gln._network import OF_BASIS, InputSizes, Network
 from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._recent import RecentErrors
 from sklearn_gln._samples import Samples
@@ -34,7 +35,7 @@ Shape = tuple[int, ...]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
-    Spread, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    Spread, Categories, Levels, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, ErrorScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
@@ -92,8 +93,12 @@ def _is_of_type(value: Any, annotation: Any) -> bool:
     return isinstance(value, {int: Integral, float: Real, bool: bool | np.bool_}.get(kind, kind))
 
 
-def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, head: Head) -> None:
-    """Raise ValueError unless the state is one of n_features features, these outputs, and a head like this one."""
+def check_online(online: OnlineNetwork, is_categorical: Array, output_numbers: Array, head: Head) -> None:
+    """Raise ValueError unless the state is one of features (n_features,), these outputs, and a head like this one.
+
+    Of the features is said which are categories.
+    """
+    n_features = len(is_categorical)
     settings, predictor, network = online.settings, online.predictor, online.network
     n_given, n_outputs = online.n_columns - n_features, len(output_numbers)
     _require(n_given > 0 if callable(predictor.kind) else n_given == 0, f"n_columns is {online.n_columns}")
@@ -104,7 +109,15 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
     _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
     _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
     _require(0 < online.unit_weight < np.inf, f"unit_weight is {online.unit_weight}")
-    _check_shapes(predictor.moments, weight=(n_features,), mean=(n_features,), squares=(n_features,))
+    n_evidence = 0
+    categorical = np.flatnonzero(is_categorical)
+    _require((online.categories is not None) == (len(categorical) > 0), "there are categories, or none")
+    if online.categories is not None:
+        _check_categories(online.categories, n_features, categorical, n_outputs, settings)
+        n_features, n_evidence = online.categories.n_expanded, online.categories.n_evidence
+    of_feature = (n_features,)
+    if network is not None:
+        _check_shapes(predictor.moments, weight=of_feature, mean=of_feature, squares=of_feature)
     _check_alike("head", online.head, head)
     _require(online.head.has_sound_pending(n_outputs), "the head's pending samples are of other shapes")
     for samples in online.buffer:
@@ -115,14 +128,14 @@ def check_online(online: OnlineNetwork, n_features: int, output_numbers: Array, 
         _require(all(array.shape[:1] == (n,) for array in by_sample), "the buffer's arrays are of different lengths")
         _require(all(array.ndim == 1 for array in by_sample[1:]), "the buffer's weights are not one for each sample")
         _require(samples.epoch > 0, f"epoch is {samples.epoch}")
+        _check_shapes(samples, FLOATS[1:], evidence=(n, n_outputs, n_evidence) if n_evidence else None)
     if network is not None:
-        of_feature = (n_features,)
         _check_shapes(predictor, bounds=(2, n_features), mean=of_feature, inverse_deviation=of_feature)
         sound = predictor.window.is_sound(n_features * predictor.has_statistics)
         _require(sound, "the window of features has another shape")
         _check_bins(predictor.bins, n_features, settings.n_bins)
-        n_base = settings.n_base(n_given or n_features)
-        _check_network(network, n_base, predictor.n_basis, n_features, n_outputs, settings)
+        sizes = InputSizes(settings.n_base(n_given or n_features), predictor.n_basis, n_evidence)
+        _check_network(network, sizes, n_features, n_outputs, settings)
 
 
 def _check_bins(bins: Bins | None, n_features: int, n_bins: int) -> None:
@@ -132,30 +145,64 @@ def _check_bins(bins: Bins | None, n_features: int, n_bins: int) -> None:
         _check_shapes(bins, FLOATS[1:], middle=of_piece, inverse_width=of_piece)
         _check_shapes(bins, (np.dtype(int),), columns=of_piece)
         _require(np.isin(bins.columns, np.arange(n_features)).all(), "bins are of features that there are not")
+        _require(0 <= bins.n_squared <= n_features, f"n_squared is {bins.n_squared}")
 
 
-def _check_network(
-    network: Network, n_base: int, n_basis: int, n_side: int, n_outputs: int, settings: Settings
+def _check_categories(
+    categories: Categories, n_features: int, columns: Array, n_outputs: int, settings: Settings
 ) -> None:
-    sizes, kind = settings.layer_sizes, settings.preconditioner
+    n_memories = len(settings.half_lives_of_levels)
+    _require(categories.n_features == n_features, f"there are categories of {categories.n_features} features")
+    _require(np.array_equal(categories.columns, columns), "categories are other features")
+    _require(len(categories.levels) == len(columns), f"there are levels of {len(categories.levels)} features")
+    _check_shapes(categories, FLOATS[1:], sums=(n_outputs,), weight=(n_outputs,), kept=(n_memories,))
+    n_indicators = (len(categories.indicated_keys),)
+    _check_shapes(categories, FLOATS[1:], indicated_keys=n_indicators)
+    _check_shapes(categories, (np.dtype(int),), indicated_columns=n_indicators)
+    in_range = np.isin(categories.indicated_columns, np.arange(len(columns))).all()
+    _require(in_range, "indicators are of categories that there are not")
+    _require(categories.met is None, "a fit has not ended")
+    for levels in categories.levels:
+        n_levels, n_slots = levels.n_levels, len(levels.keys)
+        slots = n_outputs, n_memories, n_slots
+        _require(levels.max_levels == settings.max_levels, f"max_levels is {levels.max_levels}")
+        _require(0 <= n_levels <= min(levels.max_levels, n_slots - 1), f"there are {n_levels} levels")
+        _check_shapes(levels, FLOATS[1:], keys=(n_slots,), sums=slots, weight=slots)
+        _check_shapes(levels, (np.dtype(int),), n_forgotten=(n_slots,))
+        in_table = np.sort(levels.table[levels.table > 0])
+        is_table = levels.table.ndim == 1 and levels.table.dtype == np.int32 and levels.table.size.bit_count() == 1
+        is_table = is_table and levels.table.min() >= 0 and levels.table.size >= 2 * n_levels
+        _require(is_table and np.array_equal(in_table, np.arange(1, n_levels + 1)), "the table of levels is another")
+
+
+def _check_network(network: Network, sizes: InputSizes, n_side: int, n_outputs: int, settings: Settings) -> None:
+    layer_sizes, kind = settings.layer_sizes, settings.preconditioner
     n_sharing = 1 if settings.share_halfspaces else n_outputs
-    halfspaces = n_sharing, sum(sizes), settings.context_dim
+    halfspaces = n_sharing, sum(layer_sizes), settings.context_dim
     limits = (n_outputs,) if settings.likelihood.has_limits else None
-    crossed = (n_outputs, n_base) if settings.solves_first else None
+    n_first = sizes.evidence + sizes.base
+    crossed = (n_outputs, n_first) if settings.solves_first else None
+    joint = (n_outputs, n_first, n_first) if settings.solves_first and sizes.evidence else None
     _check_shapes(network, hyperplanes=(*halfspaces, n_side), offsets=halfspaces, limits=limits, cross_moment=crossed)
+    _check_shapes(network, FLOATS[1:], joint_moment=joint)
     if network.gap_moment is not None:
-        _require(crossed, "there are moments of gaps, and no others")
-        _check_shapes(network, FLOATS[1:], gap_moment=(n_outputs, n_base, n_base))
-    _check_preconditioner(network.base_preconditioner, group_shape(n_base, kind) if kind else None, n_base)
-    of_basis = group_shape(n_basis, OF_BASIS) if kind and n_basis else None
-    _check_preconditioner(network.basis_preconditioner, of_basis, n_basis)
-    _require(len(network.layers) == len(sizes), f"there are {len(network.layers)} layers")
-    n_inputs = n_inputs_by_layer(n_base, n_basis, settings)
-    for number, (layer, size, n_below) in enumerate(zip(network.layers, sizes, (0, *sizes[:-1]), strict=True)):
+        _require(crossed and joint is None, "there are moments of gaps, and no others")
+        _check_shapes(network, FLOATS[1:], gap_moment=(n_outputs, sizes.base, sizes.base))
+    of_base = group_shape(sizes.base, kind) if kind else None
+    of_basis = group_shape(sizes.basis, OF_BASIS) if kind and sizes.basis else None
+    _check_preconditioner(network.base_preconditioner, of_base, sizes.base)
+    _check_preconditioner(network.basis_preconditioner, of_basis, sizes.basis)
+    of_evidence = (n_outputs, sizes.evidence) if kind and sizes.evidence else None
+    _check_preconditioner(network.evidence_preconditioner, of_evidence)
+    _require(len(network.layers) == len(layer_sizes), f"there are {len(network.layers)} layers")
+    n_inputs = sizes.by_layer(settings)
+    for number, (layer, size, n_below) in enumerate(
+        zip(network.layers, layer_sizes, (0, *layer_sizes[:-1]), strict=True)
+    ):
         contexts = n_sharing, 2**settings.context_dim
         _check_layer(layer, (n_outputs, size), n_inputs[number], *contexts, settings.counts_visits)
         _check_preconditioner(layer.preconditioner, (n_outputs, n_below) if kind and n_below else None)
-        has_spread = settings.likelihood.has_spread and number == len(sizes) - 1
+        has_spread = settings.likelihood.has_spread and number == len(layer_sizes) - 1
         _require((layer.spread is not None) == has_spread, "the last layer has the spread, or none")
 
 

@@ -5,6 +5,7 @@ stacking ensemble. After `register()` skl2onnx's own functions do so too, but wi
 
 A graph has the steps of `OnlineNetwork.infer`, one function a step, with the names that they have there::
 
+    expand              categories -> evidence and indicators             Categories.recall, Categories.expanded
     transform           features -> base inputs and side information      BasePredictor.transform
     select_contexts     in double precision in all graphs                 kernels.select_contexts
     select_slots        the slot of each context                          Layer.slots
@@ -42,6 +43,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._base_predictor import CLIP, PIECE_LIMIT, WIDE_CLIP, Inputs
 from sklearn_gln._calibration import MAX_LOG
+from sklearn_gln._categories import MISSING
+from sklearn_gln._levels import FIRST_HASH
 from sklearn_gln._likelihood import (
     BASE_VARIANCE,
     BIAS_MEANS,
@@ -82,6 +85,7 @@ MAX_BYTES = 2**31 - 2**20  # of a graph's arrays: protobuf ends at 2 GiB, and no
 CLASSIFIER, REGRESSOR = "SklearnGlnClassifier", "SklearnGlnRegressor"  # what skl2onnx calls them
 INPUT_TYPES = {"float64": DoubleTensorType, "float32": FloatTensorType}
 OPTIMIZED_FOR = ("latency", "throughput")
+_NONE = np.zeros(0, object)  # in place of a column's categories
 MAX_DENSE_SLOTS = 32  # per neuron; with more a product with all of them takes longer than gathering the selected ones
 
 
@@ -193,7 +197,8 @@ def to_onnx(
         If the model is not fitted.
 
     NotImplementedError
-        If a base_predictor is a Python callable, which no graph can hold; if the model holds, at any depth, what
+        If a base_predictor is a Python callable, which no graph can hold; if levels of categories are text, dates or
+        integers from 2**52 on, see Notes, or a column has reached `max_levels`; if the model holds, at any depth, what
         skl2onnx does not convert or converts to something else: a tuned or fixed decision threshold, a calibration
         other than "sigmoid", encoders of fractions; or if the graph of an estimator around ours, run by onnxruntime,
         fails or gives other predictions than the model. Without onnxruntime, and for inputs of which `X` gives no
@@ -207,6 +212,10 @@ def to_onnx(
     Compared with `predict_proba` of the same samples, probabilities differ by rounding: less than 1e-12 of a model with
     dtype="float64" in a "float64" graph, below 1e-6 in our tests if either is "float32". Weights are kept in the lower
     of the two precisions: a "float64" graph of a model with dtype="float32" is no larger, and no nearer to the model.
+
+    Graphs look up levels of categories that are numbers. Of text a model keeps hashes, which graphs cannot compute. Let
+    an OrdinalEncoder, with ``handle_unknown="use_encoded_value"``, in a ColumnTransformer number such levels before the
+    network, and name its columns by number in `categorical_features`.
 
     Missing values (NaN) are taken as in the package. Other input is not checked: values must be finite, and with
     base_predictor="identity" of a classifier probabilities.
@@ -271,6 +280,8 @@ def _guess_types(X, model):
     if hasattr(X, "columns") and not hasattr(X, "iloc"):
         X = X.to_pandas()
     if hasattr(X, "columns"):
+        numbers = [name for name in X.columns if getattr(X[name].dtype, "categories", _NONE).dtype.kind in "biuf"]
+        X = X.astype(dict.fromkeys(numbers, float))
         types = [_tensor_type(X[name].dtype, name) for name in X.columns]
         if any(isinstance(part, ColumnTransformer) for part in _parts(model)) or len(set(_is_text(types))) > 1:
             return X, [(str(name), kind([None, 1])) for name, kind in zip(X.columns, types, strict=True)]
@@ -338,7 +349,10 @@ def simplified(estimator, dtype):
     if isinstance(estimator, BaseSearchCV | FrozenEstimator):
         held = _held(estimator)
         return estimator if held is None else simplified(held, dtype)
-    if not _is_part(estimator) or isinstance(estimator, GLNClassifier | GLNRegressor):
+    if not _is_part(estimator):
+        return estimator
+    if isinstance(estimator, GLNClassifier | GLNRegressor):
+        check_levels(estimator)
         return estimator
     check_supported(estimator)
     changed = {name: simplified(value, dtype) for name, value in vars(estimator).items()}
@@ -632,6 +646,7 @@ class _Graph:
 def online_network(estimator):
     """The estimator's OnlineNetwork, on the host whatever has learned it."""
     online = from_plain(to_plain(estimator._closed()))
+    check_levels(estimator)
     if callable(online.predictor.kind):
         raise NotImplementedError(
             f"base_predictor={online.predictor.kind!r} is Python code, which an ONNX graph cannot hold. Compute its "
@@ -641,6 +656,27 @@ def online_network(estimator):
     if online.ensure_network(get_kernels("numpy")) is None:
         raise NotFittedError(f"This {type(estimator).__name__} has not learned any row yet, so there is no network.")
     return online
+
+
+def check_levels(estimator):
+    """Raise NotImplementedError where a graph could not look up the levels of a fitted estimator's categories."""
+    categories = estimator._online.categories if hasattr(estimator, "_online") else None
+    if categories is None:
+        return
+    names = getattr(estimator, "feature_names_in_", np.arange(estimator.n_features_in_))[categories.columns].tolist()
+    hashed = [name for name, levels in zip(names, categories.levels, strict=True) if (levels.keys <= -FIRST_HASH).any()]
+    if hashed:
+        raise NotImplementedError(
+            f"Columns {brief(hashed)} have levels of text, dates or large integers, of which the model keeps hashes; "
+            "an ONNX graph cannot compute these. Have an OrdinalEncoder number the levels in a Pipeline, before the "
+            "network, and name its columns by number in categorical_features."
+        )
+    full = [name for name, of in zip(names, categories.levels, strict=True) if of.n_levels == of.max_levels]
+    if full:
+        raise NotImplementedError(
+            f"Columns {brief(full)} have max_levels={estimator.max_levels} levels, so that others share what is known "
+            "of these by their hashes, which an ONNX graph cannot compute. Fit with a higher max_levels."
+        )
 
 
 class Inferred(NamedTuple):
@@ -654,11 +690,54 @@ class Inferred(NamedTuple):
 
 def infer(graph, online, X):
     """The layers' outputs for features X (n, d)."""
-    inputs = transform(graph, online.predictor, graph.cast(X, np.float64))
+    X, evidence = expand(graph, online, graph.cast(X, np.float64))
+    inputs = transform(graph, online.predictor, X)._replace(evidence=evidence)
     tables = tabulate(online.network, online.settings)
     slots = select_slots(graph, tables, select_contexts(graph, online.network, online.settings, inputs.side_info))
     infer_layers = gaussian_infer if online.settings.likelihood.mixes_densities else linear_infer
     return Inferred(*infer_layers(graph, online, tables, slots, inputs), tables, slots)
+
+
+def expand(graph, online, X):
+    """X (n, d) with indicators in place of categories, double, and the evidence (k, n, size), or None."""
+    categories = online.categories
+    if categories is None:
+        return X, None
+    table = tabulate_levels(online)
+    values = graph.Gather(X, categories.columns, axis=1)
+    keys = graph.Where(graph.IsNaN(values), np.float64(MISSING), values)
+    first = np.cumsum([0, *table.sizes[:-1]])
+    places, last = first, first + table.sizes - 1
+    for bit in reversed(range(int(max(table.sizes) - 1).bit_length())):  # a binary search in each column
+        probed = graph.Min(graph.Add(places, np.int64(1 << bit)), last)
+        places = graph.Where(graph.LessOrEqual(graph.Gather(table.keys, probed), keys), probed, places)
+    places = graph.Where(graph.Equal(graph.Gather(table.keys, places), keys), places, first)
+    by_column = graph.cast(graph.Gather(graph.weights(table.evidence), places), graph.dtype)
+    evidence = graph.Transpose(by_column, perm=[2, 0, 3, 1, 4])  # from (n, columns, k, PER_MEMORY, memories)
+    evidence = graph.Reshape(evidence, np.array([0, 0, categories.n_evidence]))
+    indicated = graph.Equal(graph.Gather(keys, categories.indicated_columns, axis=1), categories.indicated_keys)
+    numbers = graph.Gather(X, categories.numbers, axis=1)
+    return graph.Concat(numbers, graph.cast(indicated, np.float64), axis=1), evidence
+
+
+class LevelTable(NamedTuple):
+    """The levels of all categories, column by column, in the order of their keys, after one for those not known."""
+
+    sizes: np.ndarray  # (n_categorical,): of columns
+    keys: np.ndarray  # (sum of sizes,); NaN: not known
+    evidence: np.ndarray  # (sum of sizes, k, PER_MEMORY, memories), as neurons take it
+
+
+def tabulate_levels(online):
+    categories, keys, evidence = online.categories, [], []
+    for column, levels in enumerate(categories.levels):
+        of_slots = np.append(np.nan, levels.keys[1 : levels.n_levels + 1])
+        slots = np.append(0, 1 + np.argsort(of_slots[1:]))
+        known = categories.known(column, slots, online.settings.likelihood).transpose(3, 1, 0, 2)
+        scaled = categories.scaled(known.reshape(*known.shape[:2], -1), online.head.unit)
+        keys.append(of_slots[slots])
+        evidence.append(scaled.reshape(known.shape).astype(online.settings.dtype))
+    return LevelTable(np.array(list(map(len, keys))), np.concatenate(keys), np.concatenate(evidence))
 
 
 def transform(graph, predictor, X):
@@ -685,9 +764,10 @@ def standardize(graph, X, mean, inverse_deviation):
 
 
 def basis_of(graph, bins, X, scaled):
-    if bins is None:
+    if bins is None or not bins.n_squared:
         return ()
-    squares = graph.Mul(scaled, scaled)
+    numbers = graph.Slice(scaled, np.array([0]), np.array([bins.n_squared]), np.array([1]))
+    squares = graph.Mul(numbers, numbers)
     if not len(bins.columns):
         return (squares,)
     pieces = standardize(graph, graph.Gather(X, bins.columns, axis=1), bins.middle, bins.inverse_width)
@@ -833,7 +913,7 @@ def base_blocks(graph, online, inputs):
     if inputs.basis:
         basis = graph.cast(graph.Concat(*inputs.basis, axis=1), graph.dtype)
         base = graph.Concat(graph.Unsqueeze(basis, np.array([0])), base, axis=2)
-    return base, more
+    return _with_evidence(graph, online, inputs.evidence, base, more)
 
 
 def gaussian_base_blocks(graph, online, inputs):
@@ -843,9 +923,14 @@ def gaussian_base_blocks(graph, online, inputs):
     biases = precision * np.array(BIAS_MEANS[: online.settings.n_constants])
     precisions = [graph.Expand(graph.dtype(precision), graph.Shape(given))] * 2
     shifts = [graph.Mul(given, graph.dtype(scale)), graph.Mul(given, graph.dtype(-scale))]
+    of_precisions = _blocks(graph, online, precisions, np.full_like(biases, precision))
+    of_shifts, evidence = _blocks(graph, online, shifts, biases), inputs.evidence
+    if evidence is None:
+        return of_precisions, of_shifts
+    constant = graph.Expand(graph.dtype(precision), graph.Shape(evidence))
     return (
-        _blocks(graph, online, precisions, np.full_like(biases, precision)),
-        _blocks(graph, online, shifts, biases),
+        _with_evidence(graph, online, constant, *of_precisions),
+        _with_evidence(graph, online, graph.Mul(evidence, graph.dtype(precision)), *of_shifts),
     )
 
 
@@ -859,6 +944,14 @@ def _blocks(graph, online, parts, constants):
         return base, []
     more = base if online.settings.skip else graph.Unsqueeze(parts[-1], np.array([0]))
     return base, [graph.Expand(more, np.array([online.n_outputs, 1, 1]))]
+
+
+def _with_evidence(graph, online, evidence, base, more):
+    """`base_blocks` with evidence (k, n, size), if there is some."""
+    if evidence is None:
+        return base, more
+    first = graph.Concat(evidence, graph.Expand(base, np.array([online.n_outputs, 1, 1])), axis=2)
+    return first, [evidence, *more] if online.settings.skip else more
 
 
 def weighted_sums(graph, table, slots, inputs):

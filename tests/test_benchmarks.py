@@ -909,7 +909,7 @@ def stream_of_categories(categories, n_rows):
     return categories.as_stream(X, codes < 3)
 
 
-@pytest.mark.parametrize("model", ["GLN-one-hot", "GLN-ordinal", "VW", "VW-pairs", "Logistic", "ARF"])
+@pytest.mark.parametrize("model", ["GLN", "GLN-one-hot", "GLN-ordinal", "VW", "VW-pairs", "Logistic", "ARF"])
 def test_learners_of_categories_predict_before_they_learn(model, categories, monkeypatch):
     if not categories.is_there(model):
         pytest.skip("the model's package is not installed")

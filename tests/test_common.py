@@ -349,6 +349,41 @@ def test_river_learns_row_by_row_what_a_chunk_teaches():
     assert np.mean([model.predict_one(dict(enumerate(row))) == label for row, label in zip(X, Y, strict=True)]) > 0.75
 
 
+def make_mixed(n):
+    """Dictionaries of numbers and text, some of them missing, and the rows' labels."""
+    rng = np.random.default_rng(0)
+    towns, kinds = rng.choice(["north", "south", None], n).tolist(), rng.choice(["old", "new"], n).tolist()
+    rows = [
+        {"size": x, "town": town, "kind": kind} for x, town, kind in zip(rng.normal(size=n), towns, kinds, strict=True)
+    ]
+    return rows, ["yes" if row["town"] == "north" and row["size"] > 0 else "no" for row in rows]
+
+
+def test_river_learns_dictionaries_with_categories():
+    compat = pytest.importorskip("river.compat")
+    rows, y = make_mixed(100)
+    classifier = new(dtype="float64", categorical_features=[1, 2])
+    array = np.array([list(row.values()) for row in rows], dtype=object)
+    expected = clone(classifier).progressive_predict_proba(array, y, classes=["no", "yes"])
+    model = compat.convert_sklearn_to_river(classifier, classes=["no", "yes"])
+    for row, label, probabilities in zip(rows, y, expected, strict=True):
+        assert_allclose(list(model.predict_proba_one(row).values()), probabilities, rtol=1e-7, atol=1e-9)
+        model.learn_one(row, label)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_river_learns_frames_with_categories(library):
+    compat, frames = pytest.importorskip("river.compat"), pytest.importorskip(library)
+    rows, y = make_mixed(100)
+    frame, labels = frames.DataFrame(rows), frames.Series(y)
+    model = compat.convert_sklearn_to_river(new(dtype="float64"), classes=["no", "yes"])
+    for start in range(0, 100, 20):
+        model.learn_many(frame[start : start + 20], labels[start : start + 20])
+    assert model.estimator.is_categorical_.tolist() == [False, True, True]
+    expected = new(dtype="float64").partial_fit(frame, y, classes=["no", "yes"])
+    assert_allclose(np.asarray(model.predict_proba_many(frame)), expected.predict_proba(frame), rtol=1e-7, atol=1e-9)
+
+
 # Features in all forms
 
 RESULTS = ("predict", "predict_proba", "predict_log_proba", "decision_function")

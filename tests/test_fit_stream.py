@@ -180,6 +180,19 @@ def test_chunks_of_data_frames_and_strings(path):
     assert model.n_samples_seen_ == 120
 
 
+def test_chunks_with_categories(path):
+    pd = pytest.importorskip("pandas")
+    towns = np.array(["north", "south", None], object)
+    frames = [(pd.DataFrame({"size": X[:, 0], "town": towns[X.argmax(axis=1)]}), y) for X, y in day(1)]
+    frames = [(X.assign(kind=pd.Categorical(X["town"])), y) for X, y in frames]
+    fit_stream(new(), frames[:2], classes=CLASSES, checkpoint=path)
+    model = fit_stream(new(), iter(frames), classes=CLASSES, checkpoint=path)
+    assert model.is_categorical_.tolist() == [False, True, True]
+    expected = learned(frames)
+    for each in (model, load(path)):
+        assert_array_equal(each.predict_proba(frames[0][0]), expected.predict_proba(frames[0][0]))
+
+
 def test_empty_streams(path):
     model = fit_stream(new(), [], classes=CLASSES, checkpoint=path)
     assert not hasattr(model, "classes_")

@@ -18,7 +18,7 @@ from sklearn_gln import kernels as registry
 from sklearn_gln._base_predictor import Inputs
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._likelihood import Gaussian
-from sklearn_gln._network import infer, init_network, learn
+from sklearn_gln._network import InputSizes, infer, init_network, learn
 from sklearn_gln._samples import Samples
 from tests import naive_gaussian as naive
 from tests.helpers import TOLERANCE, by_context, call, make_settings, on_examples, thorough_but
@@ -393,7 +393,7 @@ def settings_with(**params):
 def make_network(features, n_outputs, settings):
     """As it is built before it has learned anything, on features (n, d) that are scaled already."""
     pool = Pool.of(features[:256], np.zeros(len(features[:256]), int), np.ones(len(features[:256])), np.arange(1))
-    return init_network(settings.n_base(features.shape[1]), 0, pool, np.arange(n_outputs), settings, 0)
+    return init_network(InputSizes(settings.n_base(features.shape[1])), pool, np.arange(n_outputs), settings, 0)
 
 
 def add_base_predictions(seed, n, n_outputs=1):

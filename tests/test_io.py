@@ -67,6 +67,7 @@ def test_a_loaded_model_is_the_saved_one_and_goes_on_alike(name, n, path):
     [
         {"share_halfspaces": False, "aggregation": "neuron", "learning_rate": "constant", "batch_size": 7},
         {"preconditioner": "block", "skip": False, "half_life": "mixed"},
+        {"categorical_features": [1, 2], "max_levels": 7},
         {"layer_sizes": (), "bias": False, "base_predictor": "minmax", "dtype": np.float64},
         {"base_predictor": expit, "max_weight": 2.0, "random_state": np.random.RandomState(3)},
     ],

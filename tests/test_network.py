@@ -8,12 +8,12 @@ from sklearn_gln._base_predictor import Inputs
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import LayersHead, PlainHead
 from sklearn_gln._network import (
+    InputSizes,
     LayerOutputs,
     contexts_by_layer,
     estimate_memory,
     init_network,
     learn,
-    n_inputs_by_layer,
 )
 from sklearn_gln._samples import Samples
 from sklearn_gln.kernels import get_kernels
@@ -34,7 +34,7 @@ def new_network(outputs=(0, 1, 2), seed=5, pool=None, **params):
     pool = make_pool() if pool is None else pool
     n_side = pool.side_info.shape[1]
     settings = make_settings(n_side, **{"layer_sizes": (4, 3), "context_dim": 2, "dtype": "float64", **params})
-    return init_network(n_side + 1, 0, pool, np.array(outputs), settings, seed)
+    return init_network(InputSizes(n_side + 1), pool, np.array(outputs), settings, seed)
 
 
 @pytest.mark.parametrize("halfspaces", ["cuts", "gaussian", "raw_gaussian"])
@@ -122,7 +122,7 @@ def test_initial_weights_are_within_their_bound():
 def regression_network(likelihood, **params):
     pool = make_pool()
     settings = make_settings(5, likelihood=likelihood, **{"layer_sizes": (4, 3), "context_dim": 2, **params})
-    return init_network(settings.n_base(5), 0, pool, np.arange(2), settings, 5), settings
+    return init_network(InputSizes(settings.n_base(5)), pool, np.arange(2), settings, 5), settings
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -139,7 +139,7 @@ def test_the_first_layer_is_one_neuron_of_one_context(likelihood, halfspaces, sh
     assert all(np.all(np.ptp(contexts, axis=0) > 0) for contexts in others)
     classifier = make_settings(5, layer_sizes=(1, 4, 3), context_dim=2, **params)
     assert not classifier.likelihood.has_linear_first
-    same = init_network(6, 0, make_pool(), np.arange(2), classifier, 5)  # layers draw from seeds of their own
+    same = init_network(InputSizes(6), make_pool(), np.arange(2), classifier, 5)  # layers draw from seeds of their own
     for name in ("hyperplanes", "offsets"):
         drawn, of_classes = getattr(network, name)[:, 1:], getattr(same, name)[:, 1:]
         if share:
@@ -183,7 +183,7 @@ def test_inputs_of_regression(params, n_given, n_constants, skip, bias):
     assert settings.n_constants == constants
     above = n_base if skip else constants
     expected = [n_base, 1 + above, 4 + above]
-    assert n_inputs_by_layer(n_base, 0, settings) == expected
+    assert InputSizes(n_base).by_layer(settings) == expected
     assert [layer.weights.shape[3] for layer in network.layers] == expected
 
 
@@ -218,7 +218,7 @@ def test_memory_of_regression(likelihood, preconditioner):
             n_bytes += sum(getattr(layer.spread, name).nbytes * 5 for name in layer.spread.by_slot)
     n_bytes += sum(item.moment.nbytes * 3 // 2 for item in network.preconditioners)  # with P in float32
     n_bytes += 0 if network.cross_moment is None else network.cross_moment.nbytes + network.gap_moment.nbytes
-    assert estimate_memory(settings.n_base(5), 0, 5, 2, np.inf, settings) == n_bytes
+    assert estimate_memory(InputSizes(settings.n_base(5)), 5, 2, np.inf, settings) == n_bytes
 
 
 # Learning

@@ -185,6 +185,66 @@ def contexts_of(model, X):
     return contexts.reshape(len(X), -1)
 
 
+# Categories
+
+FEW, MANY = 1, 3
+
+
+def with_levels(rows, seed):
+    """Rows in which two features are categories, some of them missing."""
+    rows, rng = rows.copy(), np.random.default_rng(seed)
+    rows[:, FEW], rows[:, MANY] = rng.integers(-1, 3, len(rows)), rng.integers(0, 60, len(rows)) / 4
+    rows[rng.random(rows.shape) < 0.05] = np.nan
+    return rows
+
+
+LEVELS, LEVELS_TEST = with_levels(X, 0), with_levels(X_TEST, 1)
+LEVELS_TEST[:20, MANY], LEVELS_TEST[20:40, FEW], LEVELS_TEST[40:60, MANY] = 0.1, -7, 99  # which have not come
+
+
+@pytest.mark.parametrize("params", CLASSIFIERS, ids=str)
+def test_categories_of_a_classifier(params):
+    model = GLNClassifier(**SMALL | params, categorical_features=[FEW, MANY]).fit(LEVELS, Y, WEIGHTS)
+    for optimize_for in ("latency", "throughput"):
+        assert_classifies_alike(model, LEVELS_TEST, 1e-12, optimize_for=optimize_for)
+    rounded = LEVELS_TEST.astype(np.float32)
+    assert_classifies_alike(model, rounded, 1e-5, dtype="float32")
+
+
+@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
+@pytest.mark.parametrize("params", [{}, {"skip": False}, {"dtype": "float32"}], ids=str)
+def test_categories_of_a_regressor(params, likelihood):
+    model = GLNRegressor(likelihood=likelihood, **SMALL | params, categorical_features=[FEW, MANY])
+    model.partial_fit(LEVELS, TARGETS)  # of a stream there are two memories
+    graph = to_onnx(model, options={"return_std": True})
+    for values, reference in zip(run(graph, LEVELS_TEST), model.predict(LEVELS_TEST, return_std=True), strict=True):
+        atol = 1e-6 if params.get("dtype") else 1e-12
+        np.testing.assert_allclose(*in_units(values, reference), rtol=0, atol=atol)
+    assert [len(values) for values in run(graph, LEVELS_TEST[:0])] == [0, 0]
+
+
+@pytest.mark.parametrize("columns", [[FEW], [FEW, MANY]])
+def test_categories_alone(columns):
+    rows, categories = LEVELS[:, columns], range(len(columns))
+    model = GLNClassifier(**SMALL, categorical_features=list(categories)).fit(rows, Y)
+    assert_classifies_alike(model, LEVELS_TEST[:, columns], 1e-12)
+
+
+def test_levels_that_graphs_cannot_look_up():
+    rows = LEVELS.astype(object)
+    rows[:, FEW] = np.where(np.isnan(LEVELS[:, FEW]), None, "a")
+    model = GLNClassifier(**SMALL, categorical_features=[FEW, MANY]).fit(rows, Y)
+    for estimator in (model, make_pipeline("passthrough", model)):
+        with pytest.raises(NotImplementedError, match=r"\[1\] have levels of text.*OrdinalEncoder"):
+            to_onnx(estimator)
+    register()
+    with pytest.raises(NotImplementedError, match="levels of text"):
+        skl2onnx.to_onnx(model, X[:1], target_opset=OPSET)
+    model = GLNClassifier(**SMALL, categorical_features=[FEW, MANY], max_levels=7).fit(LEVELS, Y)
+    with pytest.raises(NotImplementedError, match=r"\[3\] have max_levels=7 levels"):
+        to_onnx(model)
+
+
 # Within other estimators
 
 

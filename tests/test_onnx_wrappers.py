@@ -264,6 +264,29 @@ def test_a_data_frame_with_gaps_and_integers(frame):
     assert_predicts_alike(model, frame, frame, inputs=columns_of(frame))
 
 
+@pytest.mark.parametrize("dtype", thorough_but([np.float64, np.float32], np.float32))
+def test_a_data_frame_with_categories_that_an_encoder_numbers(frame, dtype):
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, dtype=dtype)
+    columns = make_column_transformer((encoder, ["clinic"]), remainder="passthrough")
+    model = make_pipeline(columns, gln(categorical_features=[0, 3])).fit(frame, CODES)
+    for rows in (frame, frame.assign(clinic="west")):
+        assert_predicts_alike(model, rows, frame, inputs=columns_of(rows))
+
+
+def test_a_data_frame_with_categories_that_are_numbers(frame):
+    frame = frame.drop(columns="clinic").astype({"children": "category"})
+    frame.loc[::7, "children"] = None
+    model = gln().fit(frame, CODES)
+    assert model.is_categorical_.tolist() == [False, False, True]
+    assert_predicts_alike(model, frame, frame, inputs=[frame.to_numpy(dtype=float)])
+
+
+def test_a_data_frame_with_categories_that_are_text(frame):
+    model = gln().fit(frame, CODES)
+    with pytest.raises(NotImplementedError, match=r"\['clinic'\] have levels of text"):
+        to_onnx(model, frame)
+
+
 def test_a_data_frame_of_numbers_is_one_matrix(frame):
     numbers = frame.drop(columns="clinic")
     for model in (gln(), scaled()):

@@ -608,6 +608,18 @@ def test_river_learns_row_by_row_what_a_chunk_teaches(likelihood):
         model.learn_one(row, target)
 
 
+def test_river_learns_dictionaries_with_categories(likelihood):
+    compat = pytest.importorskip("river.compat")
+    rows = [{"x": x, "sign": "+" if sign > 0 else None if sign < -1 else "-"} for x, sign in X[:100, :2].tolist()]
+    model = new(likelihood, **EXACT, categorical_features=[1])
+    array = np.array([list(row.values()) for row in rows], dtype=object)
+    expected = clone(model).progressive_predict(array, Y[:100])
+    model = compat.convert_sklearn_to_river(model)
+    for row, target, mean in zip(rows, Y, expected, strict=False):
+        assert_allclose(model.predict_one(row), mean, **CLOSE)
+        model.learn_one(row, target)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_features(form):
     rows = FORMS[form](EIGHTHS)

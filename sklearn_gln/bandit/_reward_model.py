@@ -87,7 +87,8 @@ def add_outputs(model, n_added):
         output_numbers=np.arange(len(places)),
         head=_with_output(online.head, places),
         network=network,
-        buffer=[replace(samples, y=samples.y[:, places]) for samples in online.buffer],
+        buffer=_outputs.take(online.buffer, places, shares_halfspaces=True),
+        categories=_outputs.take(online.categories, places, shares_halfspaces=True),
     )
     changed = {"_online": grown}
     if isinstance(model, GLNClassifier):

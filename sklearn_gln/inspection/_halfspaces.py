@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, is_classifier, is_regres
 from sklearn.inspection import DecisionBoundaryDisplay
 
 from sklearn_gln.inspection._axes import get_axes, import_pyplot, line_style, literal
-from sklearn_gln.inspection._local import learned
+from sklearn_gln.inspection._local import category_names, learned
 from sklearn_gln.inspection._neurons import neuron_predictions
 from sklearn_gln.kernels import as_numpy, get_kernels
 
@@ -77,7 +77,7 @@ class HalfspaceDisplay:
         Parameters
         ----------
         estimator : GLNClassifier or GLNRegressor
-            A fitted estimator of two features.
+            A fitted estimator of two features, neither of them a category.
 
         X : array-like of shape (n_samples, 2)
             Rows, which say how far to draw.
@@ -111,7 +111,8 @@ class HalfspaceDisplay:
         Raises
         ------
         ValueError
-            If there are not two features, or `neurons`, `output` or `response` name something that does not exist.
+            If there are not two features, one is a category, or `neurons`, `output` or `response` name something that
+            does not exist.
 
         TypeError
             If the estimator is not a GLN, but a Pipeline or a search, say.
@@ -225,6 +226,12 @@ class _Neuron(RegressorMixin, BaseEstimator):
 def _check(estimator, online, neurons, output, response):
     if estimator.n_features_in_ != 2:
         raise ValueError(f"The estimator has {estimator.n_features_in_} features; halfspaces can be drawn for two.")
+    categories = category_names(estimator)
+    if categories:
+        raise ValueError(
+            f"Halfspaces are drawn over two features that are numbers, and {brief(categories)} are categories, whose "
+            "levels have no order."
+        )
     sizes = online.settings.layer_sizes
     for layer, neuron in neurons:
         if not (0 <= layer < len(sizes) and 0 <= neuron < sizes[layer]):

@@ -1,12 +1,13 @@
 """How much features contribute on average."""
 
 from dataclasses import replace
+from reprlib import repr as brief
 
 import numpy as np
 
 from sklearn_gln._compat import check_sample_weight
 from sklearn_gln.inspection._axes import COLORS, get_axes, literal
-from sklearn_gln.inspection._local import explain, feature_names, learned, output_names
+from sklearn_gln.inspection._local import category_names, explain, feature_names, learned, output_names
 from sklearn_gln.kernels import as_numpy
 
 
@@ -25,7 +26,7 @@ def global_contributions(estimator, X=None, *, sample_weight=None):
     X : array-like of shape (n_samples, n_features) or None, default=None
         The rows to explain, learned or not. It takes as much memory as `local_coefficients`, and some hundred rows are
         enough. None: those that the estimator keeps, at most 256 of the last that it learned; with base predictor
-        "minmax" or "identity" it keeps none.
+        "minmax" or "identity", or with categories, it keeps none.
 
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of the rows of X. None: 1. Rows that were kept have the weights with which they were learned.
@@ -102,10 +103,14 @@ def _weighted_rows(estimator, X, sample_weight):
         return rows, weights
     if sample_weight is not None:
         raise ValueError("sample_weight holds weights of rows, but X is None; pass these rows as X.")
-    if not len(window.weight):
+    categories = category_names(estimator)
+    if categories or not len(window.weight):
+        why = f"base_predictor={predictor.kind!r} keeps none of the rows learned"
+        if categories:
+            why = f"no rows are kept where features are categories ({brief(categories)})"
         raise ValueError(
-            f"X is None, and base_predictor={predictor.kind!r} keeps none of the rows learned; pass rows as X. As "
-            "importance_getter of SelectFromModel: functools.partial(global_contributions, X=X)."
+            f"X is None, and {why}; pass rows as X. As importance_getter of SelectFromModel: "
+            "functools.partial(global_contributions, X=X)."
         )
     return estimator._check_X(window.values, check_input=False), window.weight
 

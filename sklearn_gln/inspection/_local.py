@@ -1,6 +1,7 @@
 """The linear model that a network is at each row, once its halfspaces have chosen the weights."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,17 +31,20 @@ class LocalCoefficients:
     intercept : ndarray of shape (n_samples, n_outputs), float64
         What the constant input, class frequencies or a target's mean, and clipped neurons add to the output.
 
-    base_logits : ndarray of shape (n_samples, n_base)
+    base_logits : ndarray of shape (n_samples, n_base), or (n_samples, n_outputs, n_base) with categories
         What the network makes of features: base logits, then the squares and pieces that the first layer is given
         (`n_bins`); in regression scaled features, then their scaled squares, if the regressor has `squares`.
+        Categories have base logits at the ends of these parts: indicators of levels among the first, and after the last
+        what is known of the row's level, which each output knows of its own class or target.
 
     is_clipped : ndarray of shape (n_samples, n_outputs), bool
         Whether a neuron that the output depends on is clipped. It then is a constant, which is part of the intercept
         and explains nothing; sum and coefficients hold all the same. With ``eps=1e-9`` few neurons ever are.
 
     slopes : ndarray of shape (n_samples, n_base) or None
-        How much each base logit changes with its feature: 0 where the feature is clipped or missing. The least and the
-        largest feature of a row count as held if the base predictor is "minmax". None if it is a callable.
+        How much each base logit changes with its feature: 0 where the feature is clipped, missing or a category, whose
+        levels have no order. The least and the largest feature of a row count as held if the base predictor is
+        "minmax". None if it is a callable.
     """
 
     coefficients: np.ndarray
@@ -53,13 +57,15 @@ class LocalCoefficients:
     @property
     def contributions(self):
         """The share of each base logit in the output, (n_samples, n_outputs, n_base): coefficient times base logit."""
-        return self.coefficients * self.base_logits[:, np.newaxis]
+        by_output = self.base_logits.ndim == 3
+        return self.coefficients * (self.base_logits if by_output else self.base_logits[:, np.newaxis])
 
     @property
     def feature_contributions(self):
         """The share of each feature in the output, (n_samples, n_outputs, n_features): the sum of its base logits'.
 
-        Compared to a feature whose base logit is 0: one at its mean, or a probability of 1/2.
+        Compared to a feature whose base logit is 0: one at its mean, a probability of 1/2, or in place of what is known
+        of a category's level a level that has never come.
         """
         return self._by_feature(self.contributions)
 
@@ -67,7 +73,7 @@ class LocalCoefficients:
     def feature_coefficients(self):
         """How much the output changes with each feature, (n_samples, n_outputs, n_features), on its side of halfspaces.
 
-        In units of the output per unit of the feature.
+        In units of the output per unit of the feature. 0 for categories.
         """
         return self._by_feature(self.coefficients * self._known_slopes()[:, np.newaxis])
 
@@ -149,7 +155,10 @@ def explain(estimator, X):
         explainer = _Explainer(online, kernels)
         parts = [explainer(X, *chunk) for chunk in online.forward(X, kernels)]
     joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
-    return LocalCoefficients(*joined, _features=online.predictor.features(squares=online.settings.squares))
+    features, categories = online.predictor.features(squares=online.settings.squares), online.categories
+    if categories is not None:
+        features = np.concatenate([categories.sources[features], categories.evidence_sources])
+    return LocalCoefficients(*joined, _features=features)
 
 
 def check_ours(estimator, *, fitted=True):
@@ -183,6 +192,11 @@ def feature_names(estimator):
     return list(map(str, names))
 
 
+def category_names(estimator):
+    """Names of the features that are categories, a list of str."""
+    return [name for name, is_one in zip(feature_names(estimator), estimator.is_categorical_, strict=True) if is_one]
+
+
 def output_names(estimator, n_outputs):
     """The outputs as users know them, an ndarray (n_outputs,): labels of a classifier, else numbers of targets."""
     return estimator.classes_[estimator._has_come][-n_outputs:] if is_classifier(estimator) else np.arange(n_outputs)
@@ -203,6 +217,8 @@ def is_at(limits, outputs):
 class _Layer(NamedTuple):
     """The outputs of a layer for some samples, and how they came about; all of NumPy."""
 
+    n_evidence: int  # of its inputs, those that come after the layer below
+
     weights: np.ndarray  # (n_outputs, n_neurons, n_slots, n_inputs)
     slots: np.ndarray  # (n, n_outputs | 1, n_neurons)
     outputs: np.ndarray  # (n, n_outputs, n_neurons)
@@ -217,33 +233,46 @@ class _Explainer:
     def __init__(self, online, kernels):
         self.online, self.settings, self.kernels = online, online.settings, kernels
         self.likelihood = online.settings.likelihood
+        self.join = partial(self.likelihood.joined, kernels)
         self.network = online.ensure_network(kernels)
         self.weights = [kernels.to_numpy(layer.weights) for layer in self.network.layers]
 
     def __call__(self, X, indices, inputs, outputs):
         """The fields of LocalCoefficients for a chunk of what `OnlineNetwork.forward` gives."""
         n_samples, likelihood = len(indices), self.likelihood
-        first, above = base_signals(self.kernels, inputs, self.settings)
-        layers = self._layers(outputs, first, above, n_samples)
-        base = np.concatenate([self._on_host(likelihood.outputs(block), n_samples) for block in first], axis=2)
-        x = self._on_host(inputs.base, n_samples)
-        coefficients, intercept, is_clipped = _pass_back(layers, base[:, 0], *self.online.output_weights())
-        coefficients = coefficients * self._on_host(likelihood.scales(first[-1]), n_samples)
+        n_evidence = 0 if inputs.evidence is None else inputs.evidence.shape[2]
+        signals = base_signals(self.kernels, inputs, self.settings)
+        layers = self._layers(outputs, signals, n_evidence, n_samples)
+        given = self.join(signals.of_first(self.join))
+        base, x = (self._on_host(array, n_samples) for array in (likelihood.outputs(given), inputs.base))
+        coefficients, intercept, is_clipped = _pass_back(layers, base, *self.online.output_weights())
+        coefficients = coefficients * self._on_host(likelihood.scales(given), n_samples)
         coefficients, constants = np.split(coefficients, [base.shape[2] - self.settings.n_constants], axis=2)
         base, values = np.split(base, [coefficients.shape[2]], axis=2)
         intercept += np.vecdot(constants, values, dtype=float)
+        (of_evidence, coefficients), (evidence, base) = (
+            np.split(array, [n_evidence], axis=2) for array in (coefficients, base)
+        )
         coefficients, base = likelihood.by_base_input(coefficients), likelihood.base_values(base[:, 0], x)
         n_basis = self.online.predictor.n_basis  # which comes first there, and last here
         coefficients, base = np.roll(coefficients, -n_basis, axis=2), np.roll(base, -n_basis, axis=1)
         slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
+        if n_evidence:
+            of_output = np.repeat(base[:, np.newaxis], evidence.shape[1], axis=1)
+            coefficients = np.concatenate([coefficients, of_evidence], axis=2)
+            base = np.concatenate([of_output, evidence], axis=2)
+            slopes = None if slopes is None else np.pad(slopes, ((0, 0), (0, n_evidence)))
         return coefficients, intercept, base, is_clipped, slopes
 
-    def _layers(self, outputs, first, above, n_samples):
+    def _layers(self, outputs, base, n_evidence, n_samples):
         limits, layers = output_limits(self.online, self.kernels), []
         given = zip(self.network.layers, outputs.contexts, outputs.layers, outputs.signals, strict=True)
         for number, (layer, contexts, neurons, signal) in enumerate(given):
+            if number:
+                inputs = base.above(outputs.signals[number - 1], self.join, skip=self.settings.skip)
+            else:
+                inputs = base.of_first(self.join)
             slots = layer.slots(contexts)
-            inputs = (outputs.signals[number - 1], above) if number else first
             arrays = (
                 slots,
                 neurons,
@@ -251,7 +280,8 @@ class _Explainer:
                 self.likelihood.scales(signal),
             )
             slots, neurons, gains, scales = (self._on_host(array, n_samples) for array in arrays)
-            layers.append(_Layer(self.weights[number], slots, neurons, is_at(limits, neurons), gains, scales))
+            n_more = n_evidence if self.settings.skip or not number else 0
+            layers.append(_Layer(n_more, self.weights[number], slots, neurons, is_at(limits, neurons), gains, scales))
         return layers
 
     def _on_host(self, array, n_samples):
@@ -261,7 +291,10 @@ class _Explainer:
     def _slopes(self, X, x):
         if callable(self.online.predictor.kind):
             return None
-        slopes = self.online.predictor.slopes(X, x)
+        categories = self.online.categories
+        slopes = self.online.predictor.slopes(X if categories is None else categories.expanded(X), x)
+        if categories is not None:
+            slopes[:, len(categories.numbers) :] = 0
         if self.settings.squares:
             within = np.abs(x) < SQUARE_LIMIT
             slopes = np.hstack([slopes, slopes * np.where(within, 2 * SQUARE_SCALE * x, 0)])
@@ -269,12 +302,13 @@ class _Explainer:
 
 
 def _pass_back(layers, base, output_weights, constant):
-    """How much outputs change with base (n, n_base), which of them are clipped, and what is not part of base.
+    """How much outputs change with base, which of them are clipped, and what is not part of base.
 
-    From the last layer to the first, each neuron's share in the output is passed on to its inputs.
+    The base is (n, n_outputs | 1, n_base). From the last layer to the first, each neuron's share in the output is
+    passed on to its inputs.
     """
     n_outputs = len(output_weights)
-    coefficients = np.zeros((len(base), n_outputs, base.shape[1]), base.dtype)
+    coefficients = np.zeros((len(base), n_outputs, base.shape[2]), base.dtype)
     intercept, is_clipped = np.tile(constant, (len(base), 1)), np.zeros((len(base), n_outputs), bool)
     from_above = 0.0
     for number, layer in reversed(list(enumerate(layers))):
@@ -284,9 +318,11 @@ def _pass_back(layers, base, output_weights, constant):
         is_clipped |= stopped.any(axis=2)
         intercept += np.sum(shares * layer.outputs, axis=2, where=stopped, dtype=float)
         passed = _sum_slots(layer.weights, layer.slots, np.where(stopped, 0, shares) * layer.gains)
-        of_below, of_base = np.split(passed, [below.outputs.shape[2] if below else 0], axis=2)
+        n_below = below.outputs.shape[2] if below else 0
+        of_below, of_evidence, of_base = np.split(passed, [n_below, n_below + layer.n_evidence], axis=2)
         from_above = of_below * below.scales if below else 0.0
-        coefficients[:, :, base.shape[1] - of_base.shape[2] :] += of_base
+        coefficients[:, :, : layer.n_evidence] += of_evidence
+        coefficients[:, :, base.shape[2] - of_base.shape[2] :] += of_base
     return coefficients, intercept, is_clipped
 
 

@@ -5,8 +5,9 @@ from reprlib import repr as brief
 import numpy as np
 from sklearn.base import is_classifier
 
+from sklearn_gln._input import missing
 from sklearn_gln.inspection._axes import COLORS, get_axes, literal
-from sklearn_gln.inspection._local import feature_names, local_coefficients, output_names
+from sklearn_gln.inspection._local import category_names, feature_names, local_coefficients, output_names
 from sklearn_gln.kernels import as_numpy
 
 GAP = 2  # pixels between images
@@ -27,7 +28,7 @@ class SaliencyDisplay:
         What remains: with the contributions it sums to the output.
 
     X : ndarray of shape (n_samples, n_features)
-        The features themselves.
+        The features themselves; of categories the levels, as text.
 
     output_names : list of str, of length n_outputs
         Names of the outputs, such as the classes.
@@ -107,13 +108,14 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If X or `outputs` do not fit the estimator, `image_shape` does not fit X, or several rows come without it.
+            If X or `outputs` do not fit the estimator, `image_shape` does not fit X or there are categories, or several
+            rows come without it.
 
         TypeError
             If the estimator is not a GLN, but a Pipeline or a search, say.
         """
         local = local_coefficients(estimator, X)
-        contributions, intercept, X_seen = local.feature_contributions, local.intercept, as_numpy(X)
+        contributions, intercept, categories = local.feature_contributions, local.intercept, category_names(estimator)
         n_rows, n_outputs, n_features = contributions.shape
         if image_shape is None and n_rows != 1:
             raise ValueError(
@@ -122,6 +124,11 @@ class SaliencyDisplay:
             )
         if image_shape is not None and np.prod(image_shape) != n_features:
             raise ValueError(f"image_shape={image_shape!r} does not hold the {n_features} features of X.")
+        if image_shape is not None and categories:
+            raise ValueError(
+                f"image_shape={image_shape!r} makes pixels of features, and {brief(categories)} are categories; pass "
+                "one row without it, for bars."
+            )
         classifies, names = is_classifier(estimator), output_names(estimator, n_outputs)
         predicted = estimator.predict(X) if classifies else None
         if outputs is None:
@@ -139,7 +146,7 @@ class SaliencyDisplay:
         display = cls(
             contributions[:, chosen],
             intercept[:, chosen],
-            np.asarray(X_seen, dtype=float),
+            _as_shown(estimator, X),
             output_names=[str(output) for output in outputs],
             feature_names=feature_names(estimator),
             image_shape=image_shape,
@@ -177,7 +184,8 @@ class SaliencyDisplay:
         contributions = self.contributions[0]
         order = np.argsort(-np.abs(contributions).max(axis=0), kind="stable")
         shown, others = order[:n_features], order[n_features:]
-        names = [f"{self.feature_names[feature]} = {self.X[0, feature]:.4g}" for feature in shown]
+        values = [value if isinstance(value, str) else f"{value:.4g}" for value in self.X[0, shown]]
+        names = [f"{self.feature_names[feature]} = {value}" for feature, value in zip(shown, values, strict=True)]
         heights = [contributions[:, shown]]
         if len(others):
             names.append(f"{len(others)} others")
@@ -226,6 +234,16 @@ class SaliencyDisplay:
             ax.text(*place, f"{totals[row, output]:.1f}", fontsize="x-small")
         ax.figure.colorbar(shown, ax=ax, label="contribution to the output", fraction=0.03, pad=0.02)
         self.ax_ = ax
+
+
+def _as_shown(estimator, X):
+    """The features (n, n_features), in place of categories the text of levels."""
+    X, is_categorical = as_numpy(X), estimator.is_categorical_
+    if not is_categorical.any():
+        return np.asarray(X, dtype=float)
+    shown, levels = estimator._check_X(X).astype(object), np.asarray(X, dtype=object)[:, is_categorical]
+    shown[:, is_categorical] = np.where(missing(levels), "missing", levels.astype(str))
+    return shown
 
 
 def mosaic(images):

@@ -24,6 +24,8 @@ information selects, may or may not have a slot of the same number: kernels that
                                             # float64, of what lies within [lower, upper], (d,) each; NaN left out:
                                             # sums of weights, means, weighted sums of squared deviations
     input_block(parts, dtype, bias) -> (n, 1, ...)  # parts (n, size) side by side, cast; then a constant 1 if bias
+    side_by_side(blocks) -> (n, k|1, ...)   # blocks (n, k|1, size) of one dtype, those that outputs share repeated if
+                                            # others are by output
 
     select_contexts(side_info, hyperplanes, offsets, dtype) -> contexts
         # (n, n_side), (k|1, j, context_dim, n_side), (k|1, j, context_dim) -> int32 (n, k|1, j) in [0, 2**context_dim)
@@ -64,7 +66,7 @@ information selects, may or may not have a slot of the same number: kernels that
     add_second_moment(moment, block, sample_weight=None, groups=None) -> moment
         # float64 (k|1, b, b) += sum over samples of weight * outer(u, u); block (n, k|1, b), weight (n, k|1)
     add_cross_moment(moment, block, targets, sample_weight) -> moment
-        # float64 (k, b) += sum over samples of weight * y * u; block (n, 1, b), targets (n, k), weight (n, k|1)
+        # float64 (k, b) += sum over samples of weight * y * u; block (n, k|1, b), targets (n, k), weight (n, k|1)
     damped_inverse(moment, weight, floor, dtype, ridge=1.0) -> (k|1, b, b)
         # (M + ridge m I)^-1 of M = moment / weight in float64, then cast; m = max(mean eigenvalue of M, floor), 1 for 0
 

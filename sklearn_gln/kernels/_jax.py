@@ -144,6 +144,12 @@ def input_block(parts: Sequence[Array], dtype: Any, bias: bool) -> Array:
     return jnp.pad(block, ((0, 0), (0, int(bias))), constant_values=1)[:, jnp.newaxis]
 
 
+@jax.jit
+def side_by_side(blocks: Sequence[Array]) -> Array:
+    n_outputs = max(block.shape[1] for block in blocks)
+    return jnp.concatenate([jnp.broadcast_to(x, (len(x), n_outputs, x.shape[2])) for x in blocks], axis=2)
+
+
 @partial(jax.jit, static_argnames="dtype")
 def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
     normals, offsets = hyperplanes.astype(dtype), offsets.astype(dtype)
@@ -412,7 +418,10 @@ def add_second_moment(
 
 @jax.jit
 def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
-    return moment + (targets * sample_weight).T @ block[:, 0]
+    weighted = targets * sample_weight
+    if block.shape[1] == 1:
+        return moment + weighted.T @ block[:, 0]
+    return moment + jnp.einsum("nk,nkb->kb", weighted, block)
 
 
 def _split(block: Array, places: Array) -> Array:

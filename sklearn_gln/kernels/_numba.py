@@ -44,6 +44,7 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     owns,
     precondition,
     scope,
+    side_by_side,
     standardize,
     take,
     to_numpy,

@@ -120,6 +120,11 @@ def input_block(parts: Sequence[Array], dtype: str, bias: bool) -> Array:
     return block
 
 
+def side_by_side(blocks: Sequence[Array]) -> Array:
+    n_outputs = max(block.shape[1] for block in blocks)
+    return np.concatenate([np.broadcast_to(x, (len(x), n_outputs, x.shape[2])) for x in blocks], axis=2)
+
+
 def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
     side_info, hyperplanes, offsets = (array.astype(dtype, copy=False) for array in (side_info, hyperplanes, offsets))
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
@@ -191,7 +196,10 @@ def add_second_moment(
 
 
 def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
-    return moment + (targets * sample_weight).T @ block[:, 0]
+    weighted = targets * sample_weight
+    if block.shape[1] == 1:
+        return moment + weighted.T @ block[:, 0]
+    return moment + (weighted.T[:, np.newaxis] @ block.swapaxes(0, 1))[:, 0]
 
 
 def _split(block: Array, places: Array) -> Array:

@@ -111,6 +111,11 @@ def input_block(parts: Sequence[Array], dtype: str, bias: bool) -> Array:
     return (tf.pad(block, [[0, 0], [0, 1]], constant_values=1) if bias else block)[:, None]
 
 
+def side_by_side(blocks: Sequence[Array]) -> Array:
+    n_outputs = max(block.shape[1] for block in blocks)
+    return tf.concat([tf.broadcast_to(x, (x.shape[0], n_outputs, x.shape[2])) for x in blocks], axis=2)
+
+
 def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:
     side_info, hyperplanes, offsets = (tf.cast(array, dtype) for array in (side_info, hyperplanes, offsets))
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
@@ -185,7 +190,11 @@ def add_second_moment(
 
 
 def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
-    products = tf.linalg.matmul(targets * sample_weight, block[:, 0], transpose_a=True)
+    weighted = targets * sample_weight
+    if block.shape[1] == 1:
+        products = tf.linalg.matmul(weighted, block[:, 0], transpose_a=True)
+    else:
+        products = tf.reduce_sum(weighted[:, :, None] * block, axis=0)
     return tf.cast(moment, tf.float64) + tf.cast(products, tf.float64)
 
 

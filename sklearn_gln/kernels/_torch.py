@@ -138,6 +138,11 @@ def input_block(parts: Sequence[Array], dtype: Any, bias: bool) -> Array:
     return torch.cat(columns, dim=1).unsqueeze(1)
 
 
+def side_by_side(blocks: Sequence[Array]) -> Array:
+    n_outputs = max(block.shape[1] for block in blocks)
+    return torch.cat([block.expand(-1, n_outputs, -1) for block in blocks], dim=2)
+
+
 def _dtype(name: Any) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[np.dtype(name).name]
 
@@ -214,7 +219,10 @@ def add_second_moment(
 
 
 def add_cross_moment(moment: Array, block: Array, targets: Array, sample_weight: Array) -> Array:
-    return moment + (targets * sample_weight).T @ block[:, 0]
+    weighted = targets * sample_weight
+    if block.shape[1] == 1:
+        return moment + weighted.T @ block[:, 0]
+    return moment + (weighted.T[:, None] @ block.transpose(0, 1))[:, 0]
 
 
 def _split(block: Array, places: Array) -> Array:
