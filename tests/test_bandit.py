@@ -116,6 +116,20 @@ def test_an_action_added_is_what_it_would_be_had_it_been_announced(kind, n, stac
     assert_array_equal(added.actions_, announced.actions_)
 
 
+def test_categories_of_actions_that_come(kind):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd")).assign(city=np.array(["x", "y", "z"])[CLASSES])
+    model = {"categorical_features": ["city"]}
+    announced, added = new(kind, model=model), new(kind, 2, model=model)
+    for rows, actions in ((slice(0, 300), np.minimum(ACTIONS, 1)), (slice(300, N), ACTIONS)):
+        for bandit in (announced, added):
+            if bandit is added and rows.start:
+                bandit.add_actions([2])
+            bandit.partial_fit(frame[rows], actions[rows], REWARDS[kind][rows])
+    assert_allclose(known(added, frame), known(announced, frame), **TOLERANCE)
+    assert np.abs(known(added, frame) - known(added, frame.assign(city="x"))).max() > 0.01
+
+
 # What is counted
 
 

@@ -271,13 +271,16 @@ class GLNBandit(BaseEstimator):
         self._add_rewards(columns, rewards, weights)
         return self
 
-    def estimate_memory(self, n_features, *, n_samples=None):
+    def estimate_memory(self, n_features, *, n_categorical=0, n_samples=None):
         """Return how much memory the network may take, before anything is learned.
 
         Parameters
         ----------
         n_features : int
             Features.
+
+        n_categorical : int, default=0
+            How many of them are categories.
 
         n_samples : int or None, default=None
             Rounds to be learned. None: enough to visit every context.
@@ -296,7 +299,7 @@ class GLNBandit(BaseEstimator):
         model = new_model(self.reward_model, self.random_state)
         n_outputs = len(self._labels if hasattr(self, "_labels") else labels_of(self.actions)) + 1
         name = "n_labels" if isinstance(model, GLNClassifier) else "n_targets"
-        return model.estimate_memory(n_features, **{name: n_outputs}, n_samples=n_samples)
+        return model.estimate_memory(n_features, **{name: n_outputs}, n_categorical=n_categorical, n_samples=n_samples)
 
     def _weights(self, probabilities, sample_weight, n_actions):
         """The weights (n,) with which rounds are learned, or None."""
