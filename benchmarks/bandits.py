@@ -29,6 +29,8 @@ Wabbit's --cb_explore_adf with all interactions of actions and features; all hav
 Riquelme et al.: Thompson sampling of linear models of a perceptron's hidden layer, which learns all rounds again every
 50. Real rewards are divided by the largest one for VW and Neural-linear, whose defaults are for rewards about 1.
 
+"GLN tree", which takes part where --policies names it, learns real rewards by trees of thresholds.
+
 Regret is what the best action was expected to earn, less what the action taken was, as a share of the uniform policy's.
 The best fixed action is known with hindsight.
 """
@@ -61,6 +63,7 @@ from threadpoolctl import threadpool_limits
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln.bandit import GLNBandit, evaluate_policy
+from sklearn_gln.bandit._reward_model import expectations, new_model
 
 N_ROUNDS = 2000
 N_POINTS = 40  # of curves
@@ -195,6 +198,53 @@ class GLN:
         self.model.partial_fit(rows, actions, rewards, check_input=False)
 
 
+class Tree:
+    """As GLN, but real rewards are learned as Sezener et al. (2020) do: by a binary tree of thresholds for each action.
+
+    Each node says whether a reward that comes to it lies in the upper half of what is left of the range, which is that
+    of all rewards of the problem. What is expected is the mean of the leaves' middles.
+    """
+
+    is_scaled = False
+    depth, alpha = 3, 0.25
+
+    def __init__(self, problem, seed):
+        self.n_actions, self.rewards = problem.expected.shape[1], []
+        self.low, self.range = problem.rewards.min(), np.ptp(problem.rewards)
+        self.model = new_model(None, seed)
+        middles = self.low + self.range * (np.arange(2**self.depth) + 0.5) / 2**self.depth
+        self.middles = middles[:, np.newaxis]
+
+    def _paths(self, leaves):
+        """The nodes (n, depth) that lead to leaves (n,), and the turns (n, depth) taken at them."""
+        turns = leaves[:, np.newaxis] >> np.arange(self.depth)[::-1] & 1
+        nodes = np.zeros_like(turns)
+        for level in range(1, self.depth):
+            nodes[:, level] = 2 * nodes[:, level - 1] + 1 + turns[:, level - 1]
+        return nodes, turns
+
+    def choose(self, rows, rng):
+        if not self.rewards:
+            return rng.randint(self.n_actions, size=len(rows))
+        p, _, counts = (each.reshape(len(rows), self.n_actions, -1) for each in expectations(self.model, rows, False))
+        nodes, turns = self._paths(np.arange(2**self.depth))
+        of_leaves = np.where(turns, p[..., nodes], 1 - p[..., nodes]).prod(axis=3)
+        means = (of_leaves @ self.middles)[..., 0]
+        variances, counts = (of_leaves @ self.middles**2)[..., 0] - means**2, counts[..., 0]
+        widths = np.sqrt(counts * variances + np.var(self.rewards)) / (counts + 1)
+        means = (counts * means + np.mean(self.rewards)) / (counts + 1)
+        return (means + self.alpha * widths * np.sqrt(np.log1p(len(self.rewards)))).argmax(axis=1)
+
+    def learn(self, rows, actions, rewards):
+        leaves = np.clip((rewards - self.low) / self.range * 2**self.depth, 0, 2**self.depth - 1).astype(int)
+        nodes, turns = self._paths(leaves)
+        n_nodes = 2**self.depth - 1
+        Y = np.full((len(rows), self.n_actions * n_nodes + 1), np.nan)
+        Y[np.arange(len(rows))[:, np.newaxis], np.asarray(actions)[:, np.newaxis] * n_nodes + nodes] = turns
+        self.model.partial_fit(rows, Y)
+        self.rewards += rewards.tolist()
+
+
 class MABWiser:
     is_scaled = True
 
@@ -295,15 +345,18 @@ class NeuralLinear:
             self._restart()
 
 
+OF_BANDIT = {"GLN": GLN, **{f"GLN {name}": partial(GLN, exploration=name) for name in ("thompson", "greedy")}}
 POLICIES = {
-    "GLN": GLN,
-    **{f"GLN {name}": partial(GLN, exploration=name) for name in ("thompson", "greedy")},
+    **OF_BANDIT,
     "LinUCB": partial(MABWiser, policy="LinUCB"),
     "LinTS": partial(MABWiser, policy="LinTS"),
     "VW squarecb": partial(VW, options="--squarecb"),
     "VW epsilon": partial(VW, options="--epsilon 0.05"),
     "Neural-linear": NeuralLinear,
+    "GLN tree": Tree,
 }
+
+DEFAULTS = [name for name in POLICIES if name != "GLN tree"]
 
 
 def simulate(problem, policy, seed):
@@ -332,13 +385,15 @@ def build_parser():
     command.set_defaults(run=run_regret)
     names = [*PROBLEMS, *DEVELOPMENT, "development"]
     command.add_argument("--problems", nargs="+", choices=names, default=list(PROBLEMS), metavar="NAME")
-    command.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="NAME", help="all")
+    command.add_argument(
+        "--policies", nargs="+", choices=POLICIES, default=DEFAULTS, metavar="NAME", help="all but GLN tree"
+    )
     command.add_argument("--covtype", type=Path, metavar="CSV", help="covertype, of which 2,500 rows are drawn")
     add_options(command, "--rows", "--seeds", "--param", "--jobs", "--picture", rows=N_ROUNDS)
     add_json_option(command, "bandits")
     command = subparsers.add_parser("cost", help="microseconds of a decision and of an update")
     command.set_defaults(run=run_cost)
-    command.add_argument("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="NAME", help="all")
+    command.add_argument("--policies", nargs="+", choices=POLICIES, default=DEFAULTS, metavar="NAME")
     add_options(command, "--rows", "--repeats", rows=300, repeats=3)
     add_json_option(command, "bandits_cost")
     command = subparsers.add_parser("logs", help="estimates of a policy's value")
@@ -357,7 +412,7 @@ def run_regret(options):
     params = json.loads(json.dumps(dict(options.param)))  # tuples would come back from the file as lists
     tasks = [
         {"problem": problem, "policy": policy, "seed": seed, "rows": options.rows}
-        | ({"params": params} if params and policy.startswith("GLN") else {})
+        | ({"params": params} if params and policy in OF_BANDIT else {})
         for problem in problems
         for seed in options.seeds
         for policy in options.policies

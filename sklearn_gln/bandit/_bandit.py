@@ -43,8 +43,8 @@ class GLNBandit(BaseEstimator):
 
     exploration : {"ucb", "thompson", "squarecb", "epsilon_greedy", "greedy"}, default="ucb"
         How `sample_actions` chooses among the actions, of which action a has the expected reward m, the deviation s and
-        the pseudo-count N at a row, after t rounds. "ucb": the largest m + alpha * s * sqrt(ln(1 + t) / (1 + N)), which
-        is the form of [1]_. "thompson": a random one, with the probability of being the best if expected rewards were
+        the pseudo-count N at a row, after t rounds. "ucb": the largest m + alpha * s * sqrt(ln(1 + t) / (1 + N)), after
+        [1]_. "thompson": a random one, with the probability of being the best if expected rewards were
         normal about m, with the deviation alpha * s / sqrt(1 + N). "squarecb": the more improbable the further its
         expected reward is below the largest [2]_. "epsilon_greedy": any action in a share `epsilon` of cases, else the
         largest m. "greedy": the largest m.
@@ -99,6 +99,9 @@ class GLNBandit(BaseEstimator):
     s, noise included, are the network's, joined with one round's worth of the mean and the deviation of all rewards. So
     an action of which nothing is known promises what all do on average, and one whose first rewards were alike is not
     taken for known. Of rewards of 0 and 1 the network's deviation is sqrt(m (1 - m)), and that of all 1/2.
+
+    Given the halfspaces, which all rounds choose together, the network's layers learn each action by its own rounds
+    alone. A GLNClassifier's stack has weights common to all actions.
 
     An action costs one output of the network, a retired one too. The network has one output more than there are
     actions, which learns nothing: an action to come is a copy of it.
