@@ -1071,10 +1071,10 @@ def test_problems_of_bandits(bandits):
 def test_regret_of_bandits(bandits, tmp_path, capsys):
     path, picture = tmp_path / "regret.jsonl", tmp_path / "regret.png"
     policies = ["GLN", "GLN tree", "Neural-linear"]
-    options = ["--problems", "digits", "wheel", "--rows", "150", "--policies", *policies, "--json", str(path)]
+    options = ["--problems", "bends", "wheel", "--rows", "300", "--policies", *policies, "--json", str(path)]
     records = bandits.main(["regret", *options, "--param", "reward_model__layer_sizes=(4,)", "--picture", str(picture)])
     assert [(record["problem"], record["policy"]) for record in records] == [
-        (problem, policy) for problem in ("digits", "wheel") for policy in policies
+        (problem, policy) for problem in ("bends", "wheel") for policy in policies
     ]
     assert all(record["curve"][-1] == record["regret"] for record in records)
     assert all(np.all(np.diff(record["curve"]) >= 0) for record in records)
