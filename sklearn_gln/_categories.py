@@ -29,6 +29,7 @@ LIMIT = 8.0  # of shifts, logits or deviations of the target
 MAX_INDICATED = 32  # levels that a column with indicators has among the first samples
 ROOM = 8  # more levels of such columns that may come: a stream may begin on one day of the week
 MAX_INDICATORS = MAX_INDICATED + ROOM  # of a column
+FEW = 32  # samples of a level that are summed together with those of other levels, rank by rank
 FIRST_SLOTS = 16
 
 
@@ -65,21 +66,22 @@ class Levels:
         slots, _ = self._look_up(keys)
         return slots if self.n_levels < self.max_levels else self._with_shared(slots, keys)
 
-    def assign(self, keys: Array, exists: Array) -> Array:
-        """As `find`, and levels of samples that exist (n,) get slots where they are new."""
+    def assign(self, keys: Array, exists: Array) -> tuple[Array, Array]:
+        """As `find`, if new levels of samples that exist (n,) had slots; and these levels, in their order."""
         slots, _ = self._look_up(keys)
-        n_free = self.max_levels - self.n_levels
-        is_new = (slots == 0) & exists
-        if n_free and is_new.any():
-            new, first = np.unique(keys[is_new], return_index=True)
-            come = np.argsort(first)[:n_free]
-            self._add(new[come])
-            last = np.flatnonzero(is_new)[first[come[-1]]]
-            slots, _ = self._look_up(keys)
-            if len(come) == n_free:  # from the next sample on
-                slots[last + 1 :] = self._with_shared(slots[last + 1 :], keys[last + 1 :])
-            return slots
-        return slots if n_free else self._with_shared(slots, keys)
+        unknown, n_free = np.flatnonzero(slots == 0), self.max_levels - self.n_levels
+        of_samples = unknown[exists[unknown]]
+        new, first = np.unique(keys[of_samples], return_index=True)
+        come = np.argsort(first)[:n_free]
+        if len(new):
+            made = np.zeros(len(new), int)
+            made[come] = self.n_levels + 1 + np.arange(len(come))
+            places = np.minimum(np.searchsorted(new, keys[unknown]), len(new) - 1)
+            slots[unknown] = np.where(new[places] == keys[unknown], made[places], 0)
+        if len(come) == n_free:  # it is full, from the sample on after that of the last new level
+            start = of_samples[first[come[-1]]] + 1 if n_free else 0
+            slots[start:] = self._with_shared(slots[start:], keys[start:])
+        return slots, new[come]
 
     def _with_shared(self, slots: Array, keys: Array) -> Array:
         shared = 1 + _hashes(keys) % np.uint64(self.max_levels)
@@ -97,7 +99,7 @@ class Levels:
             others = others[(slots[others] > 0) & (self.keys[slots[others]] != keys[others])]
         return slots, places
 
-    def _add(self, keys: Array) -> None:
+    def add(self, keys: Array) -> None:
         """Give keys, which have none, slots in their order."""
         start, self.n_levels = self.n_levels + 1, self.n_levels + len(keys)
         n_slots = len(self.keys)
@@ -109,7 +111,7 @@ class Levels:
             )
         self.keys[start : self.n_levels + 1] = keys
         if 2 * self.n_levels > len(self.table):
-            start, self.table = 1, np.zeros(4 << self.n_levels.bit_length(), np.int32)
+            start, self.table = 1, np.zeros(2 << self.n_levels.bit_length(), np.int32)
         slots = np.arange(start, self.n_levels + 1)
         while len(slots):
             _, places = self._look_up(self.keys[slots])
@@ -119,16 +121,18 @@ class Levels:
 
     def recall(self, slots: Array, kept: Array, n_forgotten: int) -> Met:
         """What is known of slots (n,); each time of forgetting less counts, by factors kept (n_memories,)."""
+        slots = np.where(slots > self.n_levels, 0, slots)
         factors = kept[:, np.newaxis] ** (n_forgotten - self.n_forgotten[slots])
         return Met(self.sums[:, :, slots] * factors, self.weight[:, :, slots] * factors)
 
     def meet(
-        self, slots: Array, targets: Array, weight: Array, kept: Array, n_forgotten: int
+        self, keys: Array, exists: Array, targets: Array, weight: Array, kept: Array, n_forgotten: int
     ) -> tuple[Met, Callable[[], None]]:
-        """As `recall`, sample by sample as they are learned, and what has them be learned.
+        """As `recall`, of keys (n,), sample by sample as they are learned, and what has them be learned.
 
         targets and weight are (n_outputs, n).
         """
+        slots, new = self.assign(keys, exists)
         in_order = np.argsort(slots, kind="stable")
         ordered = slots[in_order]
         starts = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -138,18 +142,32 @@ class Levels:
         met, after = [], []
         for of_slots, added in zip(before, (targets * weight, weight), strict=True):
             sorted_, of_samples = added[:, in_order], np.empty((*of_slots.shape[:2], len(slots)))
-            earlier = np.cumsum(sorted_, axis=1) - sorted_
-            within = earlier - earlier[:, starts[group]]
-            of_samples[:, :, in_order] = of_slots[:, :, group] + within[:, np.newaxis]
+            of_samples[:, :, in_order] = of_slots[:, :, group] + _sums_before(sorted_, starts)[:, np.newaxis]
             met.append(of_samples)
             after.append(of_slots + np.add.reduceat(sorted_, starts, axis=1)[:, np.newaxis])
         is_slot = touched > 0
 
         def learn() -> None:
+            self.add(new)
             self.sums[:, :, touched[is_slot]], self.weight[:, :, touched[is_slot]] = (a[:, :, is_slot] for a in after)
             self.n_forgotten[touched[is_slot]] = n_forgotten
 
         return Met(*met), learn
+
+
+def _sums_before(values: Array, starts: Array) -> Array:
+    """Of values (k, n), in groups that begin at starts, the sums of those before each in its group.
+
+    Differences of running sums would round by other groups, by what comes later, and by the value itself.
+    """
+    sizes = np.diff(starts, append=values.shape[1])
+    sums = np.zeros_like(values)
+    for start, size in zip(starts[sizes > FEW], sizes[sizes > FEW], strict=True):
+        np.cumsum(values[:, start : start + size - 1], axis=1, out=sums[:, start + 1 : start + size])
+    for rank in range(1, min(sizes.max(initial=0), FEW)):
+        places = starts[(sizes > rank) & (sizes <= FEW)] + rank
+        sums[:, places] = sums[:, places - 1] + values[:, places - 1]
+    return sums
 
 
 def _hashes(keys: Array) -> Array:
@@ -237,6 +255,8 @@ class Categories:
             if levels.n_levels <= MAX_INDICATED:
                 keys += [levels.keys[1 : levels.n_levels + 1], np.full(ROOM, np.nan)]
                 columns.append(np.full(levels.n_levels + ROOM, column))
+        if len(columns) == 1 and not len(self.numbers):  # without a feature there is nothing to cut
+            keys, columns = [self.levels[0].keys[1:2]], [np.zeros(1, int)]
         self.indicated_columns, self.indicated_keys = np.concatenate(columns), np.concatenate(keys)
 
     def indicate(self) -> None:
@@ -255,12 +275,12 @@ class Categories:
         """
         weight = np.where(np.isnan(targets), 0, sample_weight[:, np.newaxis]).T
         targets = np.nan_to_num(targets).T
-        all_weight, all_sums = (np.cumsum(added, axis=1) - added for added in (weight, targets * weight))
+        all_weight, all_sums = (_sums_before(added, np.zeros(1, int)) for added in (weight, targets * weight))
         all_weight += self.weight[:, np.newaxis]
         all_sums += self.sums[:, np.newaxis]
         exists, parts, commits = sample_weight > 0, [], []
         for levels, keys in zip(self.levels, self._keys(X).T, strict=True):
-            met, commit = levels.meet(levels.assign(keys, exists), targets, weight, self.kept, self.n_forgotten)
+            met, commit = levels.meet(keys, exists, targets, weight, self.kept, self.n_forgotten)
             parts.append(likelihood.evidence(*met, all_sums[:, np.newaxis], all_weight[:, np.newaxis]))
             commits.append(commit)
 

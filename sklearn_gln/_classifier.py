@@ -79,7 +79,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     max_levels : int, default=2**20
         How many levels of a category are told apart, those that come first; others share places with them, by hash. In
-        a stream a level takes at most 32 bytes, and 64 for each output.
+        a stream a level takes at most 48 bytes, and 64 for each output.
 
     n_bins : int or {"auto"}, default="auto"
         More inputs for the first layer, so that it can bend: the square of each scaled feature, and how far the feature
@@ -1000,6 +1000,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     def _scores(self, logits, codes, sample_weight):
         # The third sum is of hits.
+        if not len(self.classes_):  # no row so far weighs anything
+            return np.zeros(3)
         hits, log_p = self._decide(logits) == codes, self._log_probabilities(logits)
         if self._multilabel:
             gaps, n_known = np.isnan(codes), np.maximum(np.count_nonzero(~np.isnan(codes), axis=1), 1)

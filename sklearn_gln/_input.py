@@ -114,6 +114,8 @@ def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical
             raise ValueError(f"X holds complex numbers in {_named(names[place : place + 1])}: {COMPLEX}")
         if kind in ("b", "i", "u", "f") and not mask[place]:
             continue
+        if str(getattr(column, "type", "")).startswith("dictionary"):  # NumPy would have another level for null
+            column = column.cast(column.type.value_type)
         values = np.asarray(column)
         mask[place] |= by_dtype and is_category(column, values)
         if mask[place]:
@@ -152,12 +154,17 @@ def _unmasked(X: np.ma.MaskedArray) -> Array:
         return values
     if values.dtype.kind in "biu":
         values = values.astype(float)
+    elif values.dtype.kind in "US":
+        values = values.astype(object)
     return np.where(mask, values.dtype.type(np.nan) if values.dtype.kind in "fc" else np.nan, values)
 
 
 def _from_sequence(X: Any) -> Array:
     try:
-        return np.asarray(X)
+        array = np.asarray(X)
+        if isinstance(X, list | tuple) and array.dtype.kind in "US":  # NumPy makes text of numbers among text
+            return np.array(X, dtype=object)
+        return array
     except ValueError as error:
         lengths = {len(row) for row in X if hasattr(row, "__len__")} if isinstance(X, list | tuple) else set()
         if len(lengths) > 1:

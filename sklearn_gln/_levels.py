@@ -2,11 +2,11 @@
 
 A level is text, a number, a boolean, a date, or missing. Numbers stand for themselves, so that 1, 1.0 and True are one
 level; large numbers, text and dates are hashed to numbers below -2^52, of which there are 2^52; '1' and 1 are two
-levels. Missing ones stay NaN.
+levels, a day and its midnight are one. Missing ones stay NaN.
 """
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from hashlib import blake2b
 from numbers import Real
@@ -43,10 +43,10 @@ def named_columns(categorical_features: Any, names: Sequence[Any] | None, n_feat
     if categorical_features is None:
         return mask
     given = np.asarray(categorical_features)
-    if given.ndim != 1 or given.dtype.kind not in "biuUO" or isinstance(categorical_features, str):
-        raise ValueError(f"categorical_features={brief(categorical_features)} is unknown; it must be {FORMS}.")
-    if not given.size:
+    if given.shape == (0,):
         return mask
+    if given.ndim != 1 or given.dtype.kind not in "biuUO":
+        raise ValueError(f"categorical_features={brief(categorical_features)} is unknown; it must be {FORMS}.")
     if given.dtype.kind == "b":
         if given.shape != mask.shape:
             raise ValueError(
@@ -78,21 +78,18 @@ def named_columns(categorical_features: Any, names: Sequence[Any] | None, n_feat
 
 def codes(values: Array, place: str) -> Array:
     """Levels (n,) as float64 numbers, NaN where they are missing; `place` says in errors where they stand."""
-    if values.dtype.kind in "bf" or (values.dtype.kind in "iu" and values.dtype.itemsize < 8):
+    if values.dtype.kind in "biuf":
         numbers = values.astype(np.float64)
         if not (np.abs(numbers) >= FIRST_HASH).any():
             return numbers
-    if values.dtype.kind == "M":
-        values = values.astype("datetime64[us]")
+    if values.dtype.kind in "mM":  # in other units Python has no objects for them
+        values = values.astype(f"{values.dtype.kind}8[us]")
     flat = values.astype(object).tolist()
     try:
         known = {level: _code(level, place) for level in dict.fromkeys(flat)}
-    except TypeError:
-        known = {}
-        for level in flat:
-            _code(level, place)  # says which cannot be hashed
-        raise
-    return np.fromiter(map(known.__getitem__, flat), float, len(flat))
+        return np.fromiter(map(known.__getitem__, flat), float, len(flat))
+    except TypeError:  # some cannot be hashed: what is masked, or refused
+        return np.fromiter((_code(level, place) for level in flat), float, len(flat))
 
 
 def _code(level: Any, place: str) -> float:
@@ -100,7 +97,8 @@ def _code(level: Any, place: str) -> float:
         return _hashed("text", level)
     if level is None or level is np.ma.masked or type(level).__name__ in ("NAType", "NaTType", "NaT"):
         return np.nan
-    if isinstance(level, bool | np.bool_ | Real | Decimal):
+    is_number = isinstance(level, bool | np.bool_ | Real | Decimal)
+    if is_number and not isinstance(level, np.timedelta64):  # which NumPy takes for integers
         if level != level or abs(level) < FIRST_HASH or abs(level) == np.inf:
             return float(level)
         return _hashed("number", str(int(level)))
@@ -108,8 +106,9 @@ def _code(level: Any, place: str) -> float:
         level = level.astype("datetime64[us]").item()
         if level is None:
             return np.nan
-    if isinstance(level, date) and not isinstance(level, timedelta):
-        return _hashed("date", level.isoformat())
+    if isinstance(level, date):
+        moment = level if isinstance(level, datetime) else datetime(level.year, level.month, level.day)
+        return _hashed("date", moment.isoformat())
     raise ValueError(
         f"X holds {brief(level)}{place}, of type {type(level).__name__}, as a category; levels are text, numbers, "
         "booleans or dates. Make text of others: X[name].astype(str)."

@@ -292,9 +292,10 @@ class Bernoulli(_Linear):
         return expit(outputs)
 
     def evidence(self, sums: Array, weight: Array, all_sums: Array, all_weight: Array) -> Array:
-        share = np.clip((all_sums + 0.5) / (all_weight + 1), SMALLEST_SHARE, 1 - SMALLEST_SHARE)
-        rate = (sums + LEVEL_PRIOR * share) / (weight + LEVEL_PRIOR)
-        return np.stack([logit(rate) - logit(share), weight / (weight + LEVEL_PRIOR)])
+        bounds = SMALLEST_SHARE, 1 - SMALLEST_SHARE
+        share = np.clip((all_sums + 0.5) / (all_weight + 1), *bounds)
+        rate = share + (sums - weight * share) / (weight + LEVEL_PRIOR)  # exactly the share where there was no sample
+        return np.stack([logit(np.clip(rate, *bounds)) - logit(share), weight / (weight + LEVEL_PRIOR)])
 
 
 class Squared(_Linear):

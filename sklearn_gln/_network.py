@@ -23,7 +23,7 @@ _moving = threading.Lock()
 
 MAX_REPEATS = 1000  # of a sample, to bound the work: by then normalized steps leave an error near 1e-4
 OF_BASIS = "block"  # the basis's preconditioner: as good as one of all its inputs, with those of the base or without
-OF_EVIDENCE = 0.1  # the floor of its preconditioner: of ids that have not come again all evidence is near 0
+OF_EVIDENCE = 0.1  # the floor of its preconditioner: of ids that have not come again it is near 0; 1 was worse
 LINEAR_RIDGE = 5.0  # samples' worth of a linear first neuron's pull to 0
 CONSTANT_RIDGE = 1e-6  # of LINEAR_RIDGE, for its constant: enough to solve where all samples have weight 0
 MAX_ACCUMULATED = 1 / 8  # over the rounding of weights, so that usual steps are well above it; 2**20 in float32
@@ -224,9 +224,8 @@ def init_network(
     """A network that has learned nothing, for so many inputs and the outputs of these numbers.
 
     Random numbers are spawned per (layer, output number): a subset of outputs draws the same halfspaces. Those of real
-    targets are spawned per layer: each is what it would be alone. Halfspaces
-    that were drawn without a look at the data are those of the network that this one replaces, of as much side
-    information.
+    targets are spawned per layer: each is what it would be alone. Halfspaces that were drawn without a look at the data
+    are those of the network that this one replaces, if it has as much side information.
     """
     dtype, n_outputs = np.dtype(settings.dtype), len(output_numbers)
     layers: list[Layer] = []

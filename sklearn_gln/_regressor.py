@@ -79,7 +79,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     max_levels : int, default=2**20
         How many levels of a category are told apart, those that come first; others share places with them, by hash. In
-        a stream a level takes at most 32 bytes, and 64 for each output.
+        a stream a level takes at most 48 bytes, and 64 for each output.
 
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.

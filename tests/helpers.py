@@ -288,6 +288,13 @@ def make_stream(seed, n, *, n_features=4, n_classes=3, missing=0.03, weighted=Tr
     return X, y, weights
 
 
+def with_categories(X):
+    """The rows with categories in columns 1 and 3: few levels, of which some come after row 280, and many levels."""
+    few, many = np.round(X[:, 1]), np.round(30 * X[:, 3])
+    few[:280] = np.clip(few[:280], -1, 1)
+    return np.column_stack([X[:, 0], few, X[:, 2], many, X[:, 4:]])
+
+
 # Features in all forms
 
 FORMS = {

@@ -8,7 +8,7 @@ common is the mathematics.
 import itertools
 import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -357,6 +357,8 @@ class Row:
     predicted: list  # what `aggregate` gave before it was learned
     epoch: int
     held_out: bool
+    expanded: list  # its features, with indicators in place of categories
+    evidence: list | None  # of each output, what was known of its levels when it came
     lesson: list | None = None  # in regression: what the targets counted as when it came
     correction: list | None = None  # and what the errors before said of it
     means: list | None = None  # of several rows alike: of what they teach, and their scatter about it
@@ -383,6 +385,7 @@ class Trace:
     contexts: list
     s: list
     logits: list
+    evidence: list = field(default_factory=list)
 
 
 class NaiveGLN:
@@ -391,7 +394,7 @@ class NaiveGLN:
     ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
     side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
     ``shuffle(number, n)`` gives the order of n rows in a round of a replay of merged rows. ``learning_rate`` is
-    "normalized" or a function of the row number, which counts from 1.
+    "normalized" or a function of the row number, which counts from 1. ``categories`` is a ``NaiveCategories``, or None.
     """
 
     loss = "log"
@@ -420,7 +423,10 @@ class NaiveGLN:
         half_life=None,
         shuffle=None,
         n_bins=0,
+        categories=None,
     ):
+        self.categories = categories
+        self.met = {}  # evidence of each visitor, as it met it first
         self.n_bins, self.edges = n_bins, None  # edges[feature] of its bins, [] where it has none
         self.half_life, self.shuffle = half_life, shuffle
         self.n_outputs, self.draw, self.context_dim = n_outputs, draw, context_dim
@@ -446,6 +452,7 @@ class NaiveGLN:
         self.unit_weight = 1.0  # that neurons learn once
         self.known = []  # what is predicted of all rows after a rebuild that merged some
         self.base_matrix = None  # P_x
+        self.evidence, self.evidence_matrices = [], [None] * n_outputs  # of the rows learned, by output; and P of each
         self.outputs = None  # outputs[k][l] is a Layer; None before row 1
 
     @property
@@ -456,23 +463,32 @@ class NaiveGLN:
         """The logits (n_outputs,) of each row, learning nothing."""
         return [self.predict(self.aggregate(self.forward(features))) for features in np.asarray(X, float).tolist()]
 
-    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False):
+    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False, visitors=None):
         """Learn rows in order; the logits (n_outputs,) of each row, made before it was learned.
 
-        The epoch, and whether rows were held out from others, matter in regression.
+        The epoch, and whether rows were held out from others, matter in regression. Visitors are known by their names:
+        what was known of their levels at the first visit goes for all.
         """
         X, targets = np.asarray(X, dtype=float).tolist(), np.asarray(targets, dtype=float).tolist()
         weights = [1.0] * len(X) if weights is None else np.asarray(weights, dtype=float).tolist()
-        logits, batch = [], []
-        for features, target, weight in zip(X, targets, weights, strict=True):
-            computed = self.forward(features)
+        logits, batch, visitors = [], [], [None] * len(X) if visitors is None else visitors
+        for features, target, weight, visitor in zip(X, targets, weights, visitors, strict=True):
+            evidence = self.met[visitor] if visitor in self.met else self.known_of_levels(features)
+            computed = self.forward(features, evidence)
             aggregated = self.aggregate(computed)
             logits.append(self.predict(aggregated))
             if weight == 0.0:
                 continue
-            self.rows.append(Row(self.t + 1, features, target, weight, aggregated, epoch, held_out))
-            self.take_in(self.rows[-1])
-            batch.append((self.rows[-1], computed))
+            expanded = self.expand(features)
+            row = Row(self.t + 1, features, target, weight, aggregated, epoch, held_out, expanded, evidence)
+            self.rows.append(row)
+            self.take_in(row)
+            if self.categories is not None and visitor not in self.met:
+                of_levels = [self.target_of_levels(row, output) for output in range(self.n_outputs)]
+                self.categories.learn(features, of_levels, weight)
+            if visitor is not None:
+                self.met[visitor] = evidence
+            batch.append((row, computed))
             at_event = self.is_event(self.t) or (is_merge_event(self.t) and self.merges())
             if len(batch) == self.batch_size or at_event:
                 self.update(batch, 1.0 / self.unit_weight)
@@ -484,25 +500,40 @@ class NaiveGLN:
 
     # Prediction
 
+    def expand(self, features):
+        return features if self.categories is None else self.categories.expand(features)
+
+    def known_of_levels(self, features):
+        return None if self.categories is None else self.categories.evidence(features)
+
+    def evidence_inputs(self, output, evidence):
+        return [] if evidence is None else self.categories.scaled(evidence[output], 1.0)
+
     def scale(self, features):
         """The base logits x, with the constant 1, and the side information z of a row."""
-        x, z = self.scaler(features)
+        x, z = self.scaler(self.expand(features))
         return x + self.constants, z
 
     def basis(self, features, z):
         """What the first layer sees besides: squares, and how far a feature has come through each of its bins."""
         if self.edges is None:
             return []
-        pieces = []
-        for value, edges in zip(features, self.edges, strict=True):
+        pieces, n_numbers = [], len(z) - self.n_indicators
+        for value, edges in zip(self.expand(features), self.edges, strict=True):
             for low, high in itertools.pairwise(edges):
                 known = not math.isnan(value) and high > low
                 pieces.append(clip((value - (low + high) / 2.0) / (high - low), -0.5, 0.5) if known else 0.0)
-        return [value**2 for value in z] + pieces
+        return [value**2 for value in z[:n_numbers]] + pieces
 
-    def beside(self, level, x):
-        """What a layer sees beside p: the base logits, or (without skip, above the first layer) the constant alone."""
-        return x if level == 0 or self.skip else self.constants
+    @property
+    def n_indicators(self):
+        return 0 if self.categories is None else len(self.categories.indicated)
+
+    def inputs(self, level, p, x, evidence):
+        """What a layer sees: p, evidence and base logits; without skip, above the first layer p and the constant."""
+        if level == 0:
+            return evidence + p + x
+        return p + evidence + x if self.skip else p + self.constants
 
     def output_of(self, w, u):
         return dot(w, u)
@@ -510,23 +541,27 @@ class NaiveGLN:
     def bound(self, output, s):
         return clip(s, -self.max_logit, self.max_logit)
 
-    def forward(self, features):
-        """The base logits of a row, and the Traces of all outputs and layers; None before row 1."""
+    def forward(self, features, evidence=None):
+        """The base logits of a row, and the Traces of all outputs and layers; None before row 1.
+
+        Evidence is that of now if it is None.
+        """
         if self.outputs is None:
             return None
+        evidence = self.known_of_levels(features) if evidence is None else evidence
         x, z = self.scale(features)
         traces = []
         for output, layers in enumerate(self.outputs):
             traces.append([])
-            p = self.basis(features, z)
+            p, e = self.basis(features, z), self.evidence_inputs(output, evidence)
             for level, layer in enumerate(layers):
-                u = p + self.beside(level, x)
+                u = self.inputs(level, p, x, e)
                 contexts = [
                     find_context(z, *halfspaces) for halfspaces in zip(layer.normals, layer.offsets, strict=True)
                 ]
                 s = [self.output_of(w[c], u) for w, c in zip(layer.weights, contexts, strict=True)]
                 logits = [self.bound(output, value) for value in s]
-                traces[-1].append(Trace(p, contexts, s, logits))
+                traces[-1].append(Trace(p, contexts, s, logits, e))
                 p = logits
         return x, traces
 
@@ -546,6 +581,9 @@ class NaiveGLN:
     def target(self, row, output):
         return self.smoothing + (1.0 - 2.0 * self.smoothing) * row.targets[output]
 
+    def target_of_levels(self, row, output):
+        return row.targets[output]
+
     def damping(self, n_inputs):
         return 1.0 / math.sqrt(n_inputs)
 
@@ -562,6 +600,7 @@ class NaiveGLN:
         steps, gains = defaultdict(float), defaultdict(float)
         for row, (x, traces) in batch:
             self.base.append(x)
+            self.evidence.append([layers[0].evidence for layers in traces])
             self.learned.append((row, share))
             for output, layers in enumerate(traces):
                 for level, trace in enumerate(layers):
@@ -569,7 +608,7 @@ class NaiveGLN:
                     layer.below.append(trace.p)
                     if math.isnan(self.lesson(row, output)):
                         continue
-                    u, v, rate, damping = self.step(row, level, layer, trace.p, x)
+                    u, v, rate, damping = self.step(row, level, layer, trace, x, self.evidence_matrices[output])
                     for neuron, (c, s) in enumerate(zip(trace.contexts, trace.s, strict=True)):
                         g, added = repeat(
                             s,
@@ -591,15 +630,14 @@ class NaiveGLN:
         for (output, level, neuron, c), added in gains.items():
             self.outputs[output][level].accumulator[neuron][c] += added
 
-    def step(self, row, level, layer, p, x):
+    def step(self, row, level, layer, trace, x, evidence_matrix):
         """The inputs u of a layer, its direction v, rate and damping."""
-        beside = self.beside(level, x)
-        u = p + beside
+        u = self.inputs(level, trace.p, x, trace.evidence)
         if not self.normalized:
             rate = self.learning_rate(row.number)
             return u, u, min(rate, 1.0 / dot(u, u)) if self.loss == "squared" and any(u) else rate, 0.0
-        base_matrix = self.base_matrix if level == 0 or self.skip else None
-        v = multiply(layer.matrix, p) + multiply(base_matrix, beside)
+        parts = (layer.matrix, trace.p), (self.base_matrix, x), (evidence_matrix, trace.evidence)
+        v = self.inputs(level, *(multiply(*part) for part in parts))
         square = dot(u, v)
         rate = self.learning_rate_init / square if square > 0.0 else 0.0
         return u, v, rate, self.damping(len(u))
@@ -656,7 +694,9 @@ class NaiveGLN:
             self.forget()
 
     def forget(self):
-        """Energies count less; `counts` has the rows' count less in all else."""
+        """Energies and what is known of levels count less; `counts` has the rows' count less in all else."""
+        if self.categories is not None:
+            self.categories.forget()
         for layers in self.outputs:
             for layer in layers:
                 of_neurons = [None, 50.0, None, 1000.0, None, None] if self.half_life == "mixed" else [self.half_life]
@@ -668,7 +708,7 @@ class NaiveGLN:
     def take_in(self, row):
         """What a row tells of features when it comes. Up to row 256 rebuilds see to that."""
         if row.number > 256 and has_statistics(self.base_predictor):
-            for value, (low, high), counted in zip(row.features, self.moment_bounds, self.counted, strict=True):
+            for value, (low, high), counted in zip(row.expanded, self.moment_bounds, self.counted, strict=True):
                 if low <= value <= high:
                     counted.append((value, row.weight, row.number))
             if row.number % 8 == 0:
@@ -681,25 +721,28 @@ class NaiveGLN:
 
     def restart_features(self):
         """All rows so far are the window, and nothing but the window counts."""
-        n = len(self.rows[0].features)
+        for row in self.rows:
+            row.expanded = self.expand(row.features)
+        n = len(self.rows[0].expanded)
         self.window, self.scaling = list(self.rows), [None] * n
         self.moment_bounds, self.counted = [(-math.inf, math.inf)] * n, [[] for _ in range(n)]
         self.follow_features()
         if self.n_bins:
-            self.edges = [self.edges_of(i, self.n_bins, self.window) for i in range(n)] if self.t >= 32 else [[]] * n
+            n_numbers = n - self.n_indicators if self.t >= 32 else 0
+            self.edges = [self.edges_of(i, self.n_bins, self.window) if i < n_numbers else [] for i in range(n)]
             self.edges = [edges if len(edges) > 2 else [] for edges in map(unique, self.edges)]
 
     def edges_of(self, i, n_bins, rows):
         """Quantiles of what is usual of a feature in some rows, the least and the largest included."""
         low, high = self.moment_bounds[i]
-        values = sorted(clip(row.features[i], low, high) for row in rows if not math.isnan(row.features[i]))
+        values = sorted(clip(row.expanded[i], low, high) for row in rows if not math.isnan(row.expanded[i]))
         return [interpolate(values, share / n_bins) for share in range(n_bins + 1)] if values else []
 
     def follow_features(self):
         """Bounds from the window. A feature in another unit than before starts again from it, as one without values."""
         has_changed = False
         for i in range(len(self.scaling) if has_statistics(self.base_predictor) else 0):
-            values = [row.features[i] for row in self.window]
+            values = [row.expanded[i] for row in self.window]
             of_window = usual(values, [row.weight for row in self.window])
             if of_window.n_others > 0:
                 self.moment_bounds[i] = of_window.median - of_window.reach, of_window.median + of_window.reach
@@ -738,7 +781,15 @@ class NaiveGLN:
             for layers in self.outputs:
                 layers[0].matrix = matrix
 
+    def set_evidence_matrices(self, evidence):
+        if self.full and self.t >= 64 and self.categories is not None:
+            by_output, counts = zip(*evidence, strict=True), self.base_counts()
+            self.evidence_matrices = [
+                regularised_inverse(of_output, counts, 0.1, self.ridge) for of_output in by_output
+            ]
+
     def set_layer_matrices(self):
+        self.set_evidence_matrices(self.evidence)
         self.set_basis_matrix(self.outputs[0][0].below)
         if self.full and self.t >= 64:
             for layers in self.outputs:
@@ -748,24 +799,30 @@ class NaiveGLN:
     def rebuild(self):
         """A new network from all rows so far: its scaler, halfspaces and P_x first, then a replay, then P_p."""
         if self.t <= 256:
+            if self.categories is not None:
+                self.categories.choose_indicators()
             self.restart_features()
         self.fit_scaler()
         self.learned = [(row, 1.0) for row in self.rows]
         base, pool = map(list, zip(*(self.scale(row.features) for row in self.rows), strict=True))
         basis = [self.basis(row.features, z) for row, z in zip(self.rows, pool, strict=True)]
+        evidence = [[self.evidence_inputs(k, row.evidence) for k in range(self.n_outputs)] for row in self.rows]
         self.set_base_matrix(base)
+        sizes = len(base[0]), len(basis[0]), len(evidence[0][0])
         self.outputs = [
-            [self.new_layer(pool, level, output, len(base[0]), len(basis[0])) for level in range(len(self.layer_sizes))]
+            [self.new_layer(pool, level, output, *sizes) for level in range(len(self.layer_sizes))]
             for output in range(self.n_outputs)
         ]
+        self.set_evidence_matrices(evidence)
         self.set_basis_matrix(basis)
-        self.base, self.learned = [], []
+        self.base, self.evidence, self.learned = [], [], []
         self.replay_merged() if self.merges() else self.replay(self.rows)
         self.set_layer_matrices()
 
     def replay(self, rows, share=1.0):
         for first in range(0, len(rows), self.batch_size):
-            self.update([(row, self.forward(row.features)) for row in rows[first : first + self.batch_size]], share)
+            batch = rows[first : first + self.batch_size]
+            self.update([(row, self.forward(row.features, row.evidence)) for row in batch], share)
 
     def replay_merged(self):
         """Four rounds in random order, with rows alike as one; weights of a mean above 100 count in proportion."""
@@ -813,16 +870,19 @@ class NaiveGLN:
     def refresh_scaler(self):
         """Only with a half-life does the scaling of a feature move after the last rebuild."""
         if self.t % 256 == 0:
+            if self.categories is not None:
+                self.categories.indicate()
             self.fit_scaler(new_only=self.half_life in (None, "mixed"))
 
-    def new_layer(self, pool, level, output, n_base, n_basis):
+    def new_layer(self, pool, level, output, n_base, n_basis, n_evidence):
         n_neurons = self.layer_sizes[level]
         normals, offsets = (np.asarray(array, dtype=float) for array in self.draw(pool, level, output, n_neurons))
         if self.linear_first and level == 0:  # no row is on the positive side
             normals, offsets = 0.0 * normals, 0.0 * offsets
         n_contexts = 2 ** offsets.shape[1]
         n_below = self.layer_sizes[level - 1] if level > 0 else 0
-        n_beside = len(self.beside(level, [0.0] * n_base)) + (n_basis if level == 0 else 0)
+        p = [0.0] * (n_basis if level == 0 else 0)
+        n_beside = len(self.inputs(level, p, [0.0] * n_base, [0.0] * n_evidence))
         w = [min(value, self.max_weight) for value in self.initial(n_below, n_beside)]
         return Layer(
             normals=normals.tolist(),

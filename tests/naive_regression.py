@@ -51,8 +51,11 @@ class NaiveRegressor(NaiveGLN):
     # Prediction
 
     def scale(self, features):
-        x, z = self.scaler(features)
+        x, z = self.scaler(self.expand(features))
         return x + [0.2 * clip(value, -4.0, 4.0) ** 2 for value in x] * self.squares + self.constants, z
+
+    def evidence_inputs(self, output, evidence):
+        return [] if evidence is None else self.categories.scaled(evidence[output], self.units[output][1])
 
     def bound(self, output, s):
         return clip(s, -self.limits[output], self.limits[output])
@@ -94,7 +97,7 @@ class NaiveRegressor(NaiveGLN):
 
     # Learning
 
-    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False):
+    def learn(self, X, targets, weights=None, *, epoch=1, held_out=False, visitors=None):
         """Rows held out from all epochs are the last, and teach the stack afresh, all at once."""
         if epoch > 1 or held_out:
             self.fit_stacks()
@@ -104,7 +107,7 @@ class NaiveRegressor(NaiveGLN):
                 self.information[output] = 0.0 * self.information[output]
                 self.scores[output] = []
                 self.recent[output] = Recent()
-        predictions = super().learn(X, targets, weights, epoch=epoch, held_out=held_out)
+        predictions = super().learn(X, targets, weights, epoch=epoch, held_out=held_out, visitors=visitors)
         if held_out:
             self.fit_stacks()
         return predictions
@@ -118,6 +121,9 @@ class NaiveRegressor(NaiveGLN):
         centre, unit = self.units[output]
         standardised = clip((target - centre) / unit, -1e12, 1e12)
         return standardised / max(abs(standardised) / self.reach[output], 1.0) ** 3
+
+    def target_of_levels(self, row, output):
+        return row.lesson[output] if self.has_unit[output] else row.targets[output]
 
     def take_in(self, row):
         """In later epochs targets tell nothing new."""
@@ -228,9 +234,10 @@ class NaiveRegressor(NaiveGLN):
         """With them the first neuron becomes the ridge regression of all rows so far."""
         super().set_layer_matrices()
         if self.full and self.t >= 64:
-            u, q = np.array(self.base), np.array(self.base_counts())
-            pull = [5.0] * (u.shape[1] - len(self.constants)) + [5e-6] * len(self.constants)
+            q = np.array(self.base_counts())
             for output, layers in enumerate(self.outputs):
+                u = np.array([e[output] + x for e, x in zip(self.evidence, self.base, strict=True)])
+                pull = [5.0] * (u.shape[1] - len(self.constants)) + [5e-6] * len(self.constants)
                 y = np.array([target for *_, target in self.seen[output]])
                 known = np.flatnonzero(~np.isnan(y))
                 products = u[known].T * q[known]
@@ -464,9 +471,12 @@ class NaiveGaussianRegressor(NaiveRegressor):
         self.constants = [(-4.0, 2.0), (4.0, 2.0)] * bias
 
     def scale(self, features):
-        x, z = self.scaler(features)
+        x, z = self.scaler(self.expand(features))
         stretch = 1.5 * math.sqrt(len(x))
         return [(sign * stretch * value, 2.0) for sign in (1.0, -1.0) for value in x] + self.constants, z
+
+    def evidence_inputs(self, output, evidence):
+        return [(value, 2.0) for value in super().evidence_inputs(output, evidence)]
 
     def output_of(self, w, u):
         return naive_gaussian.predict(w, u, **self.bounds)
@@ -493,7 +503,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
                 if math.isnan(self.lesson(row, output)):
                     continue
                 for level, trace in enumerate(layers):
-                    layer, u = self.outputs[output][level], trace.p + self.beside(level, x)
+                    layer, u = self.outputs[output][level], self.inputs(level, trace.p, x, trace.evidence)
                     for neuron, c in enumerate(trace.contexts):
                         layer.weights[neuron][c] = naive_gaussian.repeat(
                             layer.weights[neuron][c],

@@ -22,6 +22,7 @@ PAIRS = list(product([*HOSTS, *FRAMEWORKS], repeat=2))
 SMALL = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 0}
 CLASSES = [0, 1, 2]
 X, Y, WEIGHTS = make_stream(11, 2300)
+X = np.column_stack([X[:, 0], np.round(X[:, 1]), X[:, 2], np.round(30 * X[:, 3])])  # of which two may be categories
 REFERENCE = "numba" if "numba" in HOSTS and not INTERPRETED else "numpy"
 CONVERSIONS = {
     "torch": ("torch", "Tensor", ("numpy", "__array__")),
@@ -57,6 +58,7 @@ LEARNERS = {
         "halfspaces": "gaussian",
     },
     "half-life": {"half_life": 300, "base_predictor": "global"},
+    "categories": {"categorical_features": [1, 3], "half_life": "mixed"},
 }
 
 

@@ -34,6 +34,10 @@ def predictor_of(kind, X, weights=None, *, eps=1e-4, cuts=()):
     return predictor
 
 
+def with_base_predictions(kind, X, categorical=()):
+    return add_base_predictions(kind, X, True, np.isin(np.arange(X.shape[1]), categorical))
+
+
 def transform(predictor, rows, bias=True):
     """Base logits (n, n_base), and side information."""
     inputs = predictor.transform(rows, HOST)
@@ -132,7 +136,7 @@ def test_base_logits_and_side_information_equal_the_oracle(kind):
         X = expit(X)
     X[3] = np.nan
     X[4] = 0.25
-    x, z = transform(predictor_of(kind, X, weights, eps=0.01), add_base_predictions(kind, X))
+    x, z = transform(predictor_of(kind, X, weights, eps=0.01), with_base_predictions(kind, X))
     scale = naive.fit_scaler(kind, X.tolist(), weights.tolist(), 0.01)
     expected = [scale(row) for row in X.tolist()]
     assert_allclose(x, [[*row, 1.0] for row, _ in expected], rtol=1e-9, atol=1e-9)
@@ -220,7 +224,7 @@ def test_a_feature_that_was_never_seen_scales_to_zero():
 @pytest.mark.parametrize("kind", ["standard", "global", "minmax", "identity", expit])
 def test_missing_values_are_no_evidence(kind):
     X = expit(make_stream(11, 50, missing=0.2)[0])
-    x, z = transform(predictor_of(kind, X), add_base_predictions(kind, X))
+    x, z = transform(predictor_of(kind, X), with_base_predictions(kind, X))
     missing = np.isnan(X)
     assert missing.any()
     assert_array_equal(x[:, :-1][missing], 0.0)
@@ -243,7 +247,7 @@ def test_input_is_left_as_it_was():
     X[5] = 0.5
     copy = X.copy()
     for kind in ("standard", "global", "minmax", "identity", expit):
-        transform(predictor_of(kind, X), add_base_predictions(kind, X))
+        transform(predictor_of(kind, X), with_base_predictions(kind, X))
         assert_array_equal(X, copy)
 
 
@@ -297,12 +301,13 @@ def test_identity_refuses_what_is_no_probability(value):
     X[3, 1] = value
     X[2, 2] = np.nan
     with pytest.raises(ValueError, match=rf"base_predictor='identity'.* \[0, 1\]; got values .*{value:.6g}"):
-        add_base_predictions("identity", X)
+        with_base_predictions("identity", X)
+    assert with_base_predictions("identity", X, categorical=[1]) is X
 
 
 def test_callables_give_base_probabilities():
     X = make_stream(15, 60, missing=0.1)[0]
-    rows = add_base_predictions(lambda rows: expit(rows[:, :2]), X)
+    rows = with_base_predictions(lambda rows: expit(rows[:, :2]), X)
     x, z = transform(predictor_of(expit, X, eps=0.01), rows)
     expected = np.nan_to_num(np.clip(X[:, :2], -logit(0.99), logit(0.99)))
     assert_allclose(x, np.column_stack([expected, np.ones(60)]), rtol=1e-9)
@@ -322,12 +327,12 @@ def test_callables_give_base_probabilities():
 def test_callables_that_return_something_else(predict, message):
     X = make_stream(16, 5)[0]
     with pytest.raises(ValueError, match=message):
-        add_base_predictions(predict, X)
+        with_base_predictions(predict, X)
 
 
 def test_callables_may_return_lists_and_integers():
     X = make_stream(17, 5)[0]
-    rows = add_base_predictions(lambda rows: [[0, 1]] * len(rows), X)
+    rows = with_base_predictions(lambda rows: [[0, 1]] * len(rows), X)
     x, _ = transform(predictor_of(expit, X, eps=0.01), rows, bias=False)
     assert_allclose(x, [[-logit(0.99), logit(0.99)]] * 5)
 
@@ -350,8 +355,8 @@ def test_float32_features_have_float64_moments(kind):
 @pytest.mark.parametrize("kind", ["minmax", "identity", expit])
 def test_float32_probabilities(kind):
     X = expit(make_stream(19, 100)[0]).astype(np.float32)
-    x, z = transform(predictor_of(kind, X), add_base_predictions(kind, X))
-    expected = transform(predictor_of(kind, X.astype(float)), add_base_predictions(kind, X.astype(float)))
+    x, z = transform(predictor_of(kind, X), with_base_predictions(kind, X))
+    expected = transform(predictor_of(kind, X.astype(float)), with_base_predictions(kind, X.astype(float)))
     assert_allclose(x, expected[0], rtol=1e-3, atol=1e-4)
     assert_allclose(z, expected[1], rtol=1e-6, atol=1e-6)
 

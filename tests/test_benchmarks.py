@@ -925,6 +925,18 @@ def test_learners_of_categories_predict_before_they_learn(model, categories, mon
         assert categories.score(stream, before)["last_quarter"] > 0.8
 
 
+def test_ids_are_given_or_not(categories, monkeypatch):
+    monkeypatch.setattr(categories, "ID_CHUNK_ROWS", 2000)
+    with_ids, without = (categories.learn_ids(30, given, 6000, 0, {"layer_sizes": [10]}) for given in (True, False))
+    assert with_ids["log_loss"] < without["log_loss"] - 0.02
+    assert 0 < with_ids["us_at_the_end"] < 1e6
+
+
+def test_a_fit_does_not_leak_and_a_repeated_stream_does(categories):
+    fit, stream = (categories.run_leak(learned, 3, 0, {"layer_sizes": [10]})["excess"] for learned in ("fit", "stream"))
+    assert abs(fit) < 0.02 < stream
+
+
 def test_one_hot_columns_are_those_of_the_commonest_levels(categories):
     import pandas as pd
 

@@ -353,16 +353,16 @@ def make_mixed(n):
     """Dictionaries of numbers and text, some of them missing, and the rows' labels."""
     rng = np.random.default_rng(0)
     towns, kinds = rng.choice(["north", "south", None], n).tolist(), rng.choice(["old", "new"], n).tolist()
-    rows = [
-        {"size": x, "town": town, "kind": kind} for x, town, kind in zip(rng.normal(size=n), towns, kinds, strict=True)
-    ]
+    ids = rng.integers(9, size=n).tolist()
+    columns = rng.normal(size=n).tolist(), towns, kinds, ids
+    rows = [dict(zip(("size", "town", "kind", "id"), row, strict=True)) for row in zip(*columns, strict=True)]
     return rows, ["yes" if row["town"] == "north" and row["size"] > 0 else "no" for row in rows]
 
 
 def test_river_learns_dictionaries_with_categories():
     compat = pytest.importorskip("river.compat")
     rows, y = make_mixed(100)
-    classifier = new(dtype="float64", categorical_features=[1, 2])
+    classifier = new(dtype="float64", categorical_features=[1, 2, 3])
     array = np.array([list(row.values()) for row in rows], dtype=object)
     expected = clone(classifier).progressive_predict_proba(array, y, classes=["no", "yes"])
     model = compat.convert_sklearn_to_river(classifier, classes=["no", "yes"])
@@ -379,7 +379,7 @@ def test_river_learns_frames_with_categories(library):
     model = compat.convert_sklearn_to_river(new(dtype="float64"), classes=["no", "yes"])
     for start in range(0, 100, 20):
         model.learn_many(frame[start : start + 20], labels[start : start + 20])
-    assert model.estimator.is_categorical_.tolist() == [False, True, True]
+    assert model.estimator.is_categorical_.tolist() == [False, True, True, False]
     expected = new(dtype="float64").partial_fit(frame, y, classes=["no", "yes"])
     assert_allclose(np.asarray(model.predict_proba_many(frame)), expected.predict_proba(frame), rtol=1e-7, atol=1e-9)
 

@@ -34,9 +34,10 @@ def assert_whole(model):
 @pytest.mark.parametrize("allocation", thorough_but([0, 1, 3], 1))
 @pytest.mark.parametrize("backend", ["numpy", BACKEND])
 @pytest.mark.parametrize("name", KINDS)
-def test_without_memory_for_contexts_nothing_is_learned(name, backend, allocation, monkeypatch):
+@pytest.mark.parametrize("params", thorough_but([{}, {"categorical_features": [1, 3]}], {}), ids=str)
+def test_without_memory_for_contexts_nothing_is_learned(params, name, backend, allocation, monkeypatch):
     kind = KINDS[name]
-    model = kind.streamed(256, backend=backend, context_dim=6)
+    model = kind.streamed(256, backend=backend, context_dim=6, **params)
     before, expected = copy.deepcopy(model), copy.deepcopy(model).partial_fit(X, kind.y)
     numbers, with_slots = itertools.count(), sklearn_gln._layer._with_slots
 

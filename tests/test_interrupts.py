@@ -38,15 +38,16 @@ ROWS_LEARNED = {1: 1, 4: 2, 17: 16, 34: 256, 35: 512, 40: 1000}
 
 @pytest.mark.parametrize(("call", "n"), ROWS_LEARNED.items())
 @pytest.mark.parametrize("method", ["partial_fit", "progressive_predict_proba"])
-def test_an_interrupted_stream_has_learned_whole_blocks_and_goes_on(method, call, n, press):
+@pytest.mark.parametrize("params", [{}, {"categorical_features": [1, 3]}], ids=str)
+def test_an_interrupted_stream_has_learned_whole_blocks_and_goes_on(params, method, call, n, press):
     press(call)
-    model = new()
+    model = new(**params)
     with pytest.raises(KeyboardInterrupt):
         getattr(model, method)(X, Y, CLASSES)
     assert model.n_samples_seen_ == n
-    assert_same_object(model, streamed(n))
+    assert_same_object(model, streamed(n, **params))
     model.partial_fit(X[n:], Y[n:])
-    assert_same_object(model, streamed(1000))
+    assert_same_object(model, streamed(1000, **params))
 
 
 @pytest.mark.parametrize("call", thorough_but([1, 20, 57, 76], 20, 76))

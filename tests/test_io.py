@@ -28,7 +28,18 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import sklearn_gln
 from sklearn_gln import GLNRegressor
-from tests.helpers import CLASSES, KINDS, SMALL, X, Y, assert_same_object, make_stream, new, thorough_but
+from tests.helpers import (
+    CLASSES,
+    KINDS,
+    SMALL,
+    X,
+    Y,
+    assert_same_object,
+    make_stream,
+    new,
+    thorough_but,
+    with_categories,
+)
 
 pytest.importorskip("skops")
 
@@ -437,10 +448,16 @@ def test_a_file_that_is_not_there(path):
 # State that does not fit together: compiled kernels would read memory that is not theirs
 
 
+def of_categories(n):
+    model = new(categorical_features=[1, 3], max_levels=20)
+    return model.partial_fit(with_categories(X)[:n], Y[:n], CLASSES)
+
+
 LEARNED = {
     **{f"{name}, {n} rows": lambda name=name, n=n: KINDS[name].streamed(n) for name in KINDS for n in (100, 700)},
     "labels": lambda: new().fit(X, np.column_stack([Y == 0, Y == 1])),
     "blocks": lambda: new(preconditioner="block").fit(np.random.default_rng(0).normal(size=(1000, 140)), Y),
+    **{f"categories, {n} rows": lambda n=n: of_categories(n) for n in (100, 700)},
     "mixed half-lives": lambda: KINDS["squared"].new(half_life="mixed").fit(X, Y),
 }
 
@@ -496,7 +513,8 @@ HARMLESS = re.compile(r"_online\.head\.scores\.of_output\.\d+: (shorter|longer)"
 
 
 @pytest.mark.parametrize(
-    "name", thorough_but(LEARNED, "classifier, 700 rows", "squared, 700 rows", "gaussian, 700 rows")
+    "name",
+    thorough_but(LEARNED, "classifier, 700 rows", "squared, 700 rows", "gaussian, 700 rows", "categories, 700 rows"),
 )
 def test_state_that_does_not_fit_together_is_refused(name):
     model = LEARNED[name]()

@@ -25,7 +25,15 @@ from sklearn_gln.inspection import (
 )
 from sklearn_gln.io import fit_stream
 from sklearn_gln.kernels import as_numpy
-from tests.helpers import BACKEND, INTERPRETED, assert_refused, assert_same_object, by_context, make_stream
+from tests.helpers import (
+    BACKEND,
+    INTERPRETED,
+    assert_refused,
+    assert_same_object,
+    by_context,
+    make_stream,
+    with_categories,
+)
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
 SMALL = {"layer_sizes": (5, 4), "context_dim": 3, "dtype": "float64", "backend": BACKEND, "random_state": 0}
@@ -100,6 +108,8 @@ def assert_named_ahead(model, named, tolerance):
         {"class_weight": {1: 2.0, 3: 0.5}},
         {"halfspaces": "gaussian", "aggregation": "layers"},
         {"learning_rate": "constant", "preconditioner": None, "initial_weights": "uniform"},
+        {"categorical_features": [1, 3], "max_levels": 40},
+        {"categorical_features": [1, 3], "halfspaces": "gaussian"},
     ],
     ids=str,
 )
@@ -109,6 +119,8 @@ def test_the_network_is_the_one_that_knew_all_classes(params, n_classes):
         params = {
             "class_weight": {label: weight for label, weight in params["class_weight"].items() if label < n_classes}
         }
+    if "categorical_features" in params:
+        X = with_categories(X)
     arrivals = [np.flatnonzero((y == label) & (weights > 0))[:1] for label in range(n_classes)]
     parts = np.split(np.arange(len(X)), np.unique(np.concatenate(arrivals)))
     named = new(**params, new_classes="error")
@@ -329,6 +341,7 @@ def test_no_rows_bring_no_class():
     assert model.predict_proba(X).shape == (len(X), 0)
     with pytest.raises(ValueError, match="No class has come yet"):
         model.predict(X)
+    assert model.progressive_predict_proba(X, y, sample_weight=np.zeros(len(X))).shape == (len(X), 0)
     assert_array_equal(model.partial_fit(X, y).predict_proba(X), new().partial_fit(X, y).predict_proba(X))
 
 

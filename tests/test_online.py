@@ -33,8 +33,10 @@ from tests.helpers import (
     make_targets,
     spare_compilers,
     thorough_but,
+    with_categories,
 )
 from tests.naive import NaiveGLN
+from tests.naive_categories import NaiveCategories
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
 
 pytestmark = pytest.mark.larger  # STREAM is
@@ -64,6 +66,15 @@ class Learned:
         state |= {"bounds": online.predictor.bounds, "window": online.predictor.window.values}
         state |= {"window.weight": online.predictor.window.weight, "limits": network.limits}
         preconditioners = {"base": network.base_preconditioner, "basis": network.basis_preconditioner}
+        preconditioners["evidence"] = network.evidence_preconditioner
+        if online.categories is not None:
+            names = "sums", "weight", "indicated_columns", "indicated_keys"
+            state |= {f"categories.{name}": getattr(online.categories, name) for name in names}
+            for number, levels in enumerate(online.categories.levels):
+                n_slots = levels.n_levels + 1
+                state[f"levels {number}.keys"] = levels.keys[:n_slots]
+                recalled = levels.recall(np.arange(n_slots), online.categories.kept, online.categories.n_forgotten)
+                state |= {f"levels {number}.recalled {name}": array for name, array in recalled._asdict().items()}
         if online.predictor.bins is not None:
             state |= {f"bins.{name}": array for name, array in vars(online.predictor.bins).items()}
         for number, layer in enumerate(network.layers):
@@ -104,7 +115,8 @@ def new_online(params, n_features, outputs, seed=7, n_given=0):
         head = TargetHead.empty(len(outputs), n_layers, aggregation, calibrated, settings.is_mixed)
     else:
         head = PlainHead.empty(n_layers, aggregation)
-    return OnlineNetwork.new(settings, base_predictor, n_features, np.array(outputs), seed, head, n_given)
+    of_head = np.array(outputs), seed, head, n_given
+    return OnlineNetwork.new(settings, base_predictor, n_features, *of_head, params.get("categorical_features", ()))
 
 
 def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
@@ -112,7 +124,9 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
     X, y, weights = stream
     base_predictor, classifies = params.get("base_predictor", "standard"), "likelihood" not in params
     y = y if classifies else y[:, outputs]
-    n_features, X = X.shape[1], add_base_predictions(base_predictor, X, classifies)
+    n_features = X.shape[1]
+    is_categorical = np.isin(np.arange(n_features), params.get("categorical_features", ()))
+    X = add_base_predictions(base_predictor, X, classifies, is_categorical)
     online = new_online({"dtype": "float64"} | params, n_features, outputs, seed, X.shape[1] - n_features)
     seen, learned = [], False
 
@@ -139,9 +153,8 @@ def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7,
                 logits[first:last][rows] = before
         learned = True
         if unseen is not None:
-            logits = np.concatenate(
-                [logits, online.infer(add_base_predictions(base_predictor, unseen, classifies), kernels)]
-            )
+            unseen = add_base_predictions(base_predictor, unseen, classifies, is_categorical)
+            logits = np.concatenate([logits, online.infer(unseen, kernels)])
     return Learned(logits, from_plain(to_plain(online)), np.concatenate(seen))
 
 
@@ -317,7 +330,29 @@ GAP_CASES = {
     "squared: gaps, half-life": {"likelihood": "squared", "aggregation": "stacked", "half_life": 300},
     "gaussian: gaps": {"likelihood": "gaussian", "aggregation": "stacked"},
 }
-ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES | GAP_CASES
+# Columns 1 and 3 are categories.
+CATEGORY_CASES = {
+    "categories": {},
+    "categories, half-life": {"half_life": 300},
+    "categories, identity, no skip, uniform": {
+        "base_predictor": "identity",
+        "halfspaces": "gaussian",
+        "offset_scale": 0.5,
+        "skip": False,
+        "initial_weights": "uniform",
+    },
+    "heavy, categories, batches of 5": HEAVY_CASES["heavy, batches of 5"],
+    "squared: categories": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: dirty, categories": DIRTY_CASES["squared: dirty, half-life"],
+    "squared: heavy, categories": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: gaps, categories": GAP_CASES["squared: gaps, half-life"],
+    "gaussian: categories": {"likelihood": "gaussian", "aggregation": "stacked"},
+}
+CATEGORY_CASES = {name: {"categorical_features": [1, 3], **params} for name, params in CATEGORY_CASES.items()}
+DIRTY_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "dirty" in name}
+HEAVY_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "heavy" in name}
+GAP_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "gaps" in name}
+ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES | GAP_CASES | CATEGORY_CASES
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -333,8 +368,8 @@ class Recording(NaiveGLN):
         super().__init__(*args, **options)
         self.contexts, self.n_limited = [], 0
 
-    def forward(self, features):
-        computed = super().forward(features)
+    def forward(self, features, evidence=None):
+        computed = super().forward(features, evidence)
         if computed is not None:
             of_outputs = [[context for trace in layers for context in trace.contexts] for layers in computed[1]]
             self.contexts.append(of_outputs)
@@ -351,6 +386,13 @@ class RecordingGaussianRegressor(Recording, NaiveGaussianRegressor):
 
 
 ORACLES = {None: Recording, "squared": RecordingRegressor, "gaussian": RecordingGaussianRegressor}
+
+
+def make_categories(params, settings, n_outputs):
+    if "categorical_features" not in params:
+        return None
+    columns, real = params["categorical_features"], "likelihood" in params
+    return NaiveCategories(columns, n_outputs, settings.half_life, real=real)
 
 
 def make_oracle(params, settings, outputs, seed, y, weights):
@@ -378,6 +420,7 @@ def make_oracle(params, settings, outputs, seed, y, weights):
         draw,
         layer_sizes=params["layer_sizes"],
         shuffle=shuffle,
+        categories=make_categories(params, settings, len(outputs)),
         learning_rate=SCHEDULES[rate](settings.learning_rate_init) if rate in SCHEDULES else rate,
         learning_rate_init=settings.learning_rate_init,
         preconditioner=params.get("preconditioner", "full"),
@@ -392,6 +435,8 @@ def oracle_run(name, n):
     """What the oracle makes of a case: the stream, rows to predict at the end, the oracle, and what it predicted."""
     params = SMALL | ORACLE_CASES[name]
     X, y, weights = make_stream([n, 1], n + 20)
+    if name in CATEGORY_CASES:
+        X = with_categories(X)
     if name in HEAVY_CASES:
         weights = np.where(weights > 1.0, weights**3, weights)
         places = np.arange(1, n // 4 * 4, 4)
@@ -441,6 +486,8 @@ def oracle_run(name, n):
             ("squared: default", 1300),
             ("squared: half-life", 1100),
             ("gaussian: half-life, identity", 1100),
+            ("categories", 1300),
+            ("squared: categories", 1300),
         ],
         *((name, 600) for name in BRIEF_CASES),
         ("heavy", 30),
@@ -449,6 +496,9 @@ def oracle_run(name, n):
         ("dirty", 1300),
         ("squared: dirty", 1300),
         ("squared: gaps", 600),
+        ("categories", 600),
+        ("squared: gaps, categories", 600),
+        ("heavy, categories, batches of 5", 30),
     ),
 )
 def test_learning_equals_the_oracle(backend, name, n):
@@ -468,7 +518,7 @@ def test_learning_equals_the_oracle(backend, name, n):
             by_context(layer, layer.accumulator), [of_output.accumulator for of_output in layers], **TOLERANCE
         )
     if name in DIRTY_CASES:
-        assert oracle.unit_changes == [1024]
+        assert oracle.unit_changes == ([] if name in CATEGORY_CASES else [1024])
     if params.get("max_weight", 9.0) < 1.0:
         assert 0.02 < clipped(got.online, params["max_weight"]) < 0.9
     if "likelihood" in params:
@@ -568,9 +618,16 @@ LEARNERS = {
         "half_life": 700,
     },
     "gaussian neurons": {"likelihood": "gaussian", "aggregation": "stacked", "max_weight": 0.15},
+    "categories": {"categorical_features": [1, 3], "max_levels": 30, "half_life": "mixed"},
+    "squared, categories": {
+        "likelihood": "squared",
+        "aggregation": "stacked",
+        "categorical_features": [1, 3],
+        "half_life": 700,
+    },
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
-BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons")
+BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons", "squared, categories")
 STREAM = make_stream(11, 4200 if helpers.IS_THOROUGH and not INTERPRETED else 1100)
 STREAM[2][2:6] = 0.0
 STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
@@ -579,6 +636,7 @@ TARGETS = make_targets(STREAM[0])
 
 def stream_of(learner):
     X, y, weights = STREAM
+    X = with_categories(X) if "categorical_features" in LEARNERS[learner] else X
     return X, TARGETS if "likelihood" in LEARNERS[learner] else y, weights
 
 
@@ -613,7 +671,10 @@ def test_learning_layer_by_layer_is_learning_row_by_row(backend, learner, monkey
         rows = []
         for t in range(len(samples)):
             row = slice(t, t + 1)
-            of_row = Inputs(inputs.base[row], tuple(part[row] for part in inputs.basis), inputs.side_info[row])
+            evidence = None if inputs.evidence is None else inputs.evidence[row]
+            of_row = Inputs(
+                inputs.base[row], tuple(part[row] for part in inputs.basis), inputs.side_info[row], evidence
+            )
             sample = samples.part(row, get_kernels("numpy"))
             rows.append(learn(network, kernels, of_row, targets[row], sample, settings))
         means = [
@@ -668,6 +729,7 @@ def test_outputs_are_independent(backend, learner, outputs, monkeypatch):
         if array is None:
             continue
         of_outputs = "weights", "accumulator", "moment of", "matrix of", "limits", "spread", "head"
+        of_outputs += "categories.sums", "categories.weight", "levels 0.recalled", "levels 1.recalled"
         if np.ndim(array) and len(array) == 3 and name.startswith(of_outputs):
             array = [array[output] for output in outputs]
         if name.startswith(("hyperplanes", "offsets", "slot_of", "n_slots")) and len(array) == 3:
@@ -702,7 +764,13 @@ NUMBERS = [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[
 
 
 @pytest.mark.parametrize(
-    "learner", thorough_but(["cuts", "plain", "half-life", "squared", "gaussian neurons"], "cuts", "squared")
+    "learner",
+    thorough_but(
+        ["cuts", "plain", "half-life", "squared", "gaussian neurons", "categories", "squared, categories"],
+        "cuts",
+        "squared",
+        "categories",
+    ),
 )
 @pytest.mark.parametrize("number", thorough_but(NUMBERS, 3, 256))
 def test_flipping_a_label_moves_no_prediction_up_to_its_row(backend, learner, number):
@@ -730,7 +798,7 @@ def test_no_prediction_sees_a_later_row(backend, n, learner):
     assert_allclose(got.logits, reference(backend, learner).logits[:stop], **TOLERANCE)
 
 
-@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons"])
+@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons", "categories"])
 def test_rows_of_weight_zero_do_not_exist(backend, learner):
     exist = STREAM[2] > 0
     got = learn_stream(backend, LEARNERS[learner], [array[exist] for array in stream_of(learner)])
@@ -943,11 +1011,21 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
     assert classifier.progressive_accuracy_ == pytest.approx(streamed.progressive_accuracy_)
 
 
-@pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
-def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
+@pytest.mark.parametrize(
+    ("likelihood", "categorical"),
+    [
+        ("squared", None),
+        ("gaussian", None),
+        pytest.param("squared", [1, 3], marks=pytest.mark.thorough),
+        pytest.param("gaussian", [1, 3], marks=pytest.mark.thorough),
+    ],
+)
+def test_a_fit_of_a_regressor_equals_the_oracle(likelihood, categorical):
     n = 466  # rows: the clock's event 1,024 falls among those held out
     X, _, weights = make_stream(24, n + 20)
     y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"}
+    if categorical is not None:
+        X, params = with_categories(X), params | {"categorical_features": categorical}
     regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:n], y[:n], weights[:n])
     *epochs, held_out = regressor.orders
     assert len(epochs) == 3
@@ -959,7 +1037,7 @@ def test_a_fit_of_a_regressor_equals_the_oracle(likelihood):
     )
     expected = []
     for epoch, rows in enumerate(epochs, start=1):
-        expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch)
+        expected += oracle.learn(X[rows], y[rows], weights[rows], epoch=epoch, visitors=rows)
     expected += oracle.learn(X[held_out], y[held_out], weights[held_out], held_out=True)
     assert_allclose(regressor.predicted, expected, **TOLERANCE)
     mean, variance = np.moveaxis(oracle.logits(X[n:]), 2, 0)

@@ -52,6 +52,8 @@ COMMON = {
     "halfspaces": st.sampled_from(["cuts", "gaussian", "raw_gaussian"]),
     "offset_scale": st.none() | st.floats(0, 3),
     "share_halfspaces": st.booleans(),
+    "categorical_features": st.sampled_from(["from_dtype", None]) | st.sets(st.integers(0, 4), max_size=3).map(sorted),
+    "max_levels": st.sampled_from([1, 7, 2**20]),
     "bias": st.booleans(),
     "skip": st.booleans(),
     "learning_rate": st.sampled_from(["normalized", "normalized", "constant", "inverse", "hyperbolic", decaying]),
@@ -124,6 +126,7 @@ COLUMNS = {
     "integers": lambda rng, n, scale: scale * rng.integers(-3, 4, n),
     "all scales": lambda rng, n, scale: rng.choice([-1, 1], n) * 10 ** rng.uniform(-30, 30, n),
     "rare": lambda rng, n, scale: scale * rng.normal(size=n) * (rng.random(n) < 0.02),
+    "levels": lambda rng, n, scale: np.where(rng.random(n) < 0.1, np.nan, scale * (rng.zipf(1.5, n) % 60)),
     "missing": lambda rng, n, scale: np.full(n, np.nan),
     "often missing": lambda rng, n, scale: np.where(rng.random(n) < 0.7, np.nan, scale * rng.normal(size=n)),
 }
@@ -307,6 +310,8 @@ def cases(draw, **fixed):
     columns = draw(
         st.lists(st.tuples(st.sampled_from([*COLUMNS, COPY]), st.sampled_from(SCALES)), min_size=1, max_size=5)
     )
+    if isinstance(params["categorical_features"], list):
+        params["categorical_features"] = [place for place in params["categorical_features"] if place < len(columns)]
     dtype = draw(st.sampled_from(["f8", "f8", "f4", "f2", "i8", "?"]))
     return Case(kind(**params), Features(columns, dtype, bound), targets)
 
@@ -415,6 +420,10 @@ class Stream(RuleBasedStateMachine):
         is_chaotic = (params["learning_rate_init"] or 0) > 0.3 if is_plain else not params["bias"]
         return np.dtype(params["dtype"]) == np.float64 and not is_chaotic
 
+    def _n_categorical(self):
+        columns = self.case.estimator.categorical_features
+        return len(columns) if isinstance(columns, list) else 0
+
     @rule(
         seed=SEEDS,
         n=SIZES,
@@ -428,7 +437,7 @@ class Stream(RuleBasedStateMachine):
         given_weight = sample_weight if sample_weight is None else into(sample_weight)
         if way == "progressive":
             self._learn_and_predict(into(X), into(y), first_call, given_weight)
-        elif way == "unchecked" and self.pieces and X.dtype in (np.float32, np.float64):
+        elif way == "unchecked" and self.pieces and X.dtype in (np.float32, np.float64) and not self._n_categorical():
             y = y.astype(bool) if isinstance(self.case.targets, Indicators) else y
             self.model.partial_fit(X, y, sample_weight=sample_weight, check_input=False)
         else:
@@ -475,6 +484,7 @@ class Stream(RuleBasedStateMachine):
     def refuse_features(self, seed, n, fault):
         X, y, first_call, _ = self._draw(seed, n)
         assume(self.pieces or fault != "feature")
+        assume(self._n_categorical() < X.shape[1] or fault != "could not convert")  # text is then what it may be
         wrong = WRONG_FEATURES[fault](X)
         assert_refused(self.model, lambda model: model.partial_fit(wrong, y, **first_call), fault)
         if self.pieces:
