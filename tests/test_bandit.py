@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -171,6 +172,16 @@ def test_backends_agree(kind, backend_name):
     bandit.add_actions([7])
     expected.add_actions([7])
     assert_allclose(known(bandit), known(expected), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.thorough
+def test_processes_change_nothing(kind):
+    rows = np.tile(np.arange(N), 4)  # the first 1,024 are learned in one process
+    bandit, expected = (new(kind, model={"n_jobs": n_jobs}) for n_jobs in (2, None))
+    expected.partial_fit(X[rows], ACTIONS[rows], REWARDS[kind][rows])
+    with parallel_config("loky"):
+        bandit.partial_fit(X[rows], ACTIONS[rows], REWARDS[kind][rows])
+    assert_allclose(known(bandit), known(expected), **TOLERANCE)
 
 
 def test_estimate_memory_counts_visits(kind):
