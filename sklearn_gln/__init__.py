@@ -30,6 +30,7 @@ and its checks (_state.py); threads, interrupts and workers (_runtime.py); what 
 
 What takes fitted estimators, and which nothing above knows of::
 
+    bandit               actions chosen, and learned from their rewards           bandit/
     inspection           what a network does, and why                             inspection/
     onnx                 graphs that run without Python                           onnx.py
     io                   files that execute nothing; streams with checkpoints     io.py

@@ -81,6 +81,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     """Parameters, validation and learning of a Gated Linear Network; subclasses encode targets and read outputs."""
 
     _likelihood: Likelihood = BERNOULLI
+    _is_of_bandit: bool = False  # whether rewards of actions are learned
     _LEARNED: tuple = (
         "n_features_in_", "is_categorical_", "n_iter_", "loss_curve_", "validation_loss_curve_", "_progress",
     )  # fmt: skip
@@ -532,6 +533,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             squares=squares,
             n_bins=n_bins,
             max_levels=int(self.max_levels),
+            counts_visits=self._is_of_bandit,
         )
 
     def _new_online(self, X, random_state, *, in_order: bool) -> OnlineNetwork:

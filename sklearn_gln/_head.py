@@ -327,10 +327,16 @@ class TargetHead(Head):
 
     @classmethod
     def empty(
-        cls, n_outputs: int, n_layers: int, aggregation: str, is_calibrated: bool, has_memories: bool = False
+        cls,
+        n_outputs: int,
+        n_layers: int,
+        aggregation: str,
+        is_calibrated: bool,
+        has_memories: bool = False,
+        knows_wild: bool = True,
     ) -> "TargetHead":
         return cls(
-            TargetScale.empty(n_outputs),
+            TargetScale.empty(n_outputs, knows_wild),
             MeanStack.empty(n_outputs, n_layers, first_that_counts(n_layers, aggregation), aggregation == "stacked"),
             Calibration.empty(n_outputs, is_calibrated),
             RecentErrors.empty(n_outputs, has_memories),

@@ -1,6 +1,7 @@
 """A layer of neurons as plain arrays: weight vectors in slots, which contexts select."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +34,9 @@ class Layer:
     n_slots: Array | None = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, n_neurons): slots in use, or None
     preconditioner: Preconditioner | None = field(metadata=BY_OUTPUT)  # of the layer below's outputs
     spread: Spread | None = field(default=None, metadata=BY_OUTPUT)  # of the last layer
+    visits: Array | None = field(
+        default=None, metadata=BY_OUTPUT
+    )  # (n_outputs, n_neurons, n_slots) float64: weights of the samples that each slot has learned, summed
 
     def slots(self, contexts: Array) -> Array:
         """The slots (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
@@ -73,7 +77,7 @@ class Layer:
 
     def is_writable(self) -> bool:
         """Whether learning can write the arrays, which memory-mapped files may forbid; of NumPy arrays only."""
-        arrays = [self.weights, self.accumulator, self.slot_of, self.n_slots]
+        arrays = [self.weights, self.accumulator, self.slot_of, self.n_slots, self.visits]
         arrays += [] if self.spread is None else [getattr(self.spread, name) for name in self.spread.by_slot]
         return all(array is None or array.flags.writeable for array in arrays)
 
@@ -98,9 +102,13 @@ class Layer:
                 output[:, :n_used] = array[place, :, :n_used]
             return taken
 
-        bare = replace(self, weights=self.weights[:, :, :0], accumulator=self.accumulator[:, :, :0])
-        taken = _outputs.take(bare, places, shares_halfspaces=True)
-        return replace(taken, weights=take(self.weights), accumulator=take(self.accumulator))
+        by_slot = {"weights": self.weights, "accumulator": self.accumulator}
+        by_slot |= {} if self.visits is None else {"visits": self.visits}
+        taken = copy(self)
+        vars(taken).update({name: array[:, :, :0] for name, array in by_slot.items()})
+        taken = _outputs.take(taken, places, shares_halfspaces=True)
+        vars(taken).update({name: take(array) for name, array in by_slot.items()})
+        return taken
 
     def make_room(self, n_slots: int) -> None:
         """Have room for n_slots slots."""
@@ -112,6 +120,7 @@ class Layer:
         replaced: dict[str, Any] = {
             "weights": function(self.weights),
             "accumulator": function(self.accumulator),
+            "visits": None if self.visits is None else function(self.visits),
             **others,
         }
         if self.spread is not None:

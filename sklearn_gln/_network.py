@@ -110,6 +110,8 @@ class Network:
         for layer in self.layers:
             factors = np.resize(of_neurons, (layer.accumulator.shape[1], 1))
             layer.accumulator = layer.accumulator * kernels.asarray(factors)
+            if layer.visits is not None:
+                layer.visits = layer.visits * factor
             if layer.spread is not None:
                 layer.spread.forget(factor)
             if layer.preconditioner is not None:
@@ -195,7 +197,9 @@ def estimate_memory(sizes: InputSizes, n_side: int, n_outputs: int, n_samples: f
     slots = n_outputs * int(1 + min(n_contexts, n_samples))
     floats = slots * sum(size * n_inputs for size, n_inputs in inputs)
     floats += sharing * n_neurons * settings.context_dim * (n_side + 1)
-    sums = slots * (n_neurons + 3 * settings.layer_sizes[-1] * settings.likelihood.has_spread)
+    sums = slots * (
+        n_neurons * (1 + settings.counts_visits) + 3 * settings.layer_sizes[-1] * settings.likelihood.has_spread
+    )
     squares = 0
     if settings.preconditioner is not None:
         for size, kind in ((sizes.base, settings.preconditioner), (sizes.basis, OF_BASIS)):
@@ -235,7 +239,8 @@ def init_network(
         preconditioner = None
         if settings.preconditioner and n_below:  # early logits, all near 0, would blow it up without a floor
             preconditioner = Preconditioner.empty(n_outputs, n_below, floor=1.0, ridge=settings.likelihood.ridge)
-        layers.append(Layer(weights, accumulator, slot_of, n_slots, preconditioner))
+        visits = np.zeros_like(accumulator) if settings.counts_visits else None
+        layers.append(Layer(weights, accumulator, slot_of, n_slots, preconditioner, visits=visits))
         n_below = n_neurons
     if settings.likelihood.has_spread:
         layers[-1].spread = Spread.empty(layers[-1].accumulator)
@@ -349,6 +354,10 @@ def learn(
             of_neurons = np.repeat(scatter[:, :, np.newaxis], layer.accumulator.shape[1], axis=2)
             of_neurons = padded(of_neurons, size, "float64", kernels)
             layer.accumulator = kernels.add_at_slots(layer.accumulator, of_layer, of_neurons)
+        if layer.visits is not None:
+            shape = *targets.shape, layer.visits.shape[1]
+            of_neurons = padded(np.broadcast_to(of_targets[..., np.newaxis], shape), size, "float64", kernels)
+            layer.visits = kernels.add_at_slots(layer.visits, of_layer, of_neurons)
         if signals:
             blocks = prepared.above(prepare(signals[-1], layer.preconditioner), join, skip=settings.skip)
         else:

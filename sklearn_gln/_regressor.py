@@ -693,8 +693,9 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     def _new_head(self, settings):
         calibrated = settings.likelihood.has_spread or settings.aggregation == "stacked"
+        n_layers, knows_wild = len(settings.layer_sizes), not self._is_of_bandit
         return TargetHead.empty(
-            self.n_outputs_, len(settings.layer_sizes), settings.aggregation, calibrated, settings.is_mixed
+            self.n_outputs_, n_layers, settings.aggregation, calibrated, settings.is_mixed, knows_wild
         )
 
     def _hold_out(self, rows, weights, random_state):

@@ -35,6 +35,7 @@ class Settings:
     squares: bool = False  # whether neurons are given the squares of the base inputs too
     n_bins: int = 0  # of each feature, of which the first layer is given a basis; 0: none
     max_levels: int = 1  # of a category that are told apart
+    counts_visits: bool = False  # whether layers count the samples that each slot has learned
 
     @property
     def solves_first(self) -> bool:

@@ -199,17 +199,20 @@ def _check_network(network: Network, sizes: InputSizes, n_side: int, n_outputs: 
     for number, (layer, size, n_below) in enumerate(
         zip(network.layers, layer_sizes, (0, *layer_sizes[:-1]), strict=True)
     ):
-        _check_layer(layer, (n_outputs, size), n_inputs[number], n_sharing, 2**settings.context_dim)
+        contexts = n_sharing, 2**settings.context_dim
+        _check_layer(layer, (n_outputs, size), n_inputs[number], *contexts, settings.counts_visits)
         _check_preconditioner(layer.preconditioner, (n_outputs, n_below) if kind and n_below else None)
         has_spread = settings.likelihood.has_spread and number == len(layer_sizes) - 1
         _require((layer.spread is not None) == has_spread, "the last layer has the spread, or none")
 
 
-def _check_layer(layer: Layer, neurons: Shape, n_inputs: int, n_sharing: int, n_contexts: int) -> None:
+def _check_layer(
+    layer: Layer, neurons: Shape, n_inputs: int, n_sharing: int, n_contexts: int, counts_visits: bool
+) -> None:
     n_slots = n_contexts if layer.slot_of is None else layer.weights.shape[2]
     slots = *neurons, n_slots
     _check_shapes(layer, weights=(*slots, n_inputs))
-    _check_shapes(layer, FLOATS[1:], accumulator=slots)
+    _check_shapes(layer, FLOATS[1:], accumulator=slots, visits=slots if counts_visits else None)
     if layer.spread is not None:
         _check_shapes(layer.spread, FLOATS[1:], errors=slots, weight=slots)
         _check_shapes(layer.spread, log_ratio=slots, mean_square=neurons[:1])

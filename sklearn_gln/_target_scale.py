@@ -36,9 +36,10 @@ class TargetScale:
     is_known: Array = field(metadata=BY_OUTPUT)  # (n_outputs,) bool: whether origin and unit are
     varied: Array = field(metadata=BY_OUTPUT)  # (n_outputs,) bool: whether the target had by the last event
     n_targets: Array = field(metadata=BY_OUTPUT)  # (n_outputs,): taken in so far
+    knows_wild: bool = True  # whether some targets may be wild
 
     @classmethod
-    def empty(cls, n_outputs: int) -> "TargetScale":
+    def empty(cls, n_outputs: int, knows_wild: bool = True) -> "TargetScale":
         return cls(
             np.zeros(n_outputs),
             np.ones(n_outputs),
@@ -48,6 +49,7 @@ class TargetScale:
             np.zeros(n_outputs, bool),
             np.zeros(n_outputs, bool),
             np.zeros(n_outputs, int),
+            knows_wild,
         )
 
     @property
@@ -82,7 +84,7 @@ class TargetScale:
         """
         before = self.unit
         self.window = Window(y, sample_weight)
-        usual = self.window.usual(of_targets=True)
+        usual = self._usual()
         self.origin, self.unit = self._of_window(usual, kernels)
         self.is_known = np.count_nonzero(~np.isnan(y), axis=0) > 0
         self.largest = np.zeros(len(before))
@@ -90,6 +92,10 @@ class TargetScale:
         self._follow(usual)
         self.window = Window(y[-SIZE:], sample_weight[-SIZE:])
         return np.where(self.varied, np.minimum(before / self.unit, LARGEST_FACTOR), 1)
+
+    def _usual(self) -> Usual:
+        usual = self.window.usual(of_targets=True)
+        return usual if self.knows_wild else usual._replace(reach=np.full(len(usual.reach), np.inf))
 
     def _of_window(self, usual: Usual, kernels: Kernels) -> tuple[Array, Array]:
         """Mean and deviation of the window's targets, or their size where they are all the same."""
@@ -109,7 +115,7 @@ class TargetScale:
 
     def follow(self) -> None:
         """Have the reach follow the last targets, and those that have come late get a unit."""
-        usual = self.window.usual(of_targets=True)
+        usual = self._usual()
         begins = ~self.is_known & (self.n_targets >= ENOUGH)
         if begins.any():
             origin, unit = self._of_window(usual, get_kernels("numpy"))

@@ -40,7 +40,7 @@ except ImportError as error:
 
 __all__ = ["fit_stream", "load", "save"]
 
-OUR_TYPES = ("sklearn_gln.GLNClassifier", "sklearn_gln.GLNRegressor")
+OUR_TYPES = ("sklearn_gln.GLNClassifier", "sklearn_gln.GLNRegressor", "sklearn_gln.bandit.GLNBandit")
 MAY_CHANGE = ("backend", "device", "n_jobs", "verbose")  # parameters of which what is learned does not depend
 
 

@@ -24,9 +24,9 @@ from sklearn_gln import GLNClassifier
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
-    "accuracy", "backends", "bigger_than_memory", "categories", "clusters", "endurance", "features", "forgetting",
-    "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles", "recovery",
-    "regression", "speed", "streams", "tables", "targets",
+    "accuracy", "backends", "bandits", "bigger_than_memory", "categories", "clusters", "endurance", "features",
+    "forgetting", "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles",
+    "recovery", "regression", "speed", "streams", "tables", "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -75,7 +75,7 @@ def checkout(tmp_path):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help(script, load, capsys):
-    if script in ("quantiles", "regression", "targets"):
+    if script in ("bandits", "quantiles", "regression", "targets"):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
@@ -1054,3 +1054,66 @@ def test_calls_of_one_row(load):
 def test_the_speed_package_runs_as_a_command():
     ran = subprocess.run([sys.executable, BENCHMARKS / "speed", "--help"], check=True, capture_output=True, text=True)
     assert "python benchmarks/speed plain" in ran.stdout
+
+
+# Bandits
+
+
+@pytest.fixture
+def bandits(load):
+    pytest.importorskip("pandas")
+    return load("bandits")
+
+
+def test_problems_of_bandits(bandits):
+    for name in ("digits", "clicks", "wheel", "turning wheel", "bends", "jester-like"):
+        problem = bandits.PROBLEMS[name](1000, np.random.default_rng(0))
+        n_actions = problem.expected.shape[1]
+        assert problem.X.shape[0] == problem.rewards.shape[0] == 1000
+        assert problem.is_binary == (name in ("digits", "clicks"))
+        assert np.abs((problem.rewards - problem.expected).mean()) < 0.1
+        assert len(np.unique(problem.expected.argmax(axis=1))) > n_actions / 2
+    before, after = (
+        bandits.wheel(9000, np.random.default_rng(0), n_turns=2).expected[rows]
+        for rows in (slice(3000), slice(6000, None))
+    )
+    assert np.mean(before == 50) == pytest.approx(np.mean(after == 50), rel=0.3)
+
+
+def test_regret_of_bandits(bandits, tmp_path, capsys):
+    path, picture = tmp_path / "regret.jsonl", tmp_path / "regret.png"
+    policies = ["GLN", "GLN tree", "Neural-linear"]
+    options = ["--problems", "bends", "wheel", "--rows", "300", "--policies", *policies, "--json", str(path)]
+    records = bandits.main(["regret", *options, "--param", "reward_model__layer_sizes=(4,)", "--picture", str(picture)])
+    assert [(record["problem"], record["policy"]) for record in records] == [
+        (problem, policy) for problem in ("bends", "wheel") for policy in policies
+    ]
+    assert all(record["curve"][-1] == record["regret"] for record in records)
+    assert all(np.all(np.diff(record["curve"]) >= 0) for record in records)
+    assert records[0]["regret"] < 0.95
+    assert picture.stat().st_size > 0
+    assert "average rank" in capsys.readouterr().out
+
+
+def test_cost_of_bandits(bandits):
+    options = ["--policies", "GLN", "Neural-linear", "--rows", "20", "--repeats", "2"]
+    records = bandits.main(["cost", *options])["records"]
+    assert [record["policy"] for record in records] == ["GLN", "Neural-linear"]
+    assert all(record[name]["min"] > 0 for record in records for name in ("decision", "update"))
+
+
+def test_logs_of_bandits(bandits, tmp_path, capsys):
+    rng, rate = np.random.default_rng(0), np.array([0.1, 0.5])
+    for campaign in ("all", "men", "women"):
+        for policy, share in (("random", 0.5), ("bts", 0.8)):
+            items = (rng.random(2000) < share).astype(int)
+            columns = {f"user_feature_{number}": rng.choice(["a", "b"], 2000) for number in range(4)}
+            columns |= {"item_id": items, "position": rng.integers(1, 4, 2000), "click": rng.random(2000) < rate[items]}
+            columns["propensity_score"] = np.where(items, share, 1 - share)
+            file = tmp_path / policy / campaign / f"{campaign}.csv"
+            file.parent.mkdir(parents=True)
+            bandits.pd.DataFrame(columns).astype({"click": int}).to_csv(file)
+    records = bandits.main(["logs", "--folder", str(tmp_path)])["records"]
+    truth = {"bts": 0.8 * 0.5 + 0.2 * 0.1, "random": 0.3}
+    assert all(record["value"] == pytest.approx(truth[record["policy"]], abs=0.05) for record in records)
+    assert "snips" in capsys.readouterr().out

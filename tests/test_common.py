@@ -47,6 +47,7 @@ from sklearn.utils.validation import _get_feature_names
 
 import sklearn_gln
 from sklearn_gln import GLNClassifier, GLNRegressor
+from sklearn_gln.bandit import GLNBandit
 from sklearn_gln.kernels import get_kernels
 from tests.helpers import BACKEND, FORMS, INTERPRETED, NAMES, assert_refused, spare_compilers, thorough_but
 
@@ -643,7 +644,13 @@ def test_classes_of_a_label_matrix():
 
 @pytest.mark.skipif(INTERPRETED, reason="one learns 30,000 rows")
 @pytest.mark.parametrize(
-    "method", [GLNClassifier.estimate_memory, GLNRegressor.estimate_memory, GLNRegressor.predict_quantiles]
+    "method",
+    [
+        GLNClassifier.estimate_memory,
+        GLNRegressor.estimate_memory,
+        GLNRegressor.predict_quantiles,
+        GLNBandit.estimate_memory,
+    ],
 )
 def test_examples_of_methods(method):
     """pytest finds no examples of methods where the class names another module as its own."""
