@@ -166,7 +166,7 @@ def clicks(n_rounds, rng, n_features=10, n_actions=10):
 
 PROBLEMS = {
     "digits": digits,
-    **{name: partial(keel, name) for name in ("letter", "mushroom", "penbased", "texture", "magic")},
+    **{name: partial(keel, name) for name in ("led7digit", "mushroom", "penbased", "texture", "ring")},
     "clicks": clicks,
     "wheel": wheel,
     "turning wheel": partial(wheel, radius=0.8, n_turns=2),
@@ -174,7 +174,7 @@ PROBLEMS = {
     "jester-like": jester_like,
 }
 DEVELOPMENT = {  # on which GLNBandit's defaults were chosen, with other seeds
-    **{name: partial(keel, name) for name in ("segment", "vowel", "satimage", "phoneme", "contraceptive")},
+    **{name: partial(keel, name) for name in ("vehicle", "movement_libras", "optdigits", "twonorm", "contraceptive")},
     "clicks of 4": partial(clicks, n_features=6, n_actions=4),
     "wheel of .7": partial(wheel, radius=0.7),
     "bends of 3": partial(bends, n_features=4, n_actions=3),

@@ -35,7 +35,7 @@ def predictor_of(kind, X, weights=None, *, eps=1e-4, cuts=()):
 
 
 def with_base_predictions(kind, X, categorical=()):
-    return add_base_predictions(kind, X, True, np.isin(np.arange(X.shape[1]), categorical))
+    return add_base_predictions(kind, X, True, ~np.isin(np.arange(X.shape[1]), categorical))
 
 
 def transform(predictor, rows, bias=True):
