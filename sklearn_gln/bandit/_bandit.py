@@ -103,6 +103,10 @@ class GLNBandit(BaseEstimator):
     Given the halfspaces, which all rounds choose together, the network's layers learn each action by its own rounds
     alone. A GLNClassifier's stack has weights common to all actions.
 
+    With this network as its reward model a doubly robust estimate of rewards teaches nothing else: of the actions not
+    taken it is what the network says, and of the one taken, with the importance weight w, m + w (r - m), whose squared
+    error has the gradient of a round of weight w. Policies are evaluated by it, in `evaluate_policy`.
+
     An action costs one output of the network, a retired one too. The network has one output more than there are
     actions, which learns nothing: an action to come is a copy of it.
 
