@@ -21,6 +21,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from sklearn_gln import _outputs
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, ErrorScores
 from sklearn_gln._network import LayerOutputs
@@ -92,6 +93,10 @@ class Head(ABC):
     def closed(self) -> Self:
         """The head of the outputs in the answer alone."""
         return self
+
+    def of_outputs(self, places: Array) -> Self:
+        """The head of the outputs at these places, each a target or a label."""
+        return _outputs.take(self, places, shares_halfspaces=True)
 
     @property
     def unit(self) -> Array:
@@ -273,6 +278,13 @@ class StackedHead(LayersHead):
 
     def closed(self) -> Self:
         return replace(self, is_open=False, class_weight=self.class_weight[:-1], pending=[])
+
+    def of_outputs(self, places: Array) -> Self:
+        pending = [
+            replace(part, inputs=part.inputs[:, places], codes=part.codes[:, places], weight=part.weight[:, places])
+            for part in self.pending
+        ]
+        return replace(self, class_weight=self.class_weight[places], pending=pending)
 
     @property
     def origin(self) -> Array:

@@ -105,21 +105,23 @@ class OnlineNetwork:
 
         The last output, which has learned that no sample is of its class, is what the new one would be: it is copied.
         """
-        places = with_another(self.n_outputs, number)
+        grown = self.of_outputs(with_another(self.n_outputs, number), self.head.with_class(number))
+        return replace(grown, buffer=[replace(part, y=renumbered(part.y, number)) for part in grown.buffer])
+
+    def of_outputs(self, places: Array, head: Head) -> "OnlineNetwork":
+        """The network, in NumPy, of the outputs at these places, which share halfspaces, with a head for them."""
         network = self.network
         if network is not None:
             network.move_to(get_kernels("numpy"))
             layers = [layer.of_outputs(places) for layer in network.layers]
             network = replace(_outputs.take(replace(network, layers=[]), places, shares_halfspaces=True), layers=layers)
-        categories = _outputs.take(self.categories, places, shares_halfspaces=True)
-        buffer = _outputs.take(self.buffer, places, shares_halfspaces=True)
         return replace(
             self,
-            output_numbers=np.arange(self.n_outputs + 1),
-            head=self.head.with_class(number),
+            output_numbers=np.arange(len(places)),
+            head=head,
             network=network,
-            buffer=[replace(samples, y=renumbered(samples.y, number)) for samples in buffer],
-            categories=categories,
+            buffer=_outputs.take(self.buffer, places, shares_halfspaces=True),
+            categories=_outputs.take(self.categories, places, shares_halfspaces=True),
         )
 
     def closed(self) -> "OnlineNetwork":

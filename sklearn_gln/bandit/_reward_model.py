@@ -4,18 +4,13 @@ A row has the target of the action that was taken, and gaps elsewhere. The spare
 what each action to come has learned, which is nothing, and is copied when one comes.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.special import expit
 from sklearn.base import clone
 
-from sklearn_gln import _outputs
 from sklearn_gln._classifier import GLNClassifier
-from sklearn_gln._head import LayersHead, StackedHead
 from sklearn_gln._regressor import GLNRegressor
 from sklearn_gln._runtime import entered, interrupts_held
-from sklearn_gln.kernels import get_kernels
 
 OF_KIND = {GLNClassifier: "rewards of 0 and 1", GLNRegressor: "real rewards"}
 
@@ -77,19 +72,7 @@ def add_outputs(model, n_added):
     """Have the model learn more actions; they have learned what the spare output has."""
     online = model._online
     places = np.minimum(np.arange(online.n_outputs + n_added), online.n_outputs - 1)
-    network = online.network
-    if network is not None:
-        network.move_to(get_kernels("numpy"))
-        layers = [layer.of_outputs(places) for layer in network.layers]
-        network = replace(_outputs.take(replace(network, layers=[]), places, shares_halfspaces=True), layers=layers)
-    grown = replace(
-        online,
-        output_numbers=np.arange(len(places)),
-        head=_with_output(online.head, places),
-        network=network,
-        buffer=_outputs.take(online.buffer, places, shares_halfspaces=True),
-        categories=_outputs.take(online.categories, places, shares_halfspaces=True),
-    )
+    grown = online.of_outputs(places, online.head.of_outputs(places))
     changed = {"_online": grown}
     if isinstance(model, GLNClassifier):
         changed |= {
@@ -101,16 +84,3 @@ def add_outputs(model, n_added):
         changed |= {"n_outputs_": len(places), "_progress": model._progress[:, places]}
     with interrupts_held():
         vars(model).update(changed)
-
-
-def _with_output(head, places):
-    """The head of the outputs at these places."""
-    if not isinstance(head, LayersHead):
-        return _outputs.take(head, places, shares_halfspaces=True)
-    if not isinstance(head, StackedHead):
-        return head
-    pending = [
-        replace(part, inputs=part.inputs[:, places], codes=part.codes[:, places], weight=part.weight[:, places])
-        for part in head.pending
-    ]
-    return replace(head, class_weight=head.class_weight[places], pending=pending)
