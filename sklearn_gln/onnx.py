@@ -753,7 +753,7 @@ def transform(graph, predictor, X):
         return Inputs(side_info, (), side_info)
     if predictor.kind == "minmax":
         lowest, highest = extremes_by_row(graph, X)
-        odds = graph.Div(graph.Sub(X, lowest), graph.Sub(highest, X))
+        odds = graph.Div(graph.Sub(X, lowest), graph.Abs(graph.Sub(highest, X)))  # -0 - 0 is -0
     else:
         odds = graph.Div(X, graph.Sub(np.float64(1), X))
     return Inputs(clip(graph, fill_missing(graph, graph.Log(odds)), predictor.max_logit), (), side_info)

@@ -223,6 +223,12 @@ def test_rows_of_all_scales_have_logits(backend):
     assert_array_equal(call(backend, "minmax_logit", rows, max_logit=4.0), [[-4, 4, 4, 0]])
 
 
+@pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0]])
+def test_zeros_of_either_sign_are_one_value(backend, zeros):
+    rows = np.array([[-1.0, *zeros], [1.0, *zeros], [np.nan, *zeros]])
+    assert_array_equal(call(backend, "minmax_logit", rows, max_logit=4.0), [[-4, 4, 4], [4, -4, -4], [0, 0, 0]])
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_expand_and_damped_inverse_as_by_numpy(backend, shared):
     reference = registry.get_kernels("numpy")

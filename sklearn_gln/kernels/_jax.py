@@ -116,7 +116,8 @@ def minmax_logit(x: Array, *, max_logit: float) -> Array:
     missing = jnp.isnan(x)
     low = jnp.where(missing, jnp.inf, x).min(axis=1, keepdims=True, initial=jnp.inf)
     high = jnp.where(missing, -jnp.inf, x).max(axis=1, keepdims=True, initial=-jnp.inf)
-    logits = jnp.clip(jnp.log((x - low) / (high - x)), -max_logit, max_logit)
+    odds = (x - low) / jnp.abs(high - x)  # -0 - 0 is -0
+    logits = jnp.clip(jnp.log(odds), -max_logit, max_logit)
     return jnp.where(missing | (low == high), 0, logits)  # in compiled code, clipping may lose a NaN
 
 

@@ -84,7 +84,7 @@ def minmax_logit(x: Array, *, max_logit: float) -> Array:
         rows = x[start : start + CACHED_ROWS]
         odds = rows - np.fmin.reduce(rows, axis=1, keepdims=True)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            odds /= np.fmax.reduce(rows, axis=1, keepdims=True) - rows
+            odds /= np.abs(np.fmax.reduce(rows, axis=1, keepdims=True) - rows)  # -0 - 0 is -0
             np.log(odds, out=odds)
         np.clip(odds, -max_logit, max_logit, out=logits[start : start + CACHED_ROWS])
         _zero_missing(logits[start : start + CACHED_ROWS])

@@ -87,7 +87,8 @@ def minmax_logit(x: Array, *, max_logit: float) -> Array:
     missing = tf.math.is_nan(x)
     low = tf.reduce_min(tf.where(missing, tf.constant(np.inf, x.dtype), x), axis=1, keepdims=True)
     high = tf.reduce_max(tf.where(missing, tf.constant(-np.inf, x.dtype), x), axis=1, keepdims=True)
-    return fill_missing(tf.clip_by_value(tf.math.log((x - low) / (high - x)), -max_logit, max_logit))
+    odds = (x - low) / tf.abs(high - x)  # -0 - 0 is -0
+    return fill_missing(tf.clip_by_value(tf.math.log(odds), -max_logit, max_logit))
 
 
 def fill_missing(x: Array) -> Array:

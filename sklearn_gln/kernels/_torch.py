@@ -111,7 +111,7 @@ def minmax_logit(x: Array, *, max_logit: float) -> Array:
     missing = x.isnan()
     low = x.where(~missing, np.inf).amin(1, keepdim=True)
     high = x.where(~missing, -np.inf).amax(1, keepdim=True)
-    odds = (x - low) / (high - x)
+    odds = (x - low) / (high - x).abs()  # -0 - 0 is -0
     return odds.log_().clamp_(-max_logit, max_logit).nan_to_num_(nan=0.0)
 
 
