@@ -21,7 +21,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 import sklearn_gln
 from sklearn_gln import _categories, _shards
 from sklearn_gln._base_predictor import SCALINGS, add_base_predictions
-from sklearn_gln._categories import MAX_INDICATORS, PER_MEMORY
 from sklearn_gln._compat import (
     CallbackSupportMixin,
     Interval,
@@ -30,8 +29,9 @@ from sklearn_gln._compat import (
     check_sample_weight,
     validate_parameter_constraints,
 )
-from sklearn_gln._input import FROM_DTYPE, features
+from sklearn_gln._input import features
 from sklearn_gln._learning_rate import DEFAULT_RATES, MAX_FULL_PRECONDITIONER, MAX_RATE, default_rate
+from sklearn_gln._levels import FROM_DTYPE
 from sklearn_gln._likelihood import BERNOULLI, Likelihood
 from sklearn_gln._network import InputSizes, estimate_memory
 from sklearn_gln._online import OnlineNetwork
@@ -558,8 +558,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Of a network of n_given base predictions (0: the features are the base)."""
         n_visits = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
         n_numbers = n_features - n_categorical
-        n_side = n_numbers + n_categorical * MAX_INDICATORS
-        n_evidence = n_categorical * PER_MEMORY * len(settings.half_lives_of_levels)
+        n_side = n_numbers + n_categorical * _categories.MAX_INDICATORS
+        n_evidence = n_categorical * _categories.PER_MEMORY * len(settings.half_lives_of_levels)
         sizes = InputSizes(settings.n_base(n_given or n_side), settings.max_basis(n_numbers), n_evidence)
         of_network = estimate_memory(sizes, n_side, n_outputs, n_visits, settings)
         return of_network + _categories.estimate_memory(n_categorical, n_outputs, n_samples, settings)

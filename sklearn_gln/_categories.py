@@ -227,7 +227,7 @@ class Categories:
     @property
     def numbers(self) -> Array:
         """The features that are numbers."""
-        return np.setdiff1d(np.arange(self.n_features), self.columns)
+        return np.delete(np.arange(self.n_features), self.columns)
 
     @property
     def sources(self) -> Array:
@@ -323,8 +323,9 @@ class Categories:
 
     def met_before(self, indices: Array) -> Array | None:
         """What samples met before in this fit; None if they come for the first time."""
-        is_new = self.met is None or np.isnan(self.met[indices[0], 0, 0])
-        return None if self.met is None or is_new else self.met[indices]
+        if self.met is None or np.isnan(self.met[indices[0], 0, 0]):
+            return None
+        return self.met[indices]
 
     def end_fit(self) -> None:
         self.met = None

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from sklearn_gln._arrays import Array
-from sklearn_gln._levels import codes, is_category, named_columns
+from sklearn_gln._levels import codes, is_by_dtype, is_category, named_columns
 
 DATES = (date, time, timedelta, np.datetime64, np.timedelta64)  # pandas' Timestamp and Timedelta are among them
 SOMETIMES_MISSING = ("NoneType", "NAType", "NaTType", "MaskedConstant", "datetime64", "timedelta64", "Decimal")
@@ -24,7 +24,6 @@ ENCODE_DATES = (
     "Turn dates and durations into numbers first, such as days since a date: "
     "(dates - pd.Timestamp('2020-01-01')) / pd.Timedelta(days=1)."
 )
-FROM_DTYPE = "from_dtype"
 ENCODE_TEXT = "Name columns of categories in categorical_features, from the first call on."
 COMPLEX = "Complex data not supported. Pass real and imaginary parts, or magnitudes and angles, as columns."
 
@@ -63,16 +62,12 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
         raise ValueError(f"X holds complex numbers: {COMPLEX}")
     if X.ndim != 2:
         return _float64(X) if X.dtype == np.longdouble else X, nothing
-    mask = named_columns(None if _is_by_dtype(categorical_features) else categorical_features, None, X.shape[1])
+    mask = named_columns(categorical_features, None, X.shape[1])
     if mask.any():
         return _encoded_array(X, mask), mask
     if X.dtype.kind in "biuf":
         return _float64(X) if X.dtype == np.longdouble else X, mask
     return _numbers(X, "X"), mask
-
-
-def _is_by_dtype(categorical_features: Any) -> bool:
-    return isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
 
 
 def _encoded_array(X: Array, mask: Array) -> Array:
@@ -105,8 +100,7 @@ def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical
             f"X has several columns of the same name: {brief(sorted(map(str, repeated)))}. Rename them, so that "
             "columns can be told apart by name."
         )
-    by_dtype = _is_by_dtype(categorical_features)
-    mask = named_columns(None if by_dtype else categorical_features, names, len(names))
+    by_dtype, mask = is_by_dtype(categorical_features), named_columns(categorical_features, names, len(names))
     dates, objects, numbers = [], {}, {}
     for place, column in enumerate(columns):
         kind = getattr(getattr(column, "dtype", None), "kind", None)

@@ -135,8 +135,7 @@ def joined_inputs(kernels: Kernels, blocks: Sequence[StepInputs]) -> StepInputs:
     """Blocks side by side as one."""
     inputs, directions, squares = zip(*blocks, strict=True)
     total = None if squares[0] is None else sum(squares[1:], start=squares[0])
-    joined = kernels.side_by_side(inputs)
-    return StepInputs(joined, kernels.side_by_side(directions), total)
+    return StepInputs(kernels.side_by_side(inputs), kernels.side_by_side(directions), total)
 
 
 def normalized_rates(blocks: Sequence[StepInputs], initial_rate: float) -> Array:

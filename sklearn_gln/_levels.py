@@ -17,11 +17,16 @@ import numpy as np
 
 from sklearn_gln._arrays import Array
 
+FROM_DTYPE = "from_dtype"
 FIRST_HASH = 2**52  # of 2**52; all of them are numbers in float64
 CATEGORICAL_DTYPES = (  # how tables' names of them begin
     "category", "categorical", "enum", "dictionary", "string", "large_string", "utf8",
 )  # fmt: skip
 FORMS = '"from_dtype", None, or an array of column names, of column numbers or a boolean mask'
+
+
+def is_by_dtype(categorical_features: Any) -> bool:
+    return isinstance(categorical_features, str) and categorical_features == FROM_DTYPE
 
 
 def is_category(column: Any, values: Array) -> bool:
@@ -35,12 +40,12 @@ def is_category(column: Any, values: Array) -> bool:
 
 
 def named_columns(categorical_features: Any, names: Sequence[Any] | None, n_features: int) -> Array:
-    """The mask (n_features,) that the parameter stands for, in one of its forms but "from_dtype".
+    """The mask (n_features,) of columns that the parameter names, which "from_dtype" and None do not.
 
     The columns' names are None for an array. Raises ValueError where the parameter does not fit.
     """
     mask = np.zeros(n_features, bool)
-    if categorical_features is None:
+    if categorical_features is None or is_by_dtype(categorical_features):
         return mask
     given = np.asarray(categorical_features)
     if given.shape == (0,):

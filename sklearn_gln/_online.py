@@ -348,16 +348,16 @@ class OnlineNetwork:
         """Build the network from the buffer; where samples alike are one, return what it then predicts of them."""
         samples = Samples.concatenate(self.buffer)
         host = get_kernels("numpy")  # where scaling and halfspaces are made: the same for all backends
-        if len(samples) <= LAST_REBUILD:
-            n_features, n_indicators = len(self.predictor.moments.mean), 0
-            if self.categories is not None:
+        is_early, n_features, n_indicators = len(samples) <= LAST_REBUILD, len(self.predictor.moments.mean), 0
+        if self.categories is not None:
+            if is_early:
                 self.categories.choose_indicators()
-                n_features, n_indicators = self.categories.n_expanded, self.categories.n_indicators
-            rows = self._expanded(samples, host).X
-            self.predictor.restart(rows, samples.weight, n_features, self.settings.n_bins, n_indicators)
+            n_features, n_indicators = self.categories.n_expanded, self.categories.n_indicators
+        seen = self._expanded(samples, host)
+        if is_early:
+            self.predictor.restart(seen.X, samples.weight, n_features, self.settings.n_bins, n_indicators)
         else:
             self.predictor.refresh()
-        seen = self._expanded(samples, host)
         self.head.rebuild(samples.y, samples.weight, host)
         inputs = self._inputs(seen.X, samples.evidence, host)
         n_evidence = 0 if self.categories is None else self.categories.n_evidence
