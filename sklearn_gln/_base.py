@@ -19,8 +19,8 @@ from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 import sklearn_gln
-from sklearn_gln import _categories, _shards
-from sklearn_gln._base_predictor import SCALINGS, add_base_predictions
+from sklearn_gln import _categories, _shards, _wide_rows
+from sklearn_gln._base_predictor import SCALED, SCALINGS, add_base_predictions
 from sklearn_gln._compat import (
     CallbackSupportMixin,
     Interval,
@@ -38,11 +38,16 @@ from sklearn_gln._online import OnlineNetwork
 from sklearn_gln._runtime import entered, installed_memory, interrupts_held, n_processes, n_threads, one_blas_thread
 from sklearn_gln._schedule import LAST_MERGE
 from sklearn_gln._settings import Settings
+from sklearn_gln._sparse_rows import SparseRows, rows_of, stored_values
 from sklearn_gln._state import check_online, from_plain, to_plain
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_SAMPLES_FOR_THREADS = 64  # below, starting threads costs more than they save
-X_CHECKS = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # scikit-learn's
+X_CHECKS = {  # scikit-learn's
+    "accept_sparse": "csr",
+    "dtype": [np.float64, np.float32],
+    "ensure_all_finite": "allow-nan",
+}
 MAX_WEIGHT = 1e9  # of a row: beside it one of weight 1 is still more than rounding
 MAX_FEATURE = 1e32  # its square is a number, and in float32 its projection on any halfspace
 STAY_ON_DEVICE = ("standard", "global", "minmax")  # base predictors that need no look at the features' values
@@ -100,6 +105,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         "base_predictor": [StrOptions(set(SCALINGS)), callable],
         "categorical_features": ["array-like", StrOptions({FROM_DTYPE}), None],
         "max_levels": [Interval(Integral, 1, 2**31 - 1, closed="both")],
+        "max_dense": [Interval(Integral, 1, None, closed="left")],
         "bias": ["boolean"],
         "skip": ["boolean"],
         "learning_rate": [StrOptions(set(DEFAULT_RATES)), callable],
@@ -128,6 +134,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         return tags
 
     def __sklearn_is_fitted__(self):
@@ -383,11 +390,11 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """The rows that `_online` takes."""
         if check_input:
             X, seen, _ = self._features(X, self._online.predictor.kind, self._known_categories(X))
-            seen = validate_data(self, seen, reset=False, **X_CHECKS)
-            _check_size(get_kernels("numpy").extremes(seen))
+            seen = rows_of(validate_data(self, seen, reset=False, **X_CHECKS))
+            _check_size(get_kernels("numpy").extremes(stored_values(seen)))
             X = seen if X is None else X
         else:
-            X = self._with_codes(X)
+            X = rows_of(self._with_codes(X))
         return self._with_base_predictions(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
@@ -410,10 +417,12 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 if sample_weight is not None:
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
                     _check_weights(sample_weight)
-            _check_size(get_kernels("numpy").extremes(seen))
+            seen = rows_of(seen)
+            self._check_width(seen)
+            _check_size(get_kernels("numpy").extremes(stored_values(seen)))
             X = seen if X is None else X
         else:
-            X = self._with_codes(X)
+            X = rows_of(self._with_codes(X))
         if sample_weight is None:
             sample_weight = np.ones(len(X))
         return self._with_base_predictions(X, online), y, sample_weight
@@ -464,6 +473,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _rows(self, X, rows):
         """X[rows], of NumPy or of the backend's framework."""
+        if isinstance(X, SparseRows):
+            return X.part(rows)
         if isinstance(X, np.ndarray):
             return X[rows]
         kernels = get_kernels(self.backend)
@@ -471,7 +482,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             return kernels.take(X, rows)
 
     def _settings(self, n_base: int, *, in_order: bool = True) -> Settings:
-        """The parameters, resolved: None and "auto" become values, and contradictions raise."""
+        """The parameters, resolved: None and "auto" become values, and contradictions raise.
+
+        n_base: the features or base predictions that neurons see, none of wide rows.
+        """
         is_flat = getattr(self.layer_sizes, "ndim", 1) == 1
         if not is_flat or not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
@@ -498,8 +512,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 f"preconditioner={self.preconditioner!r} belongs to learning_rate='normalized'; got learning_rate="
                 f"{self.learning_rate!r}. Use preconditioner='auto' or None with a plain learning rate."
             )
-        squares = likelihood.takes_squares and self._squares(n_base)
-        n_bins = self._n_bins() if likelihood.takes_bins else 0
+        squares = likelihood.takes_squares and self._squares(n_base) and n_base > 0
+        n_bins = self._n_bins() if likelihood.takes_bins and n_base else 0
         preconditioner = self.preconditioner if normalized and likelihood.is_preconditioned else None
         if preconditioner == "auto":
             preconditioner = "full" if n_base * (1 + squares) <= MAX_FULL_PRECONDITIONER else "block"
@@ -542,7 +556,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             pass
         n_features = self.n_features_in_
         n_given = X.shape[1] - n_features
-        n_base = n_given or n_features
+        is_wide = self._is_wide(n_features, np.count_nonzero(self.is_categorical_))
+        n_base = 0 if is_wide else n_given or n_features
         settings, output_numbers = self._settings(n_base, in_order=in_order), self._output_numbers()
         if len(output_numbers) == 1:
             settings = replace(settings, share_halfspaces=True)
@@ -551,12 +566,31 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         self._check_memory(needed)
         seed, head = random_state.randint(np.iinfo(np.int32).max), self._new_head(settings)
         return OnlineNetwork.new(
-            settings, self.base_predictor, n_features, output_numbers, seed, head, n_given, categorical
+            settings, self.base_predictor, n_features, output_numbers, seed, head, n_given, categorical, is_wide=is_wide
         )
+
+    def _is_wide(self, n_features: int, n_categorical: int) -> bool:
+        """Whether neurons see no more of rows than what linear models over all columns say."""
+        return n_features > self.max_dense and self.base_predictor in SCALED and not n_categorical
+
+    def _check_width(self, X) -> None:
+        """Raise ValueError for rows that would have to be made dense, too wide for that."""
+        n_features = X.shape[1]
+        if isinstance(X, SparseRows) and n_features > self.max_dense and not self._is_wide(n_features, 0):
+            raise ValueError(
+                f"X is sparse and has {n_features} features; with base_predictor={brief(self.base_predictor)} rows are "
+                f"made dense, up to max_dense={self.max_dense} features. Use base_predictor='standard', or raise "
+                "max_dense."
+            )
 
     def _estimate_memory(self, n_given, n_features, n_categorical, n_outputs, n_samples, settings) -> int:
         """Of a network of n_given base predictions (0: the features are the base)."""
         n_visits = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
+        if self._is_wide(n_features, n_categorical):
+            n_predictions = len(_wide_rows.VARIANCES) * len(settings.half_lives_of_levels)
+            sizes = InputSizes(settings.n_base(0), 0, n_predictions * _wide_rows.PER_MODEL, n_predictions)
+            of_network = estimate_memory(sizes, _wide_rows.N_SKETCHED, n_outputs, n_visits, settings)
+            return of_network + _wide_rows.estimate_memory(n_features, n_outputs, settings)
         n_numbers = n_features - n_categorical
         n_side = n_numbers + n_categorical * _categories.MAX_INDICATORS
         n_evidence = n_categorical * _categories.PER_MEMORY * len(settings.half_lives_of_levels)

@@ -9,10 +9,13 @@ from scipy.special import expit
 
 from sklearn_gln._arrays import Array
 from sklearn_gln._samples import Samples
+from sklearn_gln._schedule import MAX_CHUNK
+from sklearn_gln._sparse_rows import SparseRows
 from sklearn_gln._window import Window
 from sklearn_gln.kernels import Kernels, get_kernels
 
-SCALINGS = ("standard", "global", "minmax", "identity")
+SCALED = ("standard", "global")  # by the features' statistics
+SCALINGS = (*SCALED, "minmax", "identity")
 MEAN_SCALINGS = ("standard", "global", "identity")  # in regression
 CLIP = 4.0  # scaled features stay within +-CLIP deviations where they gate, or are read as logits
 WIDE_CLIP = 10.0  # where they are means: a target follows a feature into its tails
@@ -298,6 +301,11 @@ def add_base_predictions(
     anything is learned from them.
     """
     check = _check_probabilities if are_probabilities else _check_means
+    if isinstance(X, SparseRows) and (callable(kind) or kind == "identity"):
+        starts = range(0, max(len(X), 1), MAX_CHUNK)
+        blocks = (add_base_predictions(kind, X[start : start + MAX_CHUNK], are_probabilities) for start in starts)
+        columns = np.concatenate([block[:, X.shape[1] :] for block in blocks])
+        return X.with_columns(columns) if callable(kind) else X
     if not callable(kind):
         if kind == "identity":
             check(X[:, numbers], "The features (base_predictor='identity')")

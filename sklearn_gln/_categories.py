@@ -15,17 +15,18 @@ halfspaces may cut.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, BY_SAMPLE_AND_OUTPUT, Array
+from sklearn_gln._evidence import Evidence, scrambled
 from sklearn_gln._likelihood import Likelihood
 from sklearn_gln._settings import Settings
+from sklearn_gln.kernels import Kernels, as_numpy
 
 MISSING = np.inf  # the key of missing levels: it sorts
 PER_MEMORY = 2  # inputs of a column
-LIMIT = 8.0  # of shifts, logits or deviations of the target
 MAX_INDICATED = 32  # levels that a column with indicators has among the first samples
 ROOM = 8  # more levels of such columns that may come: a stream may begin on one day of the week
 MAX_INDICATORS = MAX_INDICATED + ROOM  # of a column
@@ -171,11 +172,7 @@ def _sums_before(values: Array, starts: Array) -> Array:
 
 
 def _hashes(keys: Array) -> Array:
-    """Keys (n,) as uint64 of which any bits are as good as random: the finalizer of MurmurHash3."""
-    x = keys.view(np.uint64)
-    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
-    x = (x ^ (x >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
-    return x ^ (x >> np.uint64(33))
+    return scrambled(keys.view(np.uint64))
 
 
 def estimate_memory(n_categorical: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
@@ -188,7 +185,7 @@ def estimate_memory(n_categorical: int, n_outputs: int, n_samples: float, settin
 
 
 @dataclass
-class Categories:
+class Categories(Evidence):
     n_features: int  # of samples X (n, n_columns), which may have other columns after them
     columns: Array  # (n_categorical,) int: features that are categories
     levels: list[Levels]  # of each of them
@@ -212,7 +209,6 @@ class Categories:
 
     @property
     def n_evidence(self) -> int:
-        """Inputs of a neuron."""
         return len(self.columns) * len(self.kept) * PER_MEMORY
 
     @property
@@ -238,6 +234,13 @@ class Categories:
     def evidence_sources(self) -> Array:
         """The features that inputs of evidence are of."""
         return np.tile(np.repeat(self.columns, len(self.kept)), PER_MEMORY)
+
+    def rows(self, X: Any, indices: Array) -> Array:
+        rows: Array = as_numpy(X)[indices]
+        return rows
+
+    def compact(self, rows: Array) -> Array:
+        return rows
 
     def expanded(self, X: Array) -> Array:
         """Samples with the features that are numbers, indicators of levels, and the columns after the features."""
@@ -267,19 +270,20 @@ class Categories:
             self.indicated_keys[places[:n_come]] = levels.keys[1 : n_come + 1]
 
     def meet(
-        self, X: Array, targets: Array, sample_weight: Array, likelihood: Likelihood
+        self,
+        rows: Array,
+        targets: Array,
+        sample_weight: Array,
+        likelihood: Likelihood,
+        kernels: Kernels,  # noqa: ARG002
     ) -> tuple[Array, Callable[[], None]]:
-        """The evidence (n, n_outputs, n_evidence) that samples meet just before they are learned, in their order.
-
-        And what has their targets (n, n_outputs), NaN where there is none, be learned.
-        """
         weight = np.where(np.isnan(targets), 0, sample_weight[:, np.newaxis]).T
         targets = np.nan_to_num(targets).T
         all_weight, all_sums = (_sums_before(added, np.zeros(1, int)) for added in (weight, targets * weight))
         all_weight += self.weight[:, np.newaxis]
         all_sums += self.sums[:, np.newaxis]
         exists, parts, commits = sample_weight > 0, [], []
-        for levels, keys in zip(self.levels, self._keys(X).T, strict=True):
+        for levels, keys in zip(self.levels, self._keys(rows).T, strict=True):
             met, commit = levels.meet(keys, exists, targets, weight, self.kept, self.n_forgotten)
             parts.append(likelihood.evidence(*met, all_sums[:, np.newaxis], all_weight[:, np.newaxis]))
             commits.append(commit)
@@ -291,9 +295,8 @@ class Categories:
 
         return self._evidence(parts), learn
 
-    def recall(self, X: Array, likelihood: Likelihood) -> Array:
-        """The evidence (n, n_outputs, n_evidence) of samples that are predicted only."""
-        keys = self._keys(X).T
+    def recall(self, rows: Array, likelihood: Likelihood, kernels: Kernels) -> Array:  # noqa: ARG002
+        keys = self._keys(rows).T
         parts = [self.known(of, levels.find(keys[of]), likelihood) for of, levels in enumerate(self.levels)]
         return self._evidence(parts)
 
@@ -307,11 +310,6 @@ class Categories:
         """Of columns (PER_MEMORY, n_outputs, n_memories, n) each: shifts first, then how sure they are."""
         stacked = np.stack(parts, axis=1).transpose(4, 2, 0, 1, 3)  # from (PER_MEMORY, columns, outputs, memories, n)
         return stacked.reshape(*stacked.shape[:2], self.n_evidence)
-
-    def scaled(self, evidence: Array, unit: Array) -> Array:
-        """Evidence as neurons take it; the unit (n_outputs | 1,) is that of targets."""
-        shifts, sureness = np.split(evidence, 2, axis=2)
-        return np.concatenate([np.clip(shifts / unit[:, np.newaxis], -LIMIT, LIMIT), sureness], axis=2)
 
     def begin_fit(self, n_samples: int) -> None:
         """Keep what samples meet, each at its index, for later epochs."""

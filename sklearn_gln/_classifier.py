@@ -13,6 +13,7 @@ from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_gln._base import BaseGLN
+from sklearn_gln._base_predictor import SCALED
 from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._head import PlainHead, StackedHead
 from sklearn_gln._input import check_columns, labels, rows_with_values
@@ -23,7 +24,6 @@ from sklearn_gln._state import from_plain, to_plain
 from sklearn_gln.kernels import as_numpy
 
 N_BINS = 6  # 4 and 10 did as well
-SCALED = ("standard", "global")  # base predictors that scale features
 MAX_STREAM_CLASS_WEIGHT = 10.0  # of "balanced" weights in a stream, where a class may be rare at first
 
 
@@ -313,6 +313,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         base_predictor="standard",
         categorical_features="from_dtype",
         max_levels=2**20,
+        max_dense=1024,
         n_bins="auto",
         bias=True,
         skip=True,
@@ -350,6 +351,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         self.base_predictor = base_predictor
         self.categorical_features = categorical_features
         self.max_levels = max_levels
+        self.max_dense = max_dense
         self.n_bins = n_bins
         self.bias = bias
         self.skip = skip
@@ -665,7 +667,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         n_outputs = n_labels or _n_outputs(n_classes, self.new_classes == "add")
         n_rows = np.inf if n_samples is None else n_samples
-        return self._estimate_memory(0, n_features, n_categorical, n_outputs, n_rows, self._settings(n_features))
+        settings = self._settings(0 if self._is_wide(n_features, n_categorical) else n_features)
+        return self._estimate_memory(0, n_features, n_categorical, n_outputs, n_rows, settings)
 
     def _n_bins(self):
         is_scaled = self.base_predictor in SCALED

@@ -66,8 +66,8 @@ class Head(ABC):
     def targets(self, y: Array, output_numbers: Array) -> Array:
         """The targets of neurons (n, n_outputs), of class numbers (n,) or of targets (n, n_outputs)."""
 
-    def targets_of_levels(self, y: Array, output_numbers: Array) -> Array:
-        """Targets likewise, but real ones in their own units: of those that categories count."""
+    def targets_of_columns(self, y: Array, output_numbers: Array) -> Array:
+        """Targets likewise, but real ones in their own units: of those that evidence is made of."""
         return self.targets(y, output_numbers)
 
     @abstractmethod
@@ -370,7 +370,7 @@ class TargetHead(Head):
     def targets(self, y: Array, output_numbers: Array) -> Array:
         return self.scale.standardize(y)
 
-    def targets_of_levels(self, y: Array, output_numbers: Array) -> Array:
+    def targets_of_columns(self, y: Array, output_numbers: Array) -> Array:
         return np.where(self.scale.is_known, self.restore(self.targets(y, output_numbers)), y)
 
     def predict(self, gathered: Array) -> Array:

@@ -39,11 +39,13 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
     """
     if X is None:
         raise ValueError("X is None; pass the features, an array or a table of shape (n_samples, n_features).")
+    if issparse(X) or _is_sparse_table(X):
+        return _checked_sparse(X, categorical_features)
     columns = _columns(X)
     if columns is not None:
         return _checked_table(X, *columns, categorical_features)
     nothing = np.zeros(0, bool)
-    if issparse(X) or isinstance(X, np.matrix):
+    if isinstance(X, np.matrix):
         return X, nothing  # refused by scikit-learn
     if getattr(X, "ndim", 2) != 2 and hasattr(X, "iloc"):
         return X, nothing  # a Series, refused too
@@ -68,6 +70,26 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
     if X.dtype.kind in "biuf":
         return _float64(X) if X.dtype == np.longdouble else X, mask
     return _numbers(X, "X"), mask
+
+
+def _is_sparse_table(X: Any) -> bool:
+    """Whether X is a table of pandas whose columns are all sparse."""
+    return (
+        hasattr(X, "iloc")
+        and X.ndim == 2
+        and X.shape[1] > 0
+        and all(hasattr(dtype, "fill_value") for dtype in X.dtypes)
+    )
+
+
+def _checked_sparse(X: Any, categorical_features: Any) -> tuple[Any, Array]:
+    mask = named_columns(categorical_features, getattr(X, "columns", None), X.shape[-1])
+    if mask.any():
+        raise ValueError(
+            f"categorical_features={brief(categorical_features)} names columns of a sparse X. Encode their levels as "
+            "columns of 0 and 1, such as by OneHotEncoder or FeatureHasher, or pass a dense array or table."
+        )
+    return X, mask
 
 
 def _encoded_array(X: Array, mask: Array) -> Array:

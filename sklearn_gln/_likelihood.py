@@ -83,6 +83,7 @@ class Likelihood(ABC):
     mixes_densities: ClassVar[bool] = False  # whether signals have variances too
     sums_errors: ClassVar[bool] = False  # whether accumulators sum squared errors; else they count
     ridge: ClassVar[float] = 0.3  # of preconditioners
+    loss_of_columns: ClassVar[str] = "squared"  # by which the models of wide rows learn
 
     def default_max_weight(self, batch_size: int) -> float:
         return inf
@@ -121,6 +122,13 @@ class Likelihood(ABC):
         """
         mean = all_sums / np.maximum(all_weight, np.finfo(float).tiny)
         return np.stack([sums - weight * mean, weight]) / (weight + LEVEL_PRIOR)
+
+    def evidence_of_sums(self, shifts: Array, variances: Array) -> Array:
+        """What a linear model's shift and its variance (n, n_outputs, n_models) say, as in `_wide_rows`.
+
+        The shift, then how sure it is: (n, n_outputs, 2 n_models).
+        """
+        return np.concatenate([shifts, (1 + variances) ** -0.5], axis=2)
 
     # Layers
 
@@ -275,6 +283,7 @@ class Bernoulli(_Linear):
     has_linear_first = False
     sums_errors = True
     ridge = 1.0  # errors of real targets say more than those of labels, so theirs may be bolder
+    loss_of_columns = "log"
 
     def limit(self, eps: float) -> float:
         return float(np.log((1 - eps) / eps))
@@ -296,6 +305,9 @@ class Bernoulli(_Linear):
         share = np.clip((all_sums + 0.5) / (all_weight + 1), *bounds)
         rate = share + (sums - weight * share) / (weight + LEVEL_PRIOR)  # exactly the share where there was no sample
         return np.stack([logit(np.clip(rate, *bounds)) - logit(share), weight / (weight + LEVEL_PRIOR)])
+
+    def evidence_of_sums(self, shifts: Array, variances: Array) -> Array:
+        return super().evidence_of_sums(shifts / np.sqrt(1 + np.pi / 8 * variances), variances)
 
 
 class Squared(_Linear):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from sklearn_gln import _network, _outputs
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
 from sklearn_gln._categories import Categories
+from sklearn_gln._evidence import Evidence
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means, renumbered, with_another
 from sklearn_gln._learning_rate import scheduled_rates
@@ -28,6 +30,7 @@ from sklearn_gln._schedule import (
     Schedule,
 )
 from sklearn_gln._settings import Settings
+from sklearn_gln._wide_rows import N_SKETCHED, WideRows
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels
 
 AFTER_CHANGE = 0.02  # of the samples before count on, where a feature's unit has changed
@@ -42,7 +45,7 @@ class OnlineNetwork:
 
     settings: Settings
     predictor: BasePredictor
-    n_columns: int  # of samples
+    n_columns: int  # of rows
     output_numbers: Array = field(
         metadata=BY_OUTPUT
     )  # (n_outputs,): the class that each tells from the others, or the target
@@ -53,6 +56,7 @@ class OnlineNetwork:
     buffer: list[Samples] = field(default_factory=list)  # to replay
     unit_weight: float = 1.0  # for which neurons learn a sample once
     categories: Categories | None = None  # None: no feature is a category
+    wide: WideRows | None = None  # None: rows are not wide
 
     @classmethod
     def new(
@@ -65,17 +69,21 @@ class OnlineNetwork:
         head: Head,
         n_given: int = 0,
         categorical: Sequence[int] = (),
+        *,
+        is_wide: bool = False,
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for samples of n_features features and n_given base predictions.
 
-        Of the features some may be `categorical`.
+        Of the features some may be `categorical`; of wide rows neurons see no more than evidence.
         """
         limit = settings.limit if settings.likelihood.reads_probabilities else None
-        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_features))
+        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(N_SKETCHED if is_wide else n_features))
         online = cls(settings, predictor, n_features + n_given, output_numbers, seed, head)
-        if len(categorical):
-            kept = list(map(online._share_kept, settings.half_lives_of_levels))
-            columns, n_outputs = np.array(categorical), len(output_numbers)
+        kept, n_outputs = list(map(online._share_kept, settings.half_lives_of_levels)), len(output_numbers)
+        if is_wide:
+            online.wide = WideRows.empty(n_features, n_outputs, kept)
+        elif len(categorical):
+            columns = np.array(categorical)
             online.categories = Categories.empty(n_features, columns, n_outputs, kept, settings.max_levels)
         return online
 
@@ -100,6 +108,11 @@ class OnlineNetwork:
     def n_outputs(self) -> int:
         return len(self.output_numbers)
 
+    @property
+    def evidence(self) -> Evidence | None:
+        """What is known of single columns."""
+        return self.categories if self.wide is None else self.wide
+
     def with_class(self, number: int) -> "OnlineNetwork":
         """This network with one class more, which has not come yet and has this number from now on.
 
@@ -122,6 +135,7 @@ class OnlineNetwork:
             network=network,
             buffer=_outputs.take(self.buffer, places, shares_halfspaces=True),
             categories=_outputs.take(self.categories, places, shares_halfspaces=True),
+            wide=_outputs.take(self.wide, places, shares_halfspaces=True),
         )
 
     def closed(self) -> "OnlineNetwork":
@@ -159,9 +173,9 @@ class OnlineNetwork:
             self.head.restart()
         for indices, chunk in self.chunks(order, X, sample_weight, first_pass=is_first_pass):
             first_pass = np.full(len(indices), is_first_pass)
-            rows = take_padded(X, indices, kernels) if self.categories is None else as_numpy(X)[indices]
-            samples = Samples(rows, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
-            gathered = self._learn_chunk(samples, indices, kernels)
+            rows, kept = self._rows(X, indices, kernels)
+            samples = Samples(kept, y[indices], sample_weight[indices], numbers[chunk.place], first_pass, epoch)
+            gathered = self._learn_chunk(rows, samples, indices, kernels)
             predictions = self._learn_head(gathered, samples.y, samples.weight, epoch)
             if chunk.event is not None:
                 again = None
@@ -192,7 +206,8 @@ class OnlineNetwork:
         may_merge = is_weighted & is_kept
         if may_merge.any():
             counted = is_kept & (weight > 0) & first_pass
-            may_merge &= self._have_alike(as_numpy(X)[order[counted]], counted)
+            _, kept = self._rows(X, order[counted], get_kernels("numpy"))
+            may_merge &= self._have_alike(kept, counted)
         return [(order[chunk.place], chunk) for chunk in self.schedule.chunks(self.n_samples_seen, numbers, may_merge)]
 
     def _have_alike(self, X: Array, counted: Array) -> Array:
@@ -246,20 +261,28 @@ class OnlineNetwork:
         """The answer before the head sees y."""
         return self.head.learn(gathered, y, sample_weight) if epoch == 1 else self.head.predict(gathered)
 
-    def _learn_chunk(self, samples: Samples, indices: Array, kernels: Kernels) -> Array:
+    def _rows(self, X: Any, indices: Array, kernels: Kernels) -> tuple[Any, Array]:
+        """Rows at the indices as evidence is found for them, and what samples keep of them."""
+        if self.evidence is None:
+            kept = take_padded(X, indices, kernels)
+            return kept, kept
+        rows = self.evidence.rows(X, indices)
+        return rows, self.evidence.compact(rows)
+
+    def _learn_chunk(self, rows: Any, samples: Samples, indices: Array, kernels: Kernels) -> Array:
         """Learn samples between two events; return what the head gathers of predictions made before.
 
-        In the arrays of the call they are at the indices.
+        They are of these rows; in the arrays of the call they are at the indices.
         """
         gathered = self.head.untrained(len(samples), self.n_outputs)
         network = self.ensure_network(kernels)
-        samples, learn_levels = self._meet(samples, indices)
+        samples, learn_evidence = self._meet(rows, samples, indices, kernels)
         seen = self._expanded(samples, kernels)
         if network is not None:
             scaled = replace(seen, weight=samples.weight / self.unit_weight)
             targets = self.head.targets(samples.y, self.output_numbers)
             gathered = self._learn_network(network, scaled, targets, kernels)
-        learn_levels()
+        learn_evidence()
         if self.n_samples_seen < LAST_REBUILD or self.buffer:
             self.buffer.append(samples.part(samples.weight > 0, get_kernels("numpy")))
         if self.n_samples_seen >= LAST_REBUILD:
@@ -270,38 +293,43 @@ class OnlineNetwork:
         self.n_samples_seen = int(samples.number[-1])
         return gathered
 
-    def _meet(self, samples: Samples, indices: Array) -> tuple[Samples, Callable[[], None]]:
-        """Samples with their evidence, and what has their levels' targets be known once they have been learned.
+    def _meet(
+        self, rows: Any, samples: Samples, indices: Array, kernels: Kernels
+    ) -> tuple[Samples, Callable[[], None]]:
+        """Samples with their evidence, and what has their targets be known once they have been learned.
 
-        In a fit samples meet what they met at their first visit.
+        In a fit categories are to samples what they were at their first visit.
         """
-        categories = self.categories
-        if categories is None:
+        source, categories = self.evidence, self.categories
+        if source is None:
             return samples, _nothing
-        evidence = categories.met_before(indices)
-        if evidence is not None:
-            return replace(samples, evidence=evidence), _nothing
-        targets = self.head.targets_of_levels(samples.y, self.output_numbers)
-        evidence, learn = categories.meet(samples.X, targets, samples.weight, self.settings.likelihood)
+        met = None if categories is None else categories.met_before(indices)
+        if met is not None:
+            return replace(samples, evidence=met), _nothing
+        targets = self.head.targets_of_columns(samples.y, self.output_numbers)
+        evidence, learn = source.meet(rows, targets, samples.weight, self.settings.likelihood, kernels)
 
-        def learn_levels() -> None:
+        def learn_evidence() -> None:
             learn()
-            categories.keep(indices, evidence)
+            if categories is not None:
+                categories.keep(indices, evidence)
 
-        return replace(samples, evidence=evidence), learn_levels
+        return replace(samples, evidence=evidence), learn_evidence
 
     def _expanded(self, samples: Samples, kernels: Kernels) -> Samples:
         """Samples as the base predictor takes them: X an array of the kernels in which all features are numbers."""
-        if self.categories is None:
+        if self.evidence is None:
             return samples
-        return replace(samples, X=self.categories.expanded(samples.X)).part(slice(None), kernels)
+        return replace(samples, X=self.evidence.expanded(samples.X)).part(slice(None), kernels)
 
     def _inputs(self, X: Array, evidence: Array | None, kernels: Kernels) -> Inputs:
         """What the network sees of samples, whose X `_expanded` made."""
         inputs = self.predictor.transform(X, kernels)
-        if self.categories is None or evidence is None:
+        if self.evidence is None or evidence is None:
             return inputs
-        scaled = self.categories.scaled(evidence, self.head.unit)
+        scaled = self.evidence.scaled(evidence, self.head.unit)
+        if self.wide is not None:
+            inputs = inputs._replace(base=inputs.base[:, :0])
         return inputs._replace(evidence=padded(scaled, X.shape[0], self.settings.dtype, kernels))
 
     def _learn_network(
@@ -360,8 +388,7 @@ class OnlineNetwork:
             self.predictor.refresh()
         self.head.rebuild(samples.y, samples.weight, host)
         inputs = self._inputs(seen.X, samples.evidence, host)
-        n_evidence = 0 if self.categories is None else self.categories.n_evidence
-        sizes = InputSizes(self.settings.n_base(inputs.base.shape[1]), self.predictor.n_basis, n_evidence)
+        sizes = self.input_sizes(inputs.base.shape[1])
         replaced, self.network = self.network, None
         pool = Pool.of(inputs.side_info, samples.y, samples.weight, self.output_numbers)
         network = init_network(sizes, pool, self.output_numbers, self.settings, self.seed, replaced)
@@ -387,7 +414,13 @@ class OnlineNetwork:
                 network.forget(1 / self.unit_weight, [1 / self.unit_weight], kernels)
         self.network = network
         self.buffer = [samples]
-        return Again(self._gathered(samples.X, kernels), samples.y, samples.weight) if merges else None
+        return Again(self._gathered_again(samples, kernels), samples.y, samples.weight) if merges else None
+
+    def input_sizes(self, n_given: int) -> InputSizes:
+        """The inputs of neurons, n_given of them scaled features or base predictions."""
+        n_evidence = 0 if self.evidence is None else self.evidence.n_evidence
+        n_predictions = 0 if self.wide is None else self.wide.n_models
+        return InputSizes(self.settings.n_base(n_given), self.predictor.n_basis, n_evidence, n_predictions)
 
     def _precondition(self, network: Network, inputs: Inputs, weight: Array, kernels: Kernels) -> None:
         """Have P of base inputs be known before the replay, which counts these samples for later refreshes."""
@@ -407,9 +440,12 @@ class OnlineNetwork:
 
         One by one, the last of those alike would count most. In the arrays of the fit they were at the indices.
         """
-        evidence = None if self.categories is None else self.categories.met_before(indices)
         n = np.full(len(y), self.n_samples_seen)
-        samples = Samples(as_numpy(X), y, sample_weight, n, np.zeros(len(y), bool), epoch=1, evidence=evidence)
+        rows, kept = self._rows(X, np.arange(len(y)), get_kernels("numpy"))
+        evidence = None if self.categories is None else self.categories.met_before(indices)
+        if self.wide is not None:
+            evidence = self.wide.recall(rows, self.settings.likelihood, kernels)
+        samples = Samples(kept, y, sample_weight, n, np.zeros(len(y), bool), epoch=1, evidence=evidence)
         network = self.ensure_network(kernels)
         assert network is not None  # noqa: S101
         targets = self.head.targets(y, self.output_numbers)
@@ -466,8 +502,8 @@ class OnlineNetwork:
             return
         factor = self._share_kept(self.settings.half_life_of_statistics)
         self.predictor.moments.forget(factor)
-        if self.categories is not None:
-            self.categories.forget()
+        if self.evidence is not None:
+            self.evidence.forget()
         if self.network is not None:
             self.network.forget(factor, list(map(self._share_kept, self.settings.half_lives)), kernels)
         if epoch == 1:
@@ -483,10 +519,14 @@ class OnlineNetwork:
         """The result of `infer` before anything is learned."""
         return self.head.predict(self.head.untrained(n_samples, self.n_outputs))
 
-    def _gathered(self, X: Array, kernels: Kernels) -> Array:
-        """What the head gathers of predictions for samples X."""
+    def _gathered_again(self, samples: Samples, kernels: Kernels) -> Array:
+        """What the head gathers of predictions for samples that have been learned."""
+        return self._gathered(samples.X, kernels, None if self.wide is None else samples.evidence)
+
+    def _gathered(self, X: Any, kernels: Kernels, met: Array | None = None) -> Array:
+        """What the head gathers of predictions for samples X, as in `forward`."""
         parts = [self.head.untrained(0, self.n_outputs)]
-        for indices, _, outputs in self.forward(X, kernels):
+        for indices, _, outputs in self.forward(X, kernels, met):
             if outputs is None:
                 parts.append(self.head.untrained(len(indices), self.n_outputs))
             else:
@@ -502,10 +542,13 @@ class OnlineNetwork:
             parts.append(untrained if outputs is None else layer_means(outputs.layers, kernels)[: len(indices)])
         return np.concatenate(parts)[:, self.head.answering(self.n_outputs)]
 
-    def forward(self, X: Array, kernels: Kernels) -> Iterator[tuple[Array, Inputs | None, LayerOutputs | None]]:
+    def forward(
+        self, X: Any, kernels: Kernels, met: Array | None = None
+    ) -> Iterator[tuple[Array, Inputs | None, LayerOutputs | None]]:
         """Chunk by chunk of X: the samples' indices, their inputs, and what the layers make of them.
 
-        Arrays of the kernels may be padded; before sample 1 they are None.
+        Arrays of the kernels may be padded; before sample 1 they are None. With evidence that samples have met X is
+        what they kept.
         """
         network = self.ensure_network(kernels)
         for start in range(0, len(X), MAX_CHUNK):
@@ -513,12 +556,16 @@ class OnlineNetwork:
             if network is None:
                 yield indices, None, None
             else:
-                rows, places, evidence = X, indices, None
-                if self.categories is not None:
-                    rows = as_numpy(X)[indices]
-                    evidence = self.categories.recall(rows, self.settings.likelihood)
-                    rows, places = self.categories.expanded(rows), np.arange(len(indices))
-                inputs = self._inputs(take_padded(rows, places, kernels), evidence, kernels)
+                if met is None:
+                    rows, kept = self._rows(X, indices, kernels)
+                else:
+                    rows, kept = None, X[indices]
+                evidence = None if met is None else met[indices]
+                if self.evidence is not None:
+                    if met is None:
+                        evidence = self.evidence.recall(rows, self.settings.likelihood, kernels)
+                    kept = take_padded(self.evidence.expanded(kept), np.arange(len(indices)), kernels)
+                inputs = self._inputs(kept, evidence, kernels)
                 yield indices, inputs, _network.infer(network, kernels, inputs, self.settings)
 
     def output_weights(self) -> tuple[Array, Array]:

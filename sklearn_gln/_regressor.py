@@ -304,6 +304,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         base_predictor="standard",
         categorical_features="from_dtype",
         max_levels=2**20,
+        max_dense=1024,
         squares="auto",
         bias=True,
         skip=True,
@@ -338,6 +339,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         self.base_predictor = base_predictor
         self.categorical_features = categorical_features
         self.max_levels = max_levels
+        self.max_dense = max_dense
         self.squares = squares
         self.bias = bias
         self.skip = skip
@@ -628,7 +630,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         11
         """
         n_rows = np.inf if n_samples is None else n_samples
-        return self._estimate_memory(0, n_features, n_categorical, n_targets, n_rows, self._settings(n_features))
+        settings = self._settings(0 if self._is_wide(n_features, n_categorical) else n_features)
+        return self._estimate_memory(0, n_features, n_categorical, n_targets, n_rows, settings)
 
     @property
     def _likelihood(self):

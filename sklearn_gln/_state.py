@@ -27,6 +27,7 @@ from sklearn_gln._settings import Settings
 from sklearn_gln._spread import Spread
 from sklearn_gln._stack import LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
+from sklearn_gln._wide_rows import N_SKETCHED, VARIANCES, WideRows
 from sklearn_gln._window import Window
 from sklearn_gln.kernels import as_numpy
 
@@ -35,7 +36,7 @@ Shape = tuple[int, ...]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
-    Spread, Categories, Levels, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
+    Spread, Categories, Levels, WideRows, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
     TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, ErrorScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
@@ -109,12 +110,17 @@ def check_online(online: OnlineNetwork, is_categorical: Array, output_numbers: A
     _require(min(settings.layer_sizes) > 0, f"layer_sizes are {settings.layer_sizes!r:.200}")
     _require(online.n_samples_seen >= (network is not None), f"n_samples_seen is {online.n_samples_seen}")
     _require(0 < online.unit_weight < np.inf, f"unit_weight is {online.unit_weight}")
-    n_evidence = 0
+    n_columns = online.n_columns
     categorical = np.flatnonzero(is_categorical)
     _require((online.categories is not None) == (len(categorical) > 0), "there are categories, or none")
     if online.categories is not None:
         _check_categories(online.categories, n_features, categorical, n_outputs, settings)
-        n_features, n_evidence = online.categories.n_expanded, online.categories.n_evidence
+        n_features = online.categories.n_expanded
+    if online.wide is not None:
+        _require(online.categories is None and predictor.has_statistics, "rows are wide, and others")
+        _check_wide(online.wide, n_features, n_outputs, settings)
+        n_features = n_columns = N_SKETCHED
+    n_evidence = 0 if online.evidence is None else online.evidence.n_evidence
     of_feature = (n_features,)
     if network is not None:
         _check_shapes(predictor.moments, weight=of_feature, mean=of_feature, squares=of_feature)
@@ -122,7 +128,7 @@ def check_online(online: OnlineNetwork, is_categorical: Array, output_numbers: A
     _require(online.head.has_sound_pending(n_outputs), "the head's pending samples are of other shapes")
     for samples in online.buffer:
         n = len(samples)
-        _require(samples.X.shape == (n, online.n_columns), f"the buffer has samples of shape {samples.X.shape}")
+        _require(samples.X.shape == (n, n_columns), f"the buffer has samples of shape {samples.X.shape}")
         by_sample = samples.y, samples.weight, samples.number, samples.first_pass
         _require(head.takes(samples.y, n_outputs), f"the buffer has targets of shape {samples.y.shape}")
         _require(all(array.shape[:1] == (n,) for array in by_sample), "the buffer's arrays are of different lengths")
@@ -134,7 +140,7 @@ def check_online(online: OnlineNetwork, is_categorical: Array, output_numbers: A
         sound = predictor.window.is_sound(n_features * predictor.has_statistics)
         _require(sound, "the window of features has another shape")
         _check_bins(predictor.bins, n_features, settings.n_bins)
-        sizes = InputSizes(settings.n_base(n_given or n_features), predictor.n_basis, n_evidence)
+        sizes = online.input_sizes(0 if online.wide is not None else n_given or n_features)
         _check_network(network, sizes, n_features, n_outputs, settings)
 
 
@@ -173,6 +179,20 @@ def _check_categories(
         is_table = levels.table.ndim == 1 and levels.table.dtype == np.int32 and levels.table.size.bit_count() == 1
         is_table = is_table and levels.table.min() >= 0 and levels.table.size >= 2 * n_levels
         _require(is_table and np.array_equal(in_table, np.arange(1, n_levels + 1)), "the table of levels is another")
+
+
+def _check_wide(wide: WideRows, n_features: int, n_outputs: int, settings: Settings) -> None:
+    n_memories = len(settings.half_lives_of_levels)
+    of_slot = (len(wide.counts),)
+    of_models = *of_slot, n_outputs, len(VARIANCES) * n_memories
+    floats = FLOATS[1:]
+    _check_shapes(wide, floats, weights=of_models, precision=of_models, squares=of_slot, counts=of_slot)
+    _check_shapes(wide, floats, share_kept=(n_memories,))
+    _check_shapes(wide, (np.dtype(int),), n_forgotten=of_slot)
+    _check_shapes(wide, (np.dtype(np.int32),), slot_of=(n_features,))
+    _require(0 < wide.n_slots <= len(wide.counts), f"n_slots is {wide.n_slots}")
+    slots = np.sort(wide.slot_of[wide.slot_of != 0])
+    _require(np.array_equal(slots, np.arange(1, wide.n_slots)), "columns have other slots")
 
 
 def _check_network(network: Network, sizes: InputSizes, n_side: int, n_outputs: int, settings: Settings) -> None:

@@ -653,6 +653,12 @@ def online_network(estimator):
             "result in a step of a Pipeline that skl2onnx can convert, and have the network take it by "
             "base_predictor='identity'."
         )
+    if online.wide is not None:
+        raise NotImplementedError(
+            f"Rows of {estimator.n_features_in_} features are more than max_dense={estimator.max_dense}: learned by "
+            "column, for which there is no ONNX graph. Have a step of the Pipeline make them narrower, such as "
+            "SelectKBest or TruncatedSVD, or raise max_dense and fit again."
+        )
     if online.ensure_network(get_kernels("numpy")) is None:
         raise NotFittedError(f"This {type(estimator).__name__} has not learned any row yet, so there is no network.")
     return online

@@ -108,11 +108,11 @@ compiled = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compi
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
     """Make a compiled function with a cache in a folder of its own, as a new process would."""
-    from sklearn_gln.kernels import _numba
+    from sklearn_gln.kernels import _jit
 
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(_numba._Cache, "warned", False)
-    return lambda: _numba._jit()(_double)
+    monkeypatch.setattr(_jit._Cache, "warned", False)
+    return lambda: _jit._jit()(_double)
 
 
 def _double(x):

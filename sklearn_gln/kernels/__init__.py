@@ -59,6 +59,16 @@ information selects, may or may not have a slot of the same number: kernels that
     expand(array, slot_of) -> (k, j, c, ...)        # array (k, j, r, ...), slot_of (k|1, j, c):
                                                     # array[k, j, slot_of[k, j, c]]
 
+    columns_infer(rows, known, *, variances, constant_precision) -> (shifts, uncertainties)
+        # z and u of `_wide_rows`, (n, k, m) each, of m models; NumPy's arrays on every backend, float64.
+        # rows = (indptr (n + 1,), slots, values): row t has values[indptr[t]:indptr[t + 1]] in columns of these slots,
+        # from 1 on, none twice; slot 0 is the constant's. known = (weights, precision, squares, counts) of the slots,
+        # (r, k, m) the first two and (r,) the others. variances (m,): v; the constant's is 1 / constant_precision
+    columns_learn(rows, known, targets, sample_weight, *, variances, constant_precision, loss)
+                                            -> (shifts, uncertainties)
+        # the same just before each row is learned, in order; the arrays of `known` are written in place. targets
+        # (n, k), NaN: none; sample_weight (n,), 0: the row is predicted only; loss: "log" or "squared"
+
     precondition(block, matrices, groups=None) -> (directions, squares)
         # directions: block (n, k|1, b) @ matrices (k|1, b, b), or the block itself for None; squares (n, k|1): sum over
         # b of block * directions; groups = (places (g, b), columns (d,)) for matrices (g, b, b) of a block (n, 1, d):

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels._host import columns_infer, columns_learn  # noqa: F401
 
 try:
     from jax import enable_x64

@@ -5,17 +5,14 @@ its weights stay in the L1 cache. Outputs that share halfspaces take each sample
 Threads are the caller's (``TASK_SIZE``): ``parallel=True`` would abort under two Python threads or after a fork.
 """
 
-import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from math import exp, sqrt
-from typing import Any
 
-import numba
 import numpy as np
-from numba.core.caching import FunctionCache
 from numpy.lib.stride_tricks import as_strided
 
+from sklearn_gln.kernels._columns_numba import columns_infer, columns_learn  # noqa: F401
+from sklearn_gln.kernels._jit import inline, jit
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
     CHUNK_SIZES,
     MAX_PROJECTIONS,
@@ -54,57 +51,6 @@ TASK_SIZE = 32
 OUTPUTS_TOGETHER = True
 LOCKSTEP = 4  # neurons at most; fewer where their weights would crowd the L1 cache
 LOCKSTEP_INPUTS = 1024
-
-# Reductions may be reordered and multiply-adds fused, so that loops vectorise; NaN and infinities keep their meaning.
-options: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-}
-
-
-class _Cache(FunctionCache):
-    """Numba's cache on disk, but that a damaged file or a full disk turns it off, where Numba's ends the call."""
-
-    warned = False  # by any function's
-
-    def load_overload(self, *args):
-        try:
-            return super().load_overload(*args)
-        except Exception as error:  # unpickling garbage may raise anything
-            return self._turn_off(error)
-
-    def save_overload(self, *args):
-        try:
-            super().save_overload(*args)
-        except Exception as error:
-            self._turn_off(error)
-
-    def _turn_off(self, error):
-        self.disable()
-        if not _Cache.warned:
-            _Cache.warned = True
-            warnings.warn(
-                f"Numba's cache of compiled kernels cannot be used ({type(error).__name__}: {error!s:.200}); they are "
-                f"compiled again in each process, which takes up to a minute. Delete the folder {self.cache_path}, "
-                "which Numba makes again, or free space on its disk.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-
-
-def _jit(**more):
-    def decorate(function):
-        compiled = numba.njit(**options, **more)(function)
-        with suppress(RuntimeError, OSError):  # without a folder that can be written each process compiles
-            compiled._cache = _Cache(function)
-        return compiled
-
-    return decorate
-
-
-jit = _jit()
-inline = _jit(inline="always")
 
 
 def select_contexts(side_info: Array, hyperplanes: Array, offsets: Array, dtype: str) -> Array:

@@ -20,6 +20,7 @@ from scipy import special
 from scipy.linalg.blas import get_blas_funcs
 
 from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels._columns_numpy import columns_infer, columns_learn  # noqa: F401
 
 Array = NDArray[Any]
 Groups = tuple[Array, Array]

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels._host import columns_infer, columns_learn  # noqa: F401
 
 Array = Any  # tf.Tensor; tf.Variable for weights and accumulators that have been learned
 Groups = tuple[Array, Array]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from sklearn_gln.kernels import as_numpy
+from sklearn_gln.kernels._host import columns_infer, columns_learn  # noqa: F401
 
 Array = torch.Tensor
 Groups = tuple[Array, Array]
