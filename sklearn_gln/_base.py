@@ -237,8 +237,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             validation, rows = self._validation(online, data, rows, given, random_state)
             rows, held_out = self._hold_out(rows, weights, random_state)
             context.call_on_fit_task_begin(estimator=self, **hook_data)
-            if online.categories is not None:
-                online.categories.begin_fit(len(X))
+            if online.evidence is not None:
+                online.evidence.begin_fit(len(X))
             online, counts = self._run_epochs(online, data, rows, validation, random_state, context, hook_data)
             for chunk, _ in self._learn(online, X, targets, weights, held_out, held_out=True) if held_out.size else ():
                 counts = counts + self._count(targets[chunk])
@@ -246,8 +246,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 with self._kernels(len(rows)) as kernels, kernels.scope(self.device):
                     weights = np.minimum(weights[rows], MAX_WEIGHT)
                     online.learn_alike(self._rows(X, rows), targets[rows], weights, rows, kernels)
-            if online.categories is not None:
-                online.categories.end_fit()
+            if online.evidence is not None:
+                online.evidence.end_fit()
             self._online = online
             self._add_counts(counts)
             context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **hook_data)
@@ -590,7 +590,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             n_predictions = len(_wide_rows.VARIANCES) * len(settings.half_lives_of_levels)
             sizes = InputSizes(settings.n_base(0), 0, n_predictions * _wide_rows.PER_MODEL, n_predictions)
             of_network = estimate_memory(sizes, _wide_rows.N_SKETCHED, n_outputs, n_visits, settings)
-            return of_network + _wide_rows.estimate_memory(n_features, n_outputs, settings)
+            return of_network + _wide_rows.estimate_memory(n_features, n_outputs, n_samples, settings)
         n_numbers = n_features - n_categorical
         n_side = n_numbers + n_categorical * _categories.MAX_INDICATORS
         n_evidence = n_categorical * _categories.PER_MEMORY * len(settings.half_lives_of_levels)

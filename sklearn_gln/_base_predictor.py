@@ -293,8 +293,8 @@ def _differ(moments: RunningMoments, mean: Array, deviation: Array) -> Array:
 
 
 def add_base_predictions(
-    kind: BaseKind, X: Array, are_probabilities: bool = True, numbers: slice | Array = slice(None)
-) -> Array:
+    kind: BaseKind, X: Any, are_probabilities: bool = True, numbers: slice | Array = slice(None)
+) -> Any:
     """X (n, n_features), followed by the columns that a callable gives; not all features may be numbers.
 
     Base predictions that are not probabilities, and base means that are too large, raise ValueError here, before

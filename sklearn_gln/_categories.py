@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_gln._arrays import BY_OUTPUT, BY_SAMPLE_AND_OUTPUT, Array
+from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._evidence import Evidence, scrambled
 from sklearn_gln._likelihood import Likelihood
 from sklearn_gln._settings import Settings
@@ -195,8 +195,6 @@ class Categories(Evidence):
     indicated_columns: Array  # (n_indicators,) int: which of the columns
     indicated_keys: Array  # (n_indicators,): which of its levels; NaN: none yet
     n_forgotten: int = 0
-    met: Array | None = field(default=None, metadata=BY_SAMPLE_AND_OUTPUT)
-    # (n, n_outputs, n_evidence): in a fit, of each sample at its first visit; NaN before it
 
     @classmethod
     def empty(
@@ -206,6 +204,10 @@ class Categories(Evidence):
         none = np.zeros(0)
         sums, weight = np.zeros((2, n_outputs))
         return cls(n_features, columns, levels, np.array(kept, float), sums, weight, none.astype(int), none)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.sums)
 
     @property
     def n_evidence(self) -> int:
@@ -310,23 +312,6 @@ class Categories(Evidence):
         """Of columns (PER_MEMORY, n_outputs, n_memories, n) each: shifts first, then how sure they are."""
         stacked = np.stack(parts, axis=1).transpose(4, 2, 0, 1, 3)  # from (PER_MEMORY, columns, outputs, memories, n)
         return stacked.reshape(*stacked.shape[:2], self.n_evidence)
-
-    def begin_fit(self, n_samples: int) -> None:
-        """Keep what samples meet, each at its index, for later epochs."""
-        self.met = np.full((n_samples, len(self.sums), self.n_evidence), np.nan)
-
-    def keep(self, indices: Array, evidence: Array) -> None:
-        if self.met is not None:
-            self.met[indices] = evidence
-
-    def met_before(self, indices: Array) -> Array | None:
-        """What samples met before in this fit; None if they come for the first time."""
-        if self.met is None or np.isnan(self.met[indices[0], 0, 0]):
-            return None
-        return self.met[indices]
-
-    def end_fit(self) -> None:
-        self.met = None
 
     def forget(self) -> None:
         self.n_forgotten += 1

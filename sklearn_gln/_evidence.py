@@ -2,22 +2,31 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from sklearn_gln._arrays import Array
+from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._likelihood import Likelihood
 from sklearn_gln.kernels import Kernels
 
 LIMIT = 8.0  # of shifts, logits or deviations of the target
 
 
+@dataclass
 class Evidence(ABC):
     """Evidence is met by samples just before they are learned, as (n, n_outputs, n_evidence): it is causal.
 
     Its first half are shifts of the prediction, in the target's unit, and its second half says how sure they are.
     """
+
+    met: Array | None = field(default=None, kw_only=True, metadata=BY_SAMPLE_AND_OUTPUT)
+    # (n, n_outputs, n_evidence): in a fit, of each sample at its first visit; NaN before it
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int: ...
 
     @property
     @abstractmethod
@@ -57,6 +66,23 @@ class Evidence(ABC):
         """Evidence as neurons take it; the unit (n_outputs | 1,) is that of targets."""
         shifts, sureness = np.split(evidence, 2, axis=2)
         return np.concatenate([np.clip(shifts / unit[:, np.newaxis], -LIMIT, LIMIT), sureness], axis=2)
+
+    def begin_fit(self, n_samples: int) -> None:
+        """Keep what samples meet, each at its index: in later epochs they would meet their own targets."""
+        self.met = np.full((n_samples, self.n_outputs, self.n_evidence), np.nan)
+
+    def keep(self, indices: Array, evidence: Array) -> None:
+        if self.met is not None:
+            self.met[indices] = evidence
+
+    def met_before(self, indices: Array) -> Array | None:
+        """What samples met before in this fit; None if they come for the first time."""
+        if self.met is None or np.isnan(self.met[indices[0], 0, 0]):
+            return None
+        return self.met[indices]
+
+    def end_fit(self) -> None:
+        self.met = None
 
 
 def scrambled(numbers: Array) -> Array:

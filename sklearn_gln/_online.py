@@ -298,12 +298,12 @@ class OnlineNetwork:
     ) -> tuple[Samples, Callable[[], None]]:
         """Samples with their evidence, and what has their targets be known once they have been learned.
 
-        In a fit categories are to samples what they were at their first visit.
+        In a fit samples meet what they met at their first visit.
         """
-        source, categories = self.evidence, self.categories
+        source = self.evidence
         if source is None:
             return samples, _nothing
-        met = None if categories is None else categories.met_before(indices)
+        met = source.met_before(indices)
         if met is not None:
             return replace(samples, evidence=met), _nothing
         targets = self.head.targets_of_columns(samples.y, self.output_numbers)
@@ -311,8 +311,7 @@ class OnlineNetwork:
 
         def learn_evidence() -> None:
             learn()
-            if categories is not None:
-                categories.keep(indices, evidence)
+            source.keep(indices, evidence)
 
         return replace(samples, evidence=evidence), learn_evidence
 
@@ -441,10 +440,8 @@ class OnlineNetwork:
         One by one, the last of those alike would count most. In the arrays of the fit they were at the indices.
         """
         n = np.full(len(y), self.n_samples_seen)
-        rows, kept = self._rows(X, np.arange(len(y)), get_kernels("numpy"))
-        evidence = None if self.categories is None else self.categories.met_before(indices)
-        if self.wide is not None:
-            evidence = self.wide.recall(rows, self.settings.likelihood, kernels)
+        _, kept = self._rows(X, np.arange(len(y)), get_kernels("numpy"))
+        evidence = None if self.evidence is None else self.evidence.met_before(indices)
         samples = Samples(kept, y, sample_weight, n, np.zeros(len(y), bool), epoch=1, evidence=evidence)
         network = self.ensure_network(kernels)
         assert network is not None  # noqa: S101

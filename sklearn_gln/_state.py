@@ -193,6 +193,7 @@ def _check_wide(wide: WideRows, n_features: int, n_outputs: int, settings: Setti
     _require(0 < wide.n_slots <= len(wide.counts), f"n_slots is {wide.n_slots}")
     slots = np.sort(wide.slot_of[wide.slot_of != 0])
     _require(np.array_equal(slots, np.arange(1, wide.n_slots)), "columns have other slots")
+    _require(wide.met is None, "a fit has not ended")
 
 
 def _check_network(network: Network, sizes: InputSizes, n_side: int, n_outputs: int, settings: Settings) -> None:

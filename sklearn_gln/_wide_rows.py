@@ -51,10 +51,12 @@ class Known(NamedTuple):
     counts: Array  # (1 + n,): sums of the weights of samples that have a value
 
 
-def estimate_memory(n_features: int, n_outputs: int, settings: Settings) -> int:
-    """Bytes of what is known of columns, at most."""
+def estimate_memory(n_features: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
+    """Bytes of what is known of columns, at most, and of what is kept of each sample in a fit."""
     n_models = len(VARIANCES) * len(settings.half_lives_of_levels)
-    return n_features * (4 + 2 * 8 * (2 * n_outputs * n_models + 3))  # with room to grow
+    of_columns = n_features * (4 + 2 * 8 * (2 * n_outputs * n_models + 3))  # with room to grow
+    of_samples = 0 if np.isinf(n_samples) else n_samples * 8 * n_outputs * n_models * PER_MODEL
+    return int(of_columns + of_samples)
 
 
 @dataclass

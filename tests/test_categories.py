@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 from sklearn_gln import GLNClassifier, GLNRegressor, _network, io
 from sklearn_gln._categories import FIRST_SLOTS, MAX_INDICATED, ROOM, Categories, Levels, estimate_memory
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
+from sklearn_gln.kernels import get_kernels
 from tests.helpers import BACKEND, Ordered, assert_same_object, make_stream, make_targets, with_categories
 from tests.naive_categories import NaiveCategories
 
@@ -38,6 +39,7 @@ def regressor(**params):
 
 # Evidence
 
+KERNELS = get_kernels("numpy")
 LIKELIHOODS = {"classes": BERNOULLI, "real": TARGET_LIKELIHOODS["squared"]}
 
 
@@ -58,10 +60,10 @@ def test_evidence_is_that_of_dicts(name, half_life):
     oracle = NaiveCategories([1, 2], 2, half_life, real=is_real)
     known = Categories.empty(3, np.array([1, 2]), 2, oracle.kept, 100)
     for piece in random_pieces(rng, n, 20):
-        before = known.recall(rows, LIKELIHOODS[name])
+        before = known.recall(rows, LIKELIHOODS[name], KERNELS)
         assert_allclose(before, [as_array(oracle.evidence(row)) for row in rows.tolist()], **TOLERANCE)
-        met, learn = known.meet(rows[piece], targets[piece], weights[piece], LIKELIHOODS[name])
-        assert_array_equal(known.recall(rows, LIKELIHOODS[name]), before)  # nothing is learned yet
+        met, learn = known.meet(rows[piece], targets[piece], weights[piece], LIKELIHOODS[name], KERNELS)
+        assert_array_equal(known.recall(rows, LIKELIHOODS[name], KERNELS), before)  # nothing is learned yet
         n_levels = [len(oracle.levels[column]) for column in (1, 2)]
         assert [levels.n_levels for levels in known.levels] == n_levels
         learn()
@@ -90,7 +92,7 @@ def as_array(evidence):
 def test_evidence_by_hand():
     known = Categories.empty(1, np.array([0]), 1, [1.0], 10)
     rows, targets = np.array([[7.0], [7.0], [8.0], [7.0]]), np.array([[1.0], [0.0], [1.0], [1.0]])
-    met, learn = known.meet(rows, targets, np.array([1.0, 2.0, 1.0, 1.0]), BERNOULLI)
+    met, learn = known.meet(rows, targets, np.array([1.0, 2.0, 1.0, 1.0]), BERNOULLI, KERNELS)
     learn()
     # before row 4 all rows weigh 4, two of them of the class, and those of level 7 weigh 3, one of them of it
     p, r = 2.5 / 5, (1 + 10 * 2.5 / 5) / 13
@@ -98,8 +100,10 @@ def test_evidence_by_hand():
     assert_allclose(met[[0, 2], 0], np.zeros((2, 2)), atol=1e-12)
     p = 3.5 / 6
     r = (1 + 10 * p) / 11
-    assert_allclose(known.recall(rows[2:3], BERNOULLI)[0, 0], [np.log(r / (1 - r)) - np.log(p / (1 - p)), 1 / 11])
-    assert_array_equal(known.recall(np.array([[9.0]]), BERNOULLI)[0, 0], [0, 0])
+    assert_allclose(
+        known.recall(rows[2:3], BERNOULLI, KERNELS)[0, 0], [np.log(r / (1 - r)) - np.log(p / (1 - p)), 1 / 11]
+    )
+    assert_array_equal(known.recall(np.array([[9.0]]), BERNOULLI, KERNELS)[0, 0], [0, 0])
 
 
 @pytest.mark.parametrize("n_levels", [1, 3, 40, 400])
@@ -111,7 +115,7 @@ def test_evidence_knows_nothing_of_later_rows(n_levels):
     for late in (1.0, 1e12):
         known = Categories.empty(1, np.array([0]), 1, [1.0], 1000)
         of_rows = np.where(np.arange(600)[:, np.newaxis] < 450, targets, late * targets)
-        met.append(known.meet(rows, of_rows, np.full(600, 0.3), LIKELIHOODS["real"])[0])
+        met.append(known.meet(rows, of_rows, np.full(600, 0.3), LIKELIHOODS["real"], KERNELS)[0])
     assert_array_equal(met[0][:451], met[1][:451])
 
 
@@ -221,7 +225,7 @@ def test_levels_that_never_come_again(new, dtype):
     matrix = model._online.network.evidence_preconditioner.matrix
     assert np.abs(matrix).max() < 100
     assert np.mean((model.predict(rows[1000:]) > 0.5) == y[1000:]) > 0.97
-    assert np.all(model._online.categories.recall(rows[1000:1001], model._online.settings.likelihood) == 0)
+    assert np.all(model._online.categories.recall(rows[1000:1001], BERNOULLI, KERNELS) == 0)
 
 
 def test_missing_is_a_level():

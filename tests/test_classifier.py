@@ -213,6 +213,7 @@ def test_parameters_are_stored_as_given():
         "base_predictor": expit,
         "categorical_features": [0],
         "max_levels": 5,
+        "max_dense": 100,
         "n_bins": 0,
         "bias": False,
         "skip": False,
@@ -495,6 +496,7 @@ WRONG_PARAMETERS = [
     ({"categorical_features": ["a"]}, "categorical_features.*no column names"),
     ({"max_levels": 0}, "max_levels"),
     ({"max_levels": 2.0}, "max_levels"),
+    ({"max_dense": 0}, "max_dense"),
     ({"n_bins": -1}, "n_bins"),
     ({"n_bins": None}, "n_bins"),
     ({"bias": None}, "bias"),
@@ -696,7 +698,8 @@ def test_auto_is_numpy_without_numba(monkeypatch):
         importlib.util, "find_spec", lambda name, *args: None if name == "numba" else find_spec(name, *args)
     )
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, "sklearn_gln.kernels._numba", raising=False)
+    for name in ("_numba", "_columns_numba", "_jit"):
+        monkeypatch.delitem(sys.modules, f"sklearn_gln.kernels.{name}", raising=False)
     classifier = new(backend="auto").fit(X, Y)
     assert_array_equal(classifier.predict_proba(X), new(backend="numpy").fit(X, Y).predict_proba(X))
     assert "sklearn_gln.kernels._numba" not in sys.modules

@@ -208,7 +208,6 @@ def test_dates_of_polars_are_refused():
 
 WRONG = {
     "None": (None, ValueError, "X is None"),
-    "sparse": (csr_array(X), TypeError, "[Ss]parse.*toarray"),
     "3 dimensions": (X[:, :, np.newaxis], ValueError, "dim 3"),
     "1 dimension": (X[:, 0], ValueError, "2D"),
     "a Series": (pd.Series(X[:, 0]), ValueError, "2-dimensional|2D"),

@@ -542,7 +542,7 @@ def test_tags():
     assert is_regressor(GLNRegressor())
     assert tags.input_tags.allow_nan
     assert tags.target_tags.multi_output
-    assert not tags.input_tags.sparse
+    assert tags.input_tags.sparse
     assert tags.target_tags.required
 
 
