@@ -40,6 +40,7 @@ from sklearn_gln._schedule import LAST_MERGE
 from sklearn_gln._settings import Settings
 from sklearn_gln._sparse_rows import SparseRows, rows_of, stored_values
 from sklearn_gln._state import check_online, from_plain, to_plain
+from sklearn_gln._wide_rows import n_models
 from sklearn_gln.kernels import Kernels, as_numpy, get_kernels, in_tasks
 
 MIN_SAMPLES_FOR_THREADS = 64  # below, starting threads costs more than they save
@@ -430,6 +431,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _with_base_predictions(self, X, online=None):
         kind = self.base_predictor if online is None else online.predictor.kind
         likelihood = self._likelihood if online is None else online.settings.likelihood
+        if kind in STAY_ON_DEVICE:
+            return X
         columns = add_base_predictions(kind, X, likelihood.reads_probabilities, ~self.is_categorical_)
         if online is not None and columns.shape[1] != online.n_columns:
             raise ValueError(
@@ -481,11 +484,15 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         with kernels.scope(self.device):
             return kernels.take(X, rows)
 
-    def _settings(self, n_base: int, *, in_order: bool = True) -> Settings:
+    def _settings(
+        self, n_features: int, n_given: int = 0, n_categorical: int = 0, *, in_order: bool = True
+    ) -> Settings:
         """The parameters, resolved: None and "auto" become values, and contradictions raise.
 
-        n_base: the features or base predictions that neurons see, none of wide rows.
+        For n_features features, of which some are categories, and n_given base predictions.
         """
+        is_wide = self._is_wide(n_features, n_categorical)
+        n_base = 0 if is_wide else n_given or n_features
         is_flat = getattr(self.layer_sizes, "ndim", 1) == 1
         if not is_flat or not all(isinstance(size, Integral) and size > 0 for size in self.layer_sizes):
             raise ValueError(
@@ -524,7 +531,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             half_life = "mixed" if in_order and normalized else None
         rate = default_rate(self.learning_rate, likelihood.default_rate)
         max_weight = likelihood.default_max_weight(self.batch_size)
-        return Settings(
+        settings = Settings(
             likelihood=likelihood,
             layer_sizes=sizes,
             context_dim=int(self.context_dim),
@@ -549,6 +556,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             max_levels=int(self.max_levels),
             counts_visits=self._is_of_bandit,
         )
+        return replace(settings, n_predictions=n_models(settings)) if is_wide else settings
 
     def _new_online(self, X, random_state, *, in_order: bool) -> OnlineNetwork:
         """A network that has seen nothing, for samples like these."""
@@ -556,17 +564,16 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             pass
         n_features = self.n_features_in_
         n_given = X.shape[1] - n_features
-        is_wide = self._is_wide(n_features, np.count_nonzero(self.is_categorical_))
-        n_base = 0 if is_wide else n_given or n_features
-        settings, output_numbers = self._settings(n_base, in_order=in_order), self._output_numbers()
+        categorical = np.flatnonzero(self.is_categorical_)
+        settings = self._settings(n_features, n_given, len(categorical), in_order=in_order)
+        output_numbers = self._output_numbers()
         if len(output_numbers) == 1:
             settings = replace(settings, share_halfspaces=True)
-        categorical = np.flatnonzero(self.is_categorical_)
         needed = self._estimate_memory(n_given, n_features, len(categorical), len(output_numbers), len(X), settings)
         self._check_memory(needed)
         seed, head = random_state.randint(np.iinfo(np.int32).max), self._new_head(settings)
         return OnlineNetwork.new(
-            settings, self.base_predictor, n_features, output_numbers, seed, head, n_given, categorical, is_wide=is_wide
+            settings, self.base_predictor, n_features, output_numbers, seed, head, n_given, categorical
         )
 
     def _is_wide(self, n_features: int, n_categorical: int) -> bool:
@@ -586,9 +593,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
     def _estimate_memory(self, n_given, n_features, n_categorical, n_outputs, n_samples, settings) -> int:
         """Of a network of n_given base predictions (0: the features are the base)."""
         n_visits = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
-        if self._is_wide(n_features, n_categorical):
-            n_predictions = len(_wide_rows.VARIANCES) * len(settings.half_lives_of_levels)
-            sizes = InputSizes(settings.n_base(0), 0, n_predictions * _wide_rows.PER_MODEL, n_predictions)
+        if settings.n_predictions:
+            sizes = InputSizes(settings.n_base(0), evidence=settings.n_predictions * _wide_rows.PER_MODEL)
             of_network = estimate_memory(sizes, _wide_rows.N_SKETCHED, n_outputs, n_visits, settings)
             return of_network + _wide_rows.estimate_memory(n_features, n_outputs, n_samples, settings)
         n_numbers = n_features - n_categorical

@@ -81,6 +81,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         How many levels of a category are told apart, those that come first; others share places with them, by hash. In
         a stream a level takes at most 48 bytes, and 64 for each output.
 
+    max_dense : int, default=1024
+        Rows of more features than this, sparse or not, are wide: what takes time is their values other than 0. Linear
+        models over all columns predict each output, neurons mix these predictions, and halfspaces cut a sketch of the
+        row; see the Notes. Sparse rows up to this width are made dense, 2,048 at a time at most. Dense rows that are
+        wide, such as images or embeddings, are usually predicted better, and in more time, if this is raised to their
+        width. Rows with categories, or of a `base_predictor` other than "standard" and "global", are never wide.
+
     n_bins : int or {"auto"}, default="auto"
         More inputs for the first layer, so that it can bend: the square of each scaled feature, and how far the feature
         has come through each of n_bins bins between quantiles of the first 256 rows, from -0.5 to 0.5; no bins for
@@ -392,7 +399,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, numbers or bool. Missing are NaN, None, pandas' NA and NaT, nulls and masked elements. Dates and
             durations raise ValueError: turn them into numbers, such as days since a date.
 
@@ -429,7 +436,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value, as in `fit`. No rows, or none of positive weight: nothing is learned.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
@@ -499,7 +506,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -517,7 +524,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -537,7 +544,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -554,7 +561,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -572,7 +579,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -589,7 +596,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
@@ -617,7 +624,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -667,7 +674,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         """
         n_outputs = n_labels or _n_outputs(n_classes, self.new_classes == "add")
         n_rows = np.inf if n_samples is None else n_samples
-        settings = self._settings(0 if self._is_wide(n_features, n_categorical) else n_features)
+        settings = self._settings(n_features, n_categorical=n_categorical)
         return self._estimate_memory(0, n_features, n_categorical, n_outputs, n_rows, settings)
 
     def _n_bins(self):

@@ -179,7 +179,6 @@ class InputSizes(NamedTuple):
     base: int
     basis: int = 0
     evidence: int = 0
-    predictions: int = 0  # the first ones of the evidence, which predict the target by themselves
 
     def by_layer(self, settings: Settings) -> list[int]:
         """The inputs of each layer's neurons.
@@ -232,7 +231,7 @@ def init_network(
     layers: list[Layer] = []
     n_below = 0
     for n_neurons, n_inputs in zip(settings.layer_sizes, sizes.by_layer(settings), strict=True):
-        initial = initial_weights(n_below, n_inputs, settings, sizes.predictions).astype(dtype)
+        initial = initial_weights(n_below, n_inputs, settings).astype(dtype)
         accumulator = np.zeros((n_outputs, n_neurons, 1))
         weights = np.tile(initial, (*accumulator.shape, 1))
         n_slots = np.ones((1 if settings.share_halfspaces else n_outputs, n_neurons), int)
@@ -266,10 +265,10 @@ def init_network(
     return network
 
 
-def initial_weights(n_below: int, n_inputs: int, settings: Settings, n_predictions: int = 0) -> Array:
+def initial_weights(n_below: int, n_inputs: int, settings: Settings) -> Array:
     """The weights (n_inputs,) of neurons that have learned nothing.
 
-    The first ones are for the layer below, n_below of them, or in the first layer for n_predictions.
+    The first ones are for the layer below, n_below of them, or in the first layer for predictions.
     """
     weights = np.zeros(n_inputs)
     if settings.initial_weights == "uniform":
@@ -278,7 +277,7 @@ def initial_weights(n_below: int, n_inputs: int, settings: Settings, n_predictio
         weights[:n_below] = 1 / n_below
     elif settings.initial_weights == "mean":
         weights[:] = settings.likelihood.initial_base_weight(n_inputs)
-        weights[:n_predictions] = 1 / max(1, n_predictions)
+        weights[: settings.n_predictions] = 1 / max(1, settings.n_predictions)
     # Within the bound, or a sample of weight 0, whose step is none, would still clip them.
     return np.minimum(weights, settings.max_weight)
 

@@ -69,18 +69,17 @@ class OnlineNetwork:
         head: Head,
         n_given: int = 0,
         categorical: Sequence[int] = (),
-        *,
-        is_wide: bool = False,
     ) -> "OnlineNetwork":
         """A network that has seen nothing, for samples of n_features features and n_given base predictions.
 
-        Of the features some may be `categorical`; of wide rows neurons see no more than evidence.
+        Of the features some may be `categorical`.
         """
         limit = settings.limit if settings.likelihood.reads_probabilities else None
-        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(N_SKETCHED if is_wide else n_features))
+        n_scaled = N_SKETCHED if settings.n_predictions else n_features
+        predictor = BasePredictor(base_predictor, limit, RunningMoments.empty(n_scaled))
         online = cls(settings, predictor, n_features + n_given, output_numbers, seed, head)
         kept, n_outputs = list(map(online._share_kept, settings.half_lives_of_levels)), len(output_numbers)
-        if is_wide:
+        if settings.n_predictions:
             online.wide = WideRows.empty(n_features, n_outputs, kept)
         elif len(categorical):
             columns = np.array(categorical)
@@ -418,8 +417,7 @@ class OnlineNetwork:
     def input_sizes(self, n_given: int) -> InputSizes:
         """The inputs of neurons, n_given of them scaled features or base predictions."""
         n_evidence = 0 if self.evidence is None else self.evidence.n_evidence
-        n_predictions = 0 if self.wide is None else self.wide.n_models
-        return InputSizes(self.settings.n_base(n_given), self.predictor.n_basis, n_evidence, n_predictions)
+        return InputSizes(self.settings.n_base(n_given), self.predictor.n_basis, n_evidence)
 
     def _precondition(self, network: Network, inputs: Inputs, weight: Array, kernels: Kernels) -> None:
         """Have P of base inputs be known before the replay, which counts these samples for later refreshes."""

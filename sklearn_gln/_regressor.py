@@ -81,6 +81,13 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         How many levels of a category are told apart, those that come first; others share places with them, by hash. In
         a stream a level takes at most 48 bytes, and 64 for each output.
 
+    max_dense : int, default=1024
+        Rows of more features than this, sparse or not, are wide: what takes time is their values other than 0. Linear
+        models over all columns predict each output, neurons mix these predictions, and halfspaces cut a sketch of the
+        row; see the Notes. Sparse rows up to this width are made dense, 2,048 at a time at most. Dense rows that are
+        wide, such as images or embeddings, are usually predicted better, and in more time, if this is raised to their
+        width. Rows with categories, or of a `base_predictor` other than "standard" and "global", are never wide.
+
     squares : {"auto"} or bool, default="auto"
         Whether "squared" neurons are given the inputs' squares too (of what is within +-4), for smooth functions.
         "auto": where features are scaled and there are up to 64.
@@ -376,7 +383,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, numbers or bool. Missing are NaN, None, pandas' NA and NaT, nulls and masked elements. Dates and
             durations raise ValueError: turn them into numbers, such as days since a date.
 
@@ -411,7 +418,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value, as in `fit`. No rows, or none of positive weight: nothing is learned.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
@@ -472,7 +479,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         return_std : bool, default=False
@@ -510,7 +517,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -531,7 +538,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         quantiles : float or array-like of shape (n_quantiles,)
@@ -573,7 +580,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         coverage : float or array-like of shape (n_coverages,), default=0.9
@@ -630,7 +637,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         11
         """
         n_rows = np.inf if n_samples is None else n_samples
-        settings = self._settings(0 if self._is_wide(n_features, n_categorical) else n_features)
+        settings = self._settings(n_features, n_categorical=n_categorical)
         return self._estimate_memory(0, n_features, n_categorical, n_targets, n_rows, settings)
 
     @property

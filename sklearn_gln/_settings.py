@@ -36,6 +36,7 @@ class Settings:
     n_bins: int = 0  # of each feature, of which the first layer is given a basis; 0: none
     max_levels: int = 1  # of a category that are told apart
     counts_visits: bool = False  # whether layers count the samples that each slot has learned
+    n_predictions: int = 0  # of linear models over wide rows, the first ones of the evidence; 0: rows are not wide
 
     @property
     def solves_first(self) -> bool:

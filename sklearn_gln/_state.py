@@ -116,6 +116,7 @@ def check_online(online: OnlineNetwork, is_categorical: Array, output_numbers: A
     if online.categories is not None:
         _check_categories(online.categories, n_features, categorical, n_outputs, settings)
         n_features = online.categories.n_expanded
+    _require((online.wide is None) == (settings.n_predictions == 0), "rows are wide, or not, against the settings")
     if online.wide is not None:
         _require(online.categories is None and predictor.has_statistics, "rows are wide, and others")
         _check_wide(online.wide, n_features, n_outputs, settings)

@@ -51,11 +51,16 @@ class Known(NamedTuple):
     counts: Array  # (1 + n,): sums of the weights of samples that have a value
 
 
+def n_models(settings: Settings) -> int:
+    """The models of an output."""
+    return len(VARIANCES) * len(settings.half_lives_of_levels)
+
+
 def estimate_memory(n_features: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
     """Bytes of what is known of columns, at most, and of what is kept of each sample in a fit."""
-    n_models = len(VARIANCES) * len(settings.half_lives_of_levels)
-    of_columns = n_features * (4 + 2 * 8 * (2 * n_outputs * n_models + 3))  # with room to grow
-    of_samples = 0 if np.isinf(n_samples) else n_samples * 8 * n_outputs * n_models * PER_MODEL
+    n_weights = n_outputs * n_models(settings)
+    of_columns = n_features * (4 + 2 * 8 * (2 * n_weights + 3))  # with room to grow
+    of_samples = 0 if np.isinf(n_samples) else n_samples * 8 * n_weights * PER_MODEL
     return int(of_columns + of_samples)
 
 
@@ -75,8 +80,7 @@ class WideRows(Evidence):
 
     @classmethod
     def empty(cls, n_features: int, n_outputs: int, share_kept: Sequence[float]) -> "WideRows":
-        n_models = len(VARIANCES) * len(share_kept)
-        weights, precision = np.zeros((2, FIRST_SLOTS, n_outputs, n_models))
+        weights, precision = np.zeros((2, FIRST_SLOTS, n_outputs, len(VARIANCES) * len(share_kept)))
         squares, counts = np.zeros((2, FIRST_SLOTS))
         slot_of = np.zeros(n_features, np.int32)
         kept = np.array(share_kept, float)
@@ -87,12 +91,8 @@ class WideRows(Evidence):
         return self.weights.shape[1]
 
     @property
-    def n_models(self) -> int:
-        return self.weights.shape[2]
-
-    @property
     def n_evidence(self) -> int:
-        return self.n_models * PER_MODEL
+        return self.weights.shape[2] * PER_MODEL
 
     def rows(self, X: Any, indices: Array) -> csr_array:
         rows = X.sparse(indices) if isinstance(X, SparseRows) else csr_array(as_numpy(X)[indices].astype(float))

@@ -235,7 +235,7 @@ class GLNBandit(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features, as the reward model takes them; NaN is a missing value.
 
         actions : array-like of shape (n_samples,)
@@ -412,7 +412,7 @@ class GLNBandit(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -431,7 +431,7 @@ class GLNBandit(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         return_bonus : bool, default=False
@@ -457,7 +457,7 @@ class GLNBandit(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value.
 
         check_input : bool, default=True
@@ -487,7 +487,7 @@ class GLNBandit(BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Features; NaN is a missing value. Before anything is learned actions are drawn evenly.
 
         random_state : int, RandomState instance or None, default=None
