@@ -199,7 +199,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             raise ValueError(f"The saved state does not fit together: is_categorical_ is {is_categorical!r:.200}.")
         check_online(self._online, is_categorical, self._output_numbers(), self._new_head(settings))
 
-    def _label_smoothing(self, normalized):  # noqa: ARG002
+    def _label_smoothing(self, normalized, is_wide):  # noqa: ARG002
         return 0.0
 
     @contextmanager
@@ -542,7 +542,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             skip=self.skip,
             learning_rate=self.learning_rate,
             learning_rate_init=rate if self.learning_rate_init is None else self.learning_rate_init,
-            label_smoothing=self._label_smoothing(normalized),
+            label_smoothing=self._label_smoothing(normalized, is_wide),
             preconditioner=preconditioner,
             initial_weights=self.initial_weights,
             aggregation=self.aggregation,

@@ -17,7 +17,7 @@ from sklearn_gln._base_predictor import SCALED
 from sklearn_gln._compat import Interval, StrOptions, _fit_context
 from sklearn_gln._head import PlainHead, StackedHead
 from sklearn_gln._input import check_columns, labels, rows_with_values
-from sklearn_gln._learning_rate import SMOOTHING
+from sklearn_gln._learning_rate import SMOOTHING, SMOOTHING_OF_WIDE
 from sklearn_gln._runtime import interrupts_held
 from sklearn_gln._stack import PRECISION, WITH_HALF_LIFE
 from sklearn_gln._state import from_plain, to_plain
@@ -110,7 +110,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     label_smoothing : float or None, default=None
         The s of the probabilities s and 1 - s that neurons learn as targets, in place of 0 and 1: it bounds their
-        logits and curbs overconfidence. None: 0.02 for "normalized", else 0.
+        logits and curbs overconfidence. None: 0.02 for "normalized", 0.005
+        of wide rows (`max_dense`), else 0.
 
     preconditioner : {"auto", "full", "block"} or None, default="auto"
         P of "normalized" steps. "full": the regularised inverse of the d base logits' second moments, for which a row
@@ -258,6 +259,14 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     is a number with that one alone. In later passes of `fit` it meets what it met in the first. A row that comes again
     in another call counts as a new one, and meets its own label.
 
+    Of a column of wide rows (`max_dense`), and for each output, are known weights of linear models, and how sure they
+    are: logistic regression by a Kalman filter with a diagonal covariance, which needs no scaling [4]_. A row meets the sum of its values times the weights, without the
+    constant, and 1 / sqrt(1 + u), where u is the sum's variance. There are models of two prior variances, 3 and 0.3
+    for values in units of their root mean square, in a stream each of all rows and with a half-life of 500 rows, and
+    where `half_life` is a number with that one alone. Neurons see nothing else of the row. NaN is as absent as 0, and
+    values count up to 8 root mean squares of their column. In later passes of `fit` a row meets what it met in the
+    first. A column that has come takes at most 52 bytes, and 128 for each output in a stream.
+
     Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
     succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have
     the same features, as in tables of counts, the network is built again after each row up to 16, then eight times in
@@ -271,6 +280,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     .. [2] Veness et al., "Online Learning with Gated Linear Networks", 2017 (arXiv:1712.01897).
     .. [3] Prokhorenkova et al., "CatBoost: unbiased boosting with categorical features", NeurIPS 2018
        (arXiv:1706.09516), section 3.2: ordered target statistics.
+    .. [4] Jaakkola and Jordan, "Bayesian parameter estimation via variational methods", Statistics and Computing 10,
+       2000: the bound on the logistic curvature that keeps steps from overshooting.
 
     Examples
     --------
@@ -688,8 +699,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             )
         return int(self.n_bins)
 
-    def _label_smoothing(self, normalized):
-        return SMOOTHING * normalized if self.label_smoothing is None else self.label_smoothing
+    def _label_smoothing(self, normalized, is_wide):
+        if self.label_smoothing is not None:
+            return self.label_smoothing
+        return (SMOOTHING_OF_WIDE if is_wide else SMOOTHING) * normalized
 
     def _begin(self, X, random_state, *, in_order):
         self.n_iter_, self.loss_curve_, self.validation_loss_curve_ = 0, [], []

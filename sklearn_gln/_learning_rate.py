@@ -23,6 +23,7 @@ DEFAULT_RATES = {"normalized": 4.0, "constant": 1e-3, "inverse": 1e-2, "hyperbol
 
 # Normalized steps aim at s and 1 - s: with 0 and 1 the logits of a neuron grow without end where it is right.
 SMOOTHING = 0.02
+SMOOTHING_OF_WIDE = 0.005  # of which a linear model says more, and classes are often many
 
 MAX_RATE = 1e6  # any sample's step is then a number in float32 too
 TINY = 1e-30  # where u is 0 so is v: the rate only has to be finite

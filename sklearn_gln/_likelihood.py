@@ -123,13 +123,6 @@ class Likelihood(ABC):
         mean = all_sums / np.maximum(all_weight, np.finfo(float).tiny)
         return np.stack([sums - weight * mean, weight]) / (weight + LEVEL_PRIOR)
 
-    def evidence_of_sums(self, shifts: Array, variances: Array) -> Array:
-        """What a linear model's shift and its variance (n, n_outputs, n_models) say, as in `_wide_rows`.
-
-        The shift, then how sure it is: (n, n_outputs, 2 n_models).
-        """
-        return np.concatenate([shifts, (1 + variances) ** -0.5], axis=2)
-
     # Layers
 
     @abstractmethod
@@ -305,9 +298,6 @@ class Bernoulli(_Linear):
         share = np.clip((all_sums + 0.5) / (all_weight + 1), *bounds)
         rate = share + (sums - weight * share) / (weight + LEVEL_PRIOR)  # exactly the share where there was no sample
         return np.stack([logit(np.clip(rate, *bounds)) - logit(share), weight / (weight + LEVEL_PRIOR)])
-
-    def evidence_of_sums(self, shifts: Array, variances: Array) -> Array:
-        return super().evidence_of_sums(shifts / np.sqrt(1 + np.pi / 8 * variances), variances)
 
 
 class Squared(_Linear):

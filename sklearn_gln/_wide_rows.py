@@ -4,16 +4,15 @@ Of each column, output and model are kept a weight w and a precision q, of each 
 A sample meets what they were just before it. With x its values, v the prior variance of the model's weights and s = 1 /
 (m / v + q) theirs now, the shift z of the logit and its variance u are
 
-    z = sum_j w_j x_j,   u = s_0 + sum_j s_j x_j^2,   evidence:  z / sqrt(1 + pi u / 8)  and  1 / sqrt(1 + u)
+    z = sum_j w_j x_j,   u = s_0 + sum_j s_j x_j^2,   evidence:  z  and  1 / sqrt(1 + u)
 
 There is a constant besides, w_0 of the variance s_0. With the error e of z + w_0, the logistic curvature h there and a
 bound b on it by which no step overshoots (Jaakkola and Jordan 2000, Statistics and Computing 10),
 
     w_j -= s_j x_j e / (1 + b u),   q_j += h x_j^2 / (1 + h (u - s_j x_j^2))
 
-This is the extended Kalman filter of logistic regression with a diagonal covariance; the evidence is what MacKay (1992,
-Neural Computation 4) makes of an uncertain logit. In regression, by squared error, b = h = 1 and the evidence has z as
-it is. Nothing depends on a column's unit, and nothing is centred: what is absent is 0 and costs nothing. Models differ
+This is the extended Kalman filter of logistic regression with a diagonal covariance. In regression, by squared error, b =
+h = 1. Nothing depends on a column's unit, and nothing is centred: what is absent is 0 and costs nothing. Models differ
 in v and in how long they remember.
 
 Halfspaces cut a dense sketch of the row: columns summed up in N_SKETCHED places, by a hash of their numbers.
@@ -134,14 +133,14 @@ class WideRows(Evidence):
                 getattr(self, name)[slots] = values[has_come]
             self.n_forgotten[slots] = self.n_times
 
-        return likelihood.evidence_of_sums(*sums), learn
+        return _evidence(*sums), learn
 
     def recall(self, rows: csr_array, likelihood: Likelihood, kernels: Kernels) -> Array:
         columns, places = np.unique(rows.indices, return_inverse=True)
         known = self._known(self.slot_of[columns])
         by_slot = rows.indptr.astype(int), 1 + places, rows.data
         sums = kernels.columns_infer(by_slot, known, **self._constants(likelihood))
-        return likelihood.evidence_of_sums(*sums)
+        return _evidence(*sums)
 
     def forget(self) -> None:
         self.n_times += 1
@@ -169,3 +168,8 @@ class WideRows(Evidence):
             for name in (*Known._fields, "n_forgotten"):
                 array = getattr(self, name)
                 setattr(self, name, np.pad(array, [(0, more), *[(0, 0)] * (array.ndim - 1)]))
+
+
+def _evidence(shifts: Array, variances: Array) -> Array:
+    """Of arrays (n, n_outputs, n_models) each."""
+    return np.concatenate([shifts, (1 + variances) ** -0.5], axis=2)
