@@ -260,12 +260,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     in another call counts as a new one, and meets its own label.
 
     Of a column of wide rows (`max_dense`), and for each output, are known weights of linear models, and how sure they
-    are: logistic regression by a Kalman filter with a diagonal covariance, which needs no scaling [4]_. A row meets the sum of its values times the weights, without the
-    constant, and 1 / sqrt(1 + u), where u is the sum's variance. There are models of two prior variances, 3 and 0.3
-    for values in units of their root mean square, in a stream each of all rows and with a half-life of 500 rows, and
-    where `half_life` is a number with that one alone. Neurons see nothing else of the row. NaN is as absent as 0, and
-    values count up to 8 root mean squares of their column. In later passes of `fit` a row meets what it met in the
-    first. A column that has come takes at most 52 bytes, and 128 for each output in a stream.
+    are: logistic regression by a Kalman filter with a diagonal covariance, which needs no scaling [4]_.
+    A row meets the sum of its values times the weights, without the constant, and 1 / sqrt(1 + u), where u is the sum's
+    variance. There are models of two prior variances, 3 and 0.3 for values in units of their root mean square; in a
+    stream each of all rows and with a half-life of 500 rows, and where `half_life` is a number with that one alone.
+    Neurons see nothing else of the row. NaN is as absent as 0, and values count up to 8 root mean squares of their
+    column. In later passes of `fit` a row meets what it met in the first. A column that has come takes at most 52
+    bytes, and in a stream 128 for each output.
 
     Weights are counts: a row of weight q does about what q rows spread among the others do. It is learned q times in
     succession, also in part, and at most 1,000 times. Where one of the first 256 rows weighs more than 4 and rows have

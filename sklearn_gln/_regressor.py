@@ -238,13 +238,14 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     is a number with that one alone. In later passes of `fit` it meets what it met in the first. A row that comes again
     in another call counts as a new one, and meets its own target.
 
-    Of a column of wide rows (`max_dense`), and for each output, are known weights of linear models, and how sure they
-    are: least squares by a Kalman filter with a diagonal covariance, which needs no scaling. A row meets the sum of its values times the weights, without the
-    constant, and 1 / sqrt(1 + u), where u is the sum's variance. There are models of two prior variances, 3 and 0.3
-    for values in units of their root mean square, in a stream each of all rows and with a half-life of 500 rows, and
-    where `half_life` is a number with that one alone. Neurons see nothing else of the row. NaN is as absent as 0, and
-    values count up to 8 root mean squares of their column. In later passes of `fit` a row meets what it met in the
-    first. A column that has come takes at most 52 bytes, and 128 for each target in a stream.
+    Of a column of wide rows (`max_dense`), and for each target, are known weights of linear models, and how sure they
+    are: least squares by a Kalman filter with a diagonal covariance, which needs no scaling.
+    A row meets the sum of its values times the weights, without the constant, and 1 / sqrt(1 + u), where u is the sum's
+    variance. There are models of two prior variances, 3 and 0.3 for values in units of their root mean square; in a
+    stream each of all rows and with a half-life of 500 rows, and where `half_life` is a number with that one alone.
+    Neurons see nothing else of the row. NaN is as absent as 0, and values count up to 8 root mean squares of their
+    column. In later passes of `fit` a row meets what it met in the first. A column that has come takes at most 52
+    bytes, and in a stream 128 for each target.
 
     A target more than 16 deviations off is taken for an error, and teaches next to nothing even if the features
     foretell it, where it is 64 times as far from the median as the next nearer ones of the last 256 and fewer than one

@@ -11,9 +11,9 @@ bound b on it by which no step overshoots (Jaakkola and Jordan 2000, Statistics 
 
     w_j -= s_j x_j e / (1 + b u),   q_j += h x_j^2 / (1 + h (u - s_j x_j^2))
 
-This is the extended Kalman filter of logistic regression with a diagonal covariance. In regression, by squared error, b =
-h = 1. Nothing depends on a column's unit, and nothing is centred: what is absent is 0 and costs nothing. Models differ
-in v and in how long they remember.
+This is the extended Kalman filter of logistic regression with a diagonal covariance. In regression, by squared error,
+b = h = 1. Nothing depends on a column's unit, and nothing is centred: what is absent is 0 and costs nothing. Models
+differ in v and in how long they remember.
 
 Halfspaces cut a dense sketch of the row: columns summed up in N_SKETCHED places, by a hash of their numbers.
 """
