@@ -20,7 +20,7 @@ def columns_infer(rows: Rows, known: Known, *, variances: Array, constant_precis
     uncertainties = np.empty_like(shifts)
     for row, (start, stop) in enumerate(pairwise(indptr)):
         x, w, s = _of_row(slots[start:stop], values[start:stop], known, variances, constant_precision)
-        shifts[row], uncertainties[row] = np.tensordot(x[1:], w[1:], 1), np.tensordot(x * x, s, 1)
+        shifts[row], uncertainties[row] = np.tensordot(x[1:], w[1:], 1), s[0] + np.tensordot(x[1:] ** 2, s[1:], 1)
     return shifts, uncertainties
 
 
@@ -41,7 +41,8 @@ def columns_learn(
     for row, (start, stop) in enumerate(pairwise(indptr)):
         of_row = slots[start:stop]
         x, w, s = _of_row(of_row, values[start:stop], known, variances, constant_precision)
-        shifts[row], uncertainties[row] = np.tensordot(x[1:], w[1:], 1), np.tensordot(x * x, s, 1)
+        of_columns = np.tensordot(x[1:] ** 2, s[1:], 1)
+        shifts[row], uncertainties[row] = np.tensordot(x[1:], w[1:], 1), s[0] + of_columns
         repeats = np.where(np.isnan(targets[row]), 0, sample_weight[row])[:, np.newaxis]
         if not sample_weight[row]:
             continue
@@ -50,7 +51,8 @@ def columns_learn(
         step = repeats * error / (1 + repeats * bound * u)
         curvature = repeats * curvature
         at, x = np.append(0, of_row), x[:, np.newaxis, np.newaxis]
-        others = np.maximum(u - x * x * s, 0)
+        others = s[0] + np.maximum(of_columns - x * x * s, 0)
+        others[0] = of_columns  # not u - s[0]: that of the constant may be so large that nothing else would be left
         weights[at] = w - s * x * step
         precision[at] += curvature * x * x / (1 + curvature * others)
         squares[of_row] += sample_weight[row] * x[1:, 0, 0] ** 2
