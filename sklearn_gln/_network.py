@@ -34,7 +34,7 @@ class Network:
     hyperplanes: Array = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, neurons of all layers, context_dim, n_side)
     offsets: Array = field(metadata=OF_HALFSPACES)  # (n_outputs | 1, neurons of all layers, context_dim)
     layers: list[Layer]
-    base_preconditioner: Preconditioner | None = None  # of the base logits and the constant
+    base_preconditioner: Preconditioner | None = None  # of the base logits and the constant, if there are any
     basis_preconditioner: Preconditioner | None = None  # of the basis, if there is one
     limits: Array | None = field(
         default=None, metadata=BY_OUTPUT
@@ -71,18 +71,21 @@ class Network:
 
     def solve_first(self, settings: Settings, kernels: Kernels) -> None:
         """Have the linear first neuron be the ridge regression of all samples so far, from which it then goes on."""
-        if self.cross_moment is None or self.base_preconditioner is None:
+        if self.cross_moment is None:
             return
-        moment, cross = map(kernels.to_numpy, (self.base_preconditioner.moment[0], self.cross_moment))
+        cross = kernels.to_numpy(self.cross_moment)
         ridge = np.full(cross.shape[1], LINEAR_RIDGE)
         ridge[len(ridge) - settings.n_constants :] = LINEAR_RIDGE * CONSTANT_RIDGE
-        if self.joint_moment is None and self.gap_moment is None:
+        if self.joint_moment is not None:
+            moment = kernels.to_numpy(self.joint_moment)
+        else:
+            assert self.base_preconditioner is not None  # noqa: S101
+            moment = kernels.to_numpy(self.base_preconditioner.moment[0])
+            if self.gap_moment is not None:
+                moment = moment - kernels.to_numpy(self.gap_moment)
+        if moment.ndim == 2:  # common to all outputs
             solution = np.linalg.solve(moment + np.diag(ridge), cross.T).T
         else:
-            if self.joint_moment is not None:
-                moment = kernels.to_numpy(self.joint_moment)
-            else:
-                moment = moment - kernels.to_numpy(self.gap_moment)
             solution = np.linalg.solve(moment + np.diag(ridge), cross[:, :, np.newaxis])[:, :, 0]
         weights = np.empty(tuple(self.layers[0].weights.shape), settings.dtype)
         weights[:] = np.clip(solution, -settings.max_weight, settings.max_weight)[:, np.newaxis, np.newaxis]
@@ -253,7 +256,8 @@ def init_network(
     network = Network(hyperplanes, offsets, layers)
     if settings.preconditioner:
         ridge = settings.likelihood.ridge
-        network.base_preconditioner = Preconditioner.of_base(sizes.base, settings.preconditioner, ridge)
+        if sizes.base:
+            network.base_preconditioner = Preconditioner.of_base(sizes.base, settings.preconditioner, ridge)
         if sizes.basis:
             network.basis_preconditioner = Preconditioner.of_base(sizes.basis, OF_BASIS, ridge)
         if sizes.evidence:

@@ -210,7 +210,7 @@ def _check_network(network: Network, sizes: InputSizes, n_side: int, n_outputs: 
     if network.gap_moment is not None:
         _require(crossed and joint is None, "there are moments of gaps, and no others")
         _check_shapes(network, FLOATS[1:], gap_moment=(n_outputs, sizes.base, sizes.base))
-    of_base = group_shape(sizes.base, kind) if kind else None
+    of_base = group_shape(sizes.base, kind) if kind and sizes.base else None
     of_basis = group_shape(sizes.basis, OF_BASIS) if kind and sizes.basis else None
     _check_preconditioner(network.base_preconditioner, of_base, sizes.base)
     _check_preconditioner(network.basis_preconditioner, of_basis, sizes.basis)

@@ -114,7 +114,7 @@ class WideRows(Evidence):
     def meet(
         self, rows: csr_array, targets: Array, sample_weight: Array, likelihood: Likelihood, kernels: Kernels
     ) -> tuple[Array, Callable[[], None]]:
-        columns, first, places = np.unique(rows.indices, return_index=True, return_inverse=True)
+        columns, places = np.unique(rows.indices, return_inverse=True)
         known = self._known(self.slot_of[columns])
         constants, loss = self._constants(likelihood), likelihood.loss_of_columns
         by_slot = rows.indptr.astype(int), 1 + places, rows.data
@@ -123,6 +123,9 @@ class WideRows(Evidence):
         def learn() -> None:
             has_come = known.counts > 0
             is_new = has_come[1:] & (self.slot_of[columns] == 0)
+            of_samples = np.flatnonzero(np.repeat(sample_weight > 0, np.diff(rows.indptr)))[::-1]
+            first = np.zeros(len(columns), int)
+            first[places[of_samples]] = of_samples  # of several the last one written, which is the first, stays
             new = columns[is_new][np.argsort(first[is_new])]
             self._make_room(self.n_slots + len(new))
             self.slot_of[new] = self.n_slots + np.arange(len(new))

@@ -246,7 +246,8 @@ def make_case(
 def make_settings(n_features=4, **params):
     """The resolved settings of a classifier with these parameters, or of a regressor if they name a likelihood."""
     estimator = GLNRegressor if "likelihood" in params else GLNClassifier
-    return estimator(**{"aggregation": "layers"} | params)._settings(n_features)  # without the stack, or its fit
+    n_base = 0 if n_features > params.get("max_dense", n_features) else n_features
+    return estimator(**{"aggregation": "layers"} | params)._settings(n_base)  # without the stack, or its fit
 
 
 def by_context(layer, array):
@@ -293,6 +294,22 @@ def with_categories(X):
     few, many = np.round(X[:, 1]), np.round(30 * X[:, 3])
     few[:280] = np.clip(few[:280], -1, 1)
     return np.column_stack([X[:, 0], few, X[:, 2], many, X[:, 4:]])
+
+
+def as_wide(X):
+    """The rows in six columns for each of theirs, of which one has the value; in units far apart, and some empty.
+
+    Some columns come after row 280 only, and there are wild values.
+    """
+    n, n_features = X.shape
+    places = np.clip(np.floor(np.nan_to_num(X)) + 3, 0, 5).astype(int)
+    places[:280] = np.minimum(places[:280], 4)
+    wide = np.zeros((n, n_features, 6))
+    np.put_along_axis(wide, places[:, :, np.newaxis], X[:, :, np.newaxis], axis=2)
+    wide = wide.reshape(n, -1) * 10.0 ** np.linspace(-4, 4, 6 * n_features)
+    wide[3::41] = 0.0
+    wide[5::97, 1] = np.resize([1e9, -1e25, 1e-99], len(wide[5::97]))
+    return wide
 
 
 # Features in all forms

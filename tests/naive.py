@@ -394,7 +394,8 @@ class NaiveGLN:
     ``draw(pool, layer, output, n_neurons) -> (normals, offsets)`` gives the halfspaces: the pool is the list of the
     side information of all rows so far, normals (n_neurons, context_dim, n_side), offsets (n_neurons, context_dim).
     ``shuffle(number, n)`` gives the order of n rows in a round of a replay of merged rows. ``learning_rate`` is
-    "normalized" or a function of the row number, which counts from 1. ``categories`` is a ``NaiveCategories``, or None.
+    "normalized" or a function of the row number, which counts from 1. ``categories`` is a ``NaiveCategories`` or,
+    for wide rows, a ``NaiveWide``, or None.
     """
 
     loss = "log"
@@ -511,8 +512,13 @@ class NaiveGLN:
 
     def scale(self, features):
         """The base logits x, with the constant 1, and the side information z of a row."""
-        x, z = self.scaler(self.expand(features))
+        x, z = self.base_inputs(features)
         return x + self.constants, z
+
+    def base_inputs(self, features):
+        """Scaled features, of wide rows none, and the side information."""
+        x, z = self.scaler(self.expand(features))
+        return [] if self.n_predictions else x, z
 
     def basis(self, features, z):
         """What the first layer sees besides: squares, and how far a feature has come through each of its bins."""
@@ -528,6 +534,11 @@ class NaiveGLN:
     @property
     def n_indicators(self):
         return 0 if self.categories is None else len(self.categories.indicated)
+
+    @property
+    def n_predictions(self):
+        """Of the evidence, those that predict the target by themselves; they come first."""
+        return getattr(self.categories, "n_predictions", 0)
 
     def inputs(self, level, p, x, evidence):
         """What a layer sees: p, evidence and base logits; without skip, above the first layer p and the constant."""
@@ -685,7 +696,9 @@ class NaiveGLN:
         merges = is_merge_event(self.t) and self.merges()
         self.rebuild() if self.t <= 256 or merges else self.refresh()
         if merges:
-            self.known = [self.aggregate(self.forward(row.features)) for row in self.rows]
+            met = [row.evidence if self.n_predictions else None for row in self.rows]  # of levels that of now
+            rows = zip(self.rows, met, strict=True)
+            self.known = [self.aggregate(self.forward(row.features, evidence)) for row, evidence in rows]
         if merges and self.t == self.last_rebuild:  # from here on weights count as multiples of their mean
             self.learned = [(row, share / self.unit_weight) for row, share in self.learned]
             for layer in itertools.chain(*self.outputs):
@@ -771,7 +784,7 @@ class NaiveGLN:
         self.scaler = make_scaler(self.base_predictor, self.scaling, self.eps)
 
     def set_base_matrix(self, base):
-        if self.full and self.t >= 64:
+        if self.full and self.t >= 64 and base[0]:
             self.base_matrix = regularised_inverse(base, self.base_counts(), ridge=self.ridge)
 
     def set_basis_matrix(self, basis):
@@ -883,7 +896,10 @@ class NaiveGLN:
         n_below = self.layer_sizes[level - 1] if level > 0 else 0
         p = [0.0] * (n_basis if level == 0 else 0)
         n_beside = len(self.inputs(level, p, [0.0] * n_base, [0.0] * n_evidence))
-        w = [min(value, self.max_weight) for value in self.initial(n_below, n_beside)]
+        w = self.initial(n_below, n_beside)
+        if self.initial_weights == "mean" and level == 0:
+            w[: self.n_predictions] = [1.0 / self.n_predictions] * self.n_predictions if self.n_predictions else []
+        w = [min(value, self.max_weight) for value in w]
         return Layer(
             normals=normals.tolist(),
             offsets=offsets.tolist(),

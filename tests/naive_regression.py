@@ -51,7 +51,7 @@ class NaiveRegressor(NaiveGLN):
     # Prediction
 
     def scale(self, features):
-        x, z = self.scaler(self.expand(features))
+        x, z = self.base_inputs(features)
         return x + [0.2 * clip(value, -4.0, 4.0) ** 2 for value in x] * self.squares + self.constants, z
 
     def evidence_inputs(self, output, evidence):
@@ -471,7 +471,7 @@ class NaiveGaussianRegressor(NaiveRegressor):
         self.constants = [(-4.0, 2.0), (4.0, 2.0)] * bias
 
     def scale(self, features):
-        x, z = self.scaler(self.expand(features))
+        x, z = self.base_inputs(features)
         stretch = 1.5 * math.sqrt(len(x))
         return [(sign * stretch * value, 2.0) for sign in (1.0, -1.0) for value in x] + self.constants, z
 

@@ -26,6 +26,7 @@ from tests.helpers import (
     INTERPRETED,
     Ordered,
     OrderedRegressor,
+    as_wide,
     by_context,
     make_case,
     make_settings,
@@ -38,6 +39,7 @@ from tests.helpers import (
 from tests.naive import NaiveGLN
 from tests.naive_categories import NaiveCategories
 from tests.naive_regression import NaiveGaussianRegressor, NaiveRegressor
+from tests.naive_wide import NaiveWide
 
 pytestmark = pytest.mark.larger  # STREAM is
 
@@ -75,6 +77,12 @@ class Learned:
                 state[f"levels {number}.keys"] = levels.keys[:n_slots]
                 recalled = levels.recall(np.arange(n_slots), online.categories.kept, online.categories.n_forgotten)
                 state |= {f"levels {number}.recalled {name}": array for name, array in recalled._asdict().items()}
+        if online.wide is not None:
+            columns = np.flatnonzero(online.wide.slot_of)
+            known = online.wide._known(online.wide.slot_of[columns])
+            state |= {"wide.columns": columns, "wide.squares": known.squares, "wide.counts": known.counts}
+            of_outputs = np.moveaxis([known.weights, known.precision], 2, 0)
+            state |= {"wide.by_output": of_outputs}
         if online.predictor.bins is not None:
             state |= {f"bins.{name}": array for name, array in vars(online.predictor.bins).items()}
         for number, layer in enumerate(network.layers):
@@ -116,7 +124,8 @@ def new_online(params, n_features, outputs, seed=7, n_given=0):
     else:
         head = PlainHead.empty(n_layers, aggregation)
     of_head = np.array(outputs), seed, head, n_given
-    return OnlineNetwork.new(settings, base_predictor, n_features, *of_head, params.get("categorical_features", ()))
+    categorical, is_wide = params.get("categorical_features", ()), n_features > params.get("max_dense", n_features)
+    return OnlineNetwork.new(settings, base_predictor, n_features, *of_head, categorical, is_wide=is_wide)
 
 
 def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
@@ -349,10 +358,40 @@ CATEGORY_CASES = {
     "gaussian: categories": {"likelihood": "gaussian", "aggregation": "stacked"},
 }
 CATEGORY_CASES = {name: {"categorical_features": [1, 3], **params} for name, params in CATEGORY_CASES.items()}
+# Rows are wide.
+WIDE_CASES = {
+    "wide": {},
+    "wide, mixed": {"half_life": "mixed"},
+    "wide, half-life, global": {"half_life": 300, "base_predictor": "global"},
+    "wide, plain": {
+        "learning_rate": "constant",
+        "learning_rate_init": 0.02,
+        "batch_size": 5,
+        "initial_weights": "uniform",
+        "skip": False,
+        "halfspaces": "gaussian",
+        "offset_scale": 0.5,
+    },
+    "wide, no bias, no skip": {"bias": False, "skip": False},
+    "heavy, wide": {},
+    "squared: wide": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: wide, no bias, half-life": {
+        "likelihood": "squared",
+        "aggregation": "stacked",
+        "bias": False,
+        "half_life": 300,
+    },
+    "squared: heavy, wide": {"likelihood": "squared", "aggregation": "stacked"},
+    "squared: gaps, wide": GAP_CASES["squared: gaps, half-life"],
+    "gaussian: wide": {"likelihood": "gaussian", "aggregation": "stacked"},
+}
+WIDE_CASES = {name: {"max_dense": 20, **params} for name, params in WIDE_CASES.items()}
+HEAVY_CASES |= {name: params for name, params in WIDE_CASES.items() if "heavy" in name}
+GAP_CASES |= {name: params for name, params in WIDE_CASES.items() if "gaps" in name}
 DIRTY_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "dirty" in name}
 HEAVY_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "heavy" in name}
 GAP_CASES |= {name: params for name, params in CATEGORY_CASES.items() if "gaps" in name}
-ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES | GAP_CASES | CATEGORY_CASES
+ORACLE_CASES |= DIRTY_CASES | HEAVY_CASES | GAP_CASES | CATEGORY_CASES | WIDE_CASES
 # Written out once more, for the oracle.
 SCHEDULES = {
     "constant": lambda a: lambda t: a,
@@ -389,9 +428,12 @@ ORACLES = {None: Recording, "squared": RecordingRegressor, "gaussian": Recording
 
 
 def make_categories(params, settings, n_outputs):
+    real = "likelihood" in params
+    if "max_dense" in params:
+        return NaiveWide(n_outputs, settings.half_life, real=real)
     if "categorical_features" not in params:
         return None
-    columns, real = params["categorical_features"], "likelihood" in params
+    columns = params["categorical_features"]
     return NaiveCategories(columns, n_outputs, settings.half_life, real=real)
 
 
@@ -464,6 +506,8 @@ def oracle_run(name, n):
         gaps[:30, 1] = True
         targets = np.where(gaps & ~gaps.all(axis=1, keepdims=True), np.nan, targets)
         y[:, outputs] = targets
+    if name in WIDE_CASES:
+        X = as_wide(X)
     stream, unseen = (X[:n], y[:n], weights[:n]), X[n:]
     told_apart = targets if "likelihood" in params else y
     oracle = make_oracle(params, make_settings(X.shape[1], **params), outputs, 7, told_apart, weights)
@@ -499,6 +543,9 @@ def oracle_run(name, n):
         ("categories", 600),
         ("squared: gaps, categories", 600),
         ("heavy, categories, batches of 5", 30),
+        ("wide, mixed", 600),
+        ("squared: wide", 600),
+        ("heavy, wide", 30),
     ),
 )
 def test_learning_equals_the_oracle(backend, name, n):
@@ -546,10 +593,23 @@ def assert_equal_beside_the_neurons(online, oracle):
         assert_allclose(by_context(layer, layer.spread.log_ratio), oracle.log_ratio, **TOLERANCE)
 
 
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_the_estimator_equals_the_oracle(backend_name, n_classes):
+@pytest.mark.parametrize(
+    ("n_classes", "wide"),
+    thorough_but(
+        [
+            (n, wide)
+            for n in (2, 3)
+            for wide in ({}, *({"max_dense": 23, "half_life": h} for h in ("mixed", None, 300)))
+        ],
+        (2, {}),
+        (3, {}),
+        (2, {"max_dense": 23, "half_life": "mixed"}),
+    ),
+)
+def test_the_estimator_equals_the_oracle(backend_name, n_classes, wide):
     X, y, weights = make_stream(3, 600, n_classes=n_classes)
-    params = SMALL | {"dtype": "float64", "aggregation": "layers"}
+    X = as_wide(X) if wide else X
+    params = SMALL | {"dtype": "float64", "aggregation": "layers"} | wide
     classifier = GLNClassifier(**params, backend=backend_name, random_state=5)
     probabilities = classifier.progressive_predict_proba(X, y, np.arange(n_classes), weights)
     outputs = [1] if n_classes == 2 else [0, 1, 2]
@@ -563,13 +623,15 @@ def test_the_estimator_equals_the_oracle(backend_name, n_classes):
 @pytest.mark.thorough
 @pytest.mark.parametrize("likelihood", ["squared", "gaussian"])
 @pytest.mark.parametrize("outputs", [[1], [0, 1, 2]])
-def test_the_regressor_equals_the_oracle(backend, backend_name, likelihood, outputs):
+@pytest.mark.parametrize("wide", [{}, {"max_dense": 23}])
+def test_the_regressor_equals_the_oracle(backend, backend_name, wide, likelihood, outputs):
     if len(outputs) > 1:
         spare_frameworks(backend, {"likelihood": likelihood})
     spare_compilers(backend, likelihood == "gaussian")
     X, _, weights = make_stream(4, 620)
     y = make_targets(X)[:, outputs]
-    params = SMALL | {"likelihood": likelihood, "dtype": "float64"}
+    X = as_wide(X) if wide else X
+    params = SMALL | {"likelihood": likelihood, "dtype": "float64"} | wide
     regressor = GLNRegressor(**params, backend=backend_name, random_state=5)
     given = np.squeeze(y[:600]), weights[:600]
     before = regressor.progressive_predict(X[:600], *given, return_std=True)
@@ -625,9 +687,19 @@ LEARNERS = {
         "categorical_features": [1, 3],
         "half_life": 700,
     },
+    "wide": {"max_dense": 20, "half_life": "mixed"},
+    "wide, one memory, plain": {
+        "max_dense": 20,
+        "half_life": None,
+        "learning_rate": "inverse",
+        "learning_rate_init": 0.2,
+        "base_predictor": "global",
+        "share_halfspaces": False,
+    },
+    "squared, wide": {"likelihood": "squared", "aggregation": "stacked", "max_dense": 20, "half_life": 700},
 }
 LEARNERS = {name: {"layer_sizes": (5, 3), "context_dim": 3, **params} for name, params in LEARNERS.items()}
-BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons", "squared, categories")
+BRIEF_LEARNERS = ("cuts", "plain", "squared", "gaussian neurons", "squared, categories", "wide", "squared, wide")
 STREAM = make_stream(11, 4200 if helpers.IS_THOROUGH and not INTERPRETED else 1100)
 STREAM[2][2:6] = 0.0
 STREAM[0][np.flatnonzero(STREAM[2])[0]] = np.nan  # as above
@@ -637,6 +709,7 @@ TARGETS = make_targets(STREAM[0])
 def stream_of(learner):
     X, y, weights = STREAM
     X = with_categories(X) if "categorical_features" in LEARNERS[learner] else X
+    X = as_wide(X) if "max_dense" in LEARNERS[learner] else X
     return X, TARGETS if "likelihood" in LEARNERS[learner] else y, weights
 
 
@@ -729,7 +802,7 @@ def test_outputs_are_independent(backend, learner, outputs, monkeypatch):
         if array is None:
             continue
         of_outputs = "weights", "accumulator", "moment of", "matrix of", "limits", "spread", "head"
-        of_outputs += "categories.sums", "categories.weight", "levels 0.recalled", "levels 1.recalled"
+        of_outputs += "wide.by_output", "categories.sums", "categories.weight", "levels 0.recalled", "levels 1.recalled"
         if np.ndim(array) and len(array) == 3 and name.startswith(of_outputs):
             array = [array[output] for output in outputs]
         if name.startswith(("hyperplanes", "offsets", "slot_of", "n_slots")) and len(array) == 3:
@@ -766,10 +839,11 @@ NUMBERS = [t for t in (1, 2, 3, 64, 255, 256, 257, 700, 2048) if t < len(STREAM[
 @pytest.mark.parametrize(
     "learner",
     thorough_but(
-        ["cuts", "plain", "half-life", "squared", "gaussian neurons", "categories", "squared, categories"],
+        ["cuts", "plain", "half-life", "squared", "gaussian neurons", "categories", "squared, categories", "wide"],
         "cuts",
         "squared",
         "categories",
+        "wide",
     ),
 )
 @pytest.mark.parametrize("number", thorough_but(NUMBERS, 3, 256))
@@ -798,7 +872,7 @@ def test_no_prediction_sees_a_later_row(backend, n, learner):
     assert_allclose(got.logits, reference(backend, learner).logits[:stop], **TOLERANCE)
 
 
-@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons", "categories"])
+@pytest.mark.parametrize("learner", ["plain", "squared", "gaussian neurons", "categories", "wide", "squared, wide"])
 def test_rows_of_weight_zero_do_not_exist(backend, learner):
     exist = STREAM[2] > 0
     got = learn_stream(backend, LEARNERS[learner], [array[exist] for array in stream_of(learner)])
@@ -1012,20 +1086,21 @@ def test_progressive_figures_of_fit_are_those_of_the_first_epoch():
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "categorical"),
+    ("likelihood", "columns"),
     [
-        ("squared", None),
-        ("gaussian", None),
-        pytest.param("squared", [1, 3], marks=pytest.mark.thorough),
-        pytest.param("gaussian", [1, 3], marks=pytest.mark.thorough),
+        ("squared", {}),
+        ("gaussian", {}),
+        ("squared", {"max_dense": 20}),
+        pytest.param("gaussian", {"max_dense": 20}, marks=pytest.mark.thorough),
+        pytest.param("squared", {"categorical_features": [1, 3]}, marks=pytest.mark.thorough),
+        pytest.param("gaussian", {"categorical_features": [1, 3]}, marks=pytest.mark.thorough),
     ],
 )
-def test_a_fit_of_a_regressor_equals_the_oracle(likelihood, categorical):
+def test_a_fit_of_a_regressor_equals_the_oracle(likelihood, columns):
     n = 466  # rows: the clock's event 1,024 falls among those held out
     X, _, weights = make_stream(24, n + 20)
-    y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"}
-    if categorical is not None:
-        X, params = with_categories(X), params | {"categorical_features": categorical}
+    y, params = make_targets(X)[:, :2], SMALL | {"likelihood": likelihood, "dtype": "float64"} | columns
+    X = with_categories(X) if "categorical_features" in columns else as_wide(X) if columns else X
     regressor = OrderedRegressor(**params, max_iter=3, random_state=0).fit(X[:n], y[:n], weights[:n])
     *epochs, held_out = regressor.orders
     assert len(epochs) == 3

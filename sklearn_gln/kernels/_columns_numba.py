@@ -47,8 +47,7 @@ def _predict(t, rows, known, variances, constant_precision, results, room):
     for k in range(n_outputs):
         for m in range(n_models):
             s[0, k, m] = 1 / (constant_precision + precision[0, k, m])
-            shifts[t, k, m] = 0.0
-            uncertainties[t, k, m] = s[0, k, m]
+            shifts[t, k, m] = uncertainties[t, k, m] = 0.0
     for i in range(indptr[t], indptr[t + 1]):
         j, value, at = slots[i], values[i], i - indptr[t] + 1
         mean_square = value * value
@@ -64,10 +63,19 @@ def _predict(t, rows, known, variances, constant_precision, results, room):
                 uncertainties[t, k, m] += value * value * s[at, k, m]
 
 
+@inline
+def _add_constant(t, uncertainties, s):
+    """The constant's variance, to that of the columns: so large at first that rounding would leave nothing of them."""
+    for k in range(s.shape[1]):
+        for m in range(s.shape[2]):
+            uncertainties[t, k, m] += s[0, k, m]
+
+
 @jit
 def _infer(rows, known, variances, constant_precision, results, room):
     for t in range(len(rows[0]) - 1):
         _predict(t, rows, known, variances, constant_precision, results, room)
+        _add_constant(t, results[1], room[1])
 
 
 @jit
@@ -83,21 +91,22 @@ def _learn(rows, known, targets, sample_weight, variances, constant_precision, i
         _predict(t, rows, known, variances, constant_precision, results, room)
         repeats = sample_weight[t]
         if repeats == 0:
+            _add_constant(t, uncertainties, s)
             continue
         for k in range(n_outputs):
             y = targets[t, k]
             for m in range(n_models):
-                z = shifts[t, k, m] + weights[0, k, m]
+                z, u = shifts[t, k, m] + weights[0, k, m], uncertainties[t, k, m] + s[0, k, m]
                 if np.isnan(y):
                     steps[k, m] = curvatures[k, m] = 0.0
                 elif is_log:
                     z = min(max(z, -LIMIT), LIMIT)
                     p = 1 / (1 + exp(-z))
                     bound = 0.25 if abs(z) < 1e-6 else (p - 0.5) / z
-                    steps[k, m] = repeats * (p - y) / (1 + repeats * bound * uncertainties[t, k, m])
+                    steps[k, m] = repeats * (p - y) / (1 + repeats * bound * u)
                     curvatures[k, m] = repeats * p * (1 - p)
                 else:
-                    steps[k, m] = repeats * (z - y) / (1 + repeats * uncertainties[t, k, m])
+                    steps[k, m] = repeats * (z - y) / (1 + repeats * u)
                     curvatures[k, m] = repeats
         before = indptr[t] - 1  # the constant's place
         for at in range(indptr[t + 1] - before):
@@ -108,6 +117,9 @@ def _learn(rows, known, targets, sample_weight, variances, constant_precision, i
                 counts[j] += repeats
             for k in range(n_outputs):
                 for m in range(n_models):
-                    others = max(uncertainties[t, k, m] - square * s[at, k, m], 0.0)
+                    others = uncertainties[t, k, m]
+                    if at:
+                        others = s[0, k, m] + max(others - square * s[at, k, m], 0.0)
                     weights[j, k, m] -= s[at, k, m] * x[at] * steps[k, m]
                     precision[j, k, m] += curvatures[k, m] * square / (1 + curvatures[k, m] * others)
+        _add_constant(t, uncertainties, s)

@@ -20,7 +20,7 @@ def columns_infer(rows: Rows, known: Known, *, variances: Array, constant_precis
     uncertainties = np.empty_like(shifts)
     for row, (start, stop) in enumerate(pairwise(indptr)):
         x, w, s = _of_row(slots[start:stop], values[start:stop], known, variances, constant_precision)
-        shifts[row], uncertainties[row] = np.tensordot(x[1:], w[1:], 1), np.tensordot(x * x, s, 1)
+        shifts[row], uncertainties[row] = _sum(x * w), s[0] + _sum(x * x * s)
     return shifts, uncertainties
 
 
@@ -41,7 +41,8 @@ def columns_learn(
     for row, (start, stop) in enumerate(pairwise(indptr)):
         of_row = slots[start:stop]
         x, w, s = _of_row(of_row, values[start:stop], known, variances, constant_precision)
-        shifts[row], uncertainties[row] = np.tensordot(x[1:], w[1:], 1), np.tensordot(x * x, s, 1)
+        shifts[row], of_columns = _sum(x * w), _sum(x * x * s)
+        uncertainties[row] = s[0] + of_columns
         repeats = np.where(np.isnan(targets[row]), 0, sample_weight[row])[:, np.newaxis]
         if not sample_weight[row]:
             continue
@@ -49,13 +50,20 @@ def columns_learn(
         error, curvature, bound = (z - y, 1.0, 1.0) if loss == "squared" else _logistic(np.clip(z, -LIMIT, LIMIT), y)
         step = repeats * error / (1 + repeats * bound * u)
         curvature = repeats * curvature
-        at, x = np.append(0, of_row), x[:, np.newaxis, np.newaxis]
-        others = np.maximum(u - x * x * s, 0)
+        at = np.append(0, of_row)
+        others = s[0] + np.maximum(of_columns - x * x * s, 0)
+        others[0] = of_columns  # not u - s[0]: that of the constant may be so large that nothing else would be left
         weights[at] = w - s * x * step
         precision[at] += curvature * x * x / (1 + curvature * others)
         squares[of_row] += sample_weight[row] * x[1:, 0, 0] ** 2
         counts[of_row] += sample_weight[row]
     return shifts, uncertainties
+
+
+def _sum(values: Array) -> Array:
+    """Over columns, the constant left out; one after the other, in any number of outputs."""
+    total: Array = values[1:].sum(axis=0)
+    return total
 
 
 def _logistic(z: Array, y: Array) -> tuple[Array, Array, Array]:
@@ -68,7 +76,7 @@ def _logistic(z: Array, y: Array) -> tuple[Array, Array, Array]:
 def _of_row(
     slots: Array, values: Array, known: Known, variances: Array, constant_precision: float
 ) -> tuple[Array, Array, Array]:
-    """The values x, the constant's first, with their weights and the variances of these."""
+    """The values x (n, 1, 1), the constant's first, with their weights and the variances of these."""
     weights, precision, squares, counts = known
     has_come = counts[slots] > 0
     mean_square = np.where(has_come, squares[slots] / np.where(has_come, counts[slots], 1), values * values)
@@ -76,4 +84,5 @@ def _of_row(
     prior = np.full((1 + len(slots), 1, len(variances)), constant_precision)
     prior[1:, 0] = mean_square[:, np.newaxis] / variances
     at = np.append(0, slots)
-    return np.append(1.0, np.clip(values, -bound, bound)), weights[at], 1 / (prior + precision[at])
+    x = np.append(1.0, np.clip(values, -bound, bound))[:, np.newaxis, np.newaxis]
+    return x, weights[at], 1 / (prior + precision[at])
