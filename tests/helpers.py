@@ -246,8 +246,7 @@ def make_case(
 def make_settings(n_features=4, **params):
     """The resolved settings of a classifier with these parameters, or of a regressor if they name a likelihood."""
     estimator = GLNRegressor if "likelihood" in params else GLNClassifier
-    n_base = 0 if n_features > params.get("max_dense", n_features) else n_features
-    return estimator(**{"aggregation": "layers"} | params)._settings(n_base)  # without the stack, or its fit
+    return estimator(**{"aggregation": "layers"} | params)._settings(n_features)  # without the stack, or its fit
 
 
 def by_context(layer, array):

@@ -78,7 +78,7 @@ class NaiveWide:
             shifts, sureness = [], []
             for model in range(len(self.models)):
                 z, u = self.sums(output, model, row)
-                shifts.append(z if self.real else z / math.sqrt(1.0 + math.pi * u / 8.0))
+                shifts.append(z)
                 sureness.append(1.0 / math.sqrt(1.0 + u))
             evidence.append((shifts, sureness))
         return evidence

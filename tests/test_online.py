@@ -124,8 +124,7 @@ def new_online(params, n_features, outputs, seed=7, n_given=0):
     else:
         head = PlainHead.empty(n_layers, aggregation)
     of_head = np.array(outputs), seed, head, n_given
-    categorical, is_wide = params.get("categorical_features", ()), n_features > params.get("max_dense", n_features)
-    return OnlineNetwork.new(settings, base_predictor, n_features, *of_head, categorical, is_wide=is_wide)
+    return OnlineNetwork.new(settings, base_predictor, n_features, *of_head, params.get("categorical_features", ()))
 
 
 def learn_stream(kernels, params, stream, *, outputs=(0, 1, 2), cuts=(), seed=7, unseen=None):
