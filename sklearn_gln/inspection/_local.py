@@ -173,8 +173,9 @@ def local_coefficients(estimator, X):
     >>> of_words = local.feature_contributions[0]
     >>> of_words.shape, of_words.nnz
     ((1, 262144), 2)
-    >>> [float(of_words[[0], words.transform([word]).indices][0]) > 0 for word in ("cheap", "meeting")]
-    [True, False]
+    >>> cheap, meeting = (of_words[0, words.transform([word]).indices[0]] for word in ("cheap", "meeting"))
+    >>> bool(cheap > 0 > meeting)
+    True
     """
     learned(estimator)
     return explain(estimator, estimator._check_X(X))
