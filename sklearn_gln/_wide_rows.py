@@ -31,6 +31,7 @@ from sklearn_gln._likelihood import Likelihood
 from sklearn_gln._settings import Settings
 from sklearn_gln._sparse_rows import SparseRows
 from sklearn_gln.kernels import Kernels, as_numpy
+from sklearn_gln.kernels._columns_numpy import FAR
 
 MAX_DENSE = 1024  # features of rows that are not wide
 VARIANCES = (3.0, 0.3)  # v of the models: 10 and 1, 1 and 0.1, 3, 0.3 and 0.03 did as well on average
@@ -48,6 +49,14 @@ class Known(NamedTuple):
     precision: Array  # (1 + n, n_outputs, n_models): q
     squares: Array  # (1 + n,): sums of weighted squares of values; m is their mean
     counts: Array  # (1 + n,): sums of the weights of samples that have a value
+
+
+class Shares(NamedTuple):
+    """What each value of some rows has in the shifts: a weight times the value itself."""
+
+    values: Array  # (n_values,): those of the rows, within the bounds of their columns
+    columns: Array  # (n_values,): where the column of each is among the weights
+    weights: Array  # (n_columns, n_outputs, n_models)
 
 
 def n_models(settings: Settings) -> int:
@@ -144,6 +153,15 @@ class WideRows(Evidence):
         by_slot = rows.indptr.astype(int), 1 + places, rows.data
         sums = kernels.columns_infer(by_slot, known, **self._constants(likelihood))
         return _evidence(*sums)
+
+    def shares(self, rows: csr_array) -> Shares:
+        """How the shifts in `recall` come about."""
+        columns, places = np.unique(rows.indices, return_inverse=True)
+        known = self._known(self.slot_of[columns])
+        has_come = known.counts > 0
+        mean_square = np.divide(known.squares, known.counts, out=np.full(len(has_come), np.inf), where=has_come)
+        bounds = FAR * np.sqrt(mean_square[1:])[places]
+        return Shares(np.clip(rows.data, -bounds, bounds), places, known.weights[1:])
 
     def forget(self) -> None:
         self.n_times += 1

@@ -3,6 +3,7 @@
 from reprlib import repr as brief
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, RegressorMixin, is_classifier, is_regressor
 from sklearn.inspection import DecisionBoundaryDisplay
 
@@ -79,7 +80,7 @@ class HalfspaceDisplay:
         estimator : GLNClassifier or GLNRegressor
             A fitted estimator of two features, neither of them a category.
 
-        X : array-like of shape (n_samples, 2)
+        X : {array-like, sparse matrix} of shape (n_samples, 2)
             Rows, which say how far to draw.
 
         neurons : sequence of (int, int), default=((0, 0),)
@@ -111,8 +112,8 @@ class HalfspaceDisplay:
         Raises
         ------
         ValueError
-            If there are not two features, one is a category, or `neurons`, `output` or `response` name something that
-            does not exist.
+            If there are not two features, one is a category, rows count as wide (`max_dense` is 1), or `neurons`,
+            `output` or `response` name something that does not exist.
 
         TypeError
             If the estimator is not a GLN, but a Pipeline or a search, say.
@@ -129,7 +130,7 @@ class HalfspaceDisplay:
             name = f"probability of {estimator.classes_[-1]}"
         boundary = DecisionBoundaryDisplay.from_estimator(
             predicts,
-            X,
+            estimator._check_X(X)[:][:, :2] if issparse(X) else X,
             response_method="predict" if is_regressor(predicts) else "predict_proba",
             grid_resolution=grid_resolution,
             eps=eps,
@@ -226,6 +227,11 @@ class _Neuron(RegressorMixin, BaseEstimator):
 def _check(estimator, online, neurons, output, response):
     if estimator.n_features_in_ != 2:
         raise ValueError(f"The estimator has {estimator.n_features_in_} features; halfspaces can be drawn for two.")
+    if online.wide is not None:
+        raise ValueError(
+            "The estimator was fitted with max_dense=1, so that rows of two features count as wide: halfspaces cut a "
+            "sketch of them, not the features. Fit it with max_dense=2 or more."
+        )
     categories = category_names(estimator)
     if categories:
         raise ValueError(

@@ -16,17 +16,18 @@ def global_contributions(estimator, X=None, *, sample_weight=None):
 
     Contributions are those of `local_coefficients`, but compared to the mean of the rows: coefficients are multiplied
     by how far base logits are from their means. A constant feature then contributes nothing, whatever it is (but with
-    base predictor "minmax", which scales it by the other features of its row).
+    base predictor "minmax", which scales it by the other features of its row). Those of wide rows, of more than
+    `max_dense` features, are compared to rows without the feature.
 
     Parameters
     ----------
     estimator : GLNClassifier or GLNRegressor
         A fitted estimator, of any backend, with a base predictor that is not a callable.
 
-    X : array-like of shape (n_samples, n_features) or None, default=None
+    X : {array-like, sparse matrix} of shape (n_samples, n_features) or None, default=None
         The rows to explain, learned or not. It takes as much memory as `local_coefficients`, and some hundred rows are
         enough. None: those that the estimator keeps, at most 256 of the last that it learned; with base predictor
-        "minmax" or "identity", or with categories, it keeps none.
+        "minmax" or "identity", with categories, or of wide rows, it keeps none.
 
     sample_weight : array-like of shape (n_samples,) or None, default=None
         Weights of the rows of X. None: 1. Rows that were kept have the weights with which they were learned.
@@ -35,7 +36,7 @@ def global_contributions(estimator, X=None, *, sample_weight=None):
     -------
     importances : ndarray of shape (n_features,) or (n_outputs, n_features), float64
         The first shape for two classes and for one target; else a row for each class, label or target. In the unit of
-        the logit that `decision_function` gives, or of the target.
+        the logit that `decision_function` gives, or of the target. Dense, whatever X is.
 
     Raises
     ------
@@ -86,6 +87,8 @@ def _by_output(estimator, X, sample_weight):
     """The importances (n_outputs, n_features)."""
     rows, weights = _weighted_rows(estimator, X, sample_weight)
     local = explain(estimator, rows)
+    if estimator._online.wide is not None:
+        return np.stack([weights @ np.abs(of_output) for of_output in local.feature_contributions]) / weights.sum()
     mean = np.average(local.base_logits, axis=0, weights=weights).astype(local.base_logits.dtype)
     centred = replace(local, base_logits=local.base_logits - mean)
     return np.average(np.abs(centred.feature_contributions), axis=0, weights=weights)
@@ -103,10 +106,12 @@ def _weighted_rows(estimator, X, sample_weight):
         return rows, weights
     if sample_weight is not None:
         raise ValueError("sample_weight holds weights of rows, but X is None; pass these rows as X.")
-    categories = category_names(estimator)
-    if categories or not len(window.weight):
+    categories, is_wide = category_names(estimator), estimator._online.wide is not None
+    if categories or is_wide or not len(window.weight):
         why = f"base_predictor={predictor.kind!r} keeps none of the rows learned"
-        if categories:
+        if is_wide:
+            why = f"no rows are kept that are wide (of {estimator.n_features_in_:,} features)"
+        elif categories:
             why = f"no rows are kept where features are categories ({brief(categories)})"
         raise ValueError(
             f"X is None, and {why}; pass rows as X. As importance_getter of SelectFromModel: "
@@ -123,7 +128,8 @@ class ImportanceDisplay:
     Parameters
     ----------
     importances : ndarray of shape (n_outputs, n_features)
-        The importance of each feature for each output.
+        The importance of each feature for each output. `from_estimator` leaves out features of wide rows that
+        contribute nothing.
 
     output_names : list of str, of length n_outputs
         Names of the outputs, such as the classes.
@@ -182,11 +188,14 @@ class ImportanceDisplay:
         NotFittedError, TypeError, ValueError
             As in `global_contributions`.
         """
-        importances = _by_output(estimator, X, sample_weight)
+        importances, shown = _by_output(estimator, X, sample_weight), None
+        if estimator._online.wide is not None:
+            shown = np.flatnonzero(importances.any(axis=0))
+            importances = importances[:, shown]
         display = cls(
             importances,
             output_names=list(map(str, output_names(estimator, len(importances)))),
-            feature_names=feature_names(estimator),
+            feature_names=feature_names(estimator, shown),
         )
         return display.plot(ax=ax, **options)
 

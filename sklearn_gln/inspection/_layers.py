@@ -84,7 +84,7 @@ class LayerDisplay:
         estimator : GLNClassifier
             Fitted, to one label a row.
 
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows that were not learned.
 
         y : array-like of shape (n_samples,)

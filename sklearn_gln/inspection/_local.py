@@ -5,13 +5,14 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 from sklearn.base import is_classifier
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._base import BaseGLN
+from sklearn_gln._evidence import LIMIT
 from sklearn_gln._likelihood import SQUARE_LIMIT, SQUARE_SCALE
 from sklearn_gln._network import base_signals
 from sklearn_gln.kernels import as_numpy
@@ -23,28 +24,34 @@ class LocalCoefficients:
 
     The output is ``intercept + contributions.sum(axis=2)``.
 
+    Wide rows, of more than `max_dense` features, are told to neurons by linear models over all features: what each of
+    them says, the shift of the output, is a base logit. How sure it is counts as held, and is part of the intercept.
+
     Attributes
     ----------
     coefficients : ndarray of shape (n_samples, n_outputs, n_base)
         How much the output changes with each base logit. In the network's precision, the estimator's `dtype`.
 
     intercept : ndarray of shape (n_samples, n_outputs), float64
-        What the constant input, class frequencies or a target's mean, and clipped neurons add to the output.
+        What the constant input, class frequencies or a target's mean, and clipped neurons add to the output. Of wide
+        rows also what is known of how sure their base logits are, and base logits that are clipped.
 
-    base_logits : ndarray of shape (n_samples, n_base), or (n_samples, n_outputs, n_base) with categories
+    base_logits : ndarray of shape (n_samples, n_base), or (n_samples, n_outputs, n_base) with categories or wide rows
         What the network makes of features: base logits, then the squares and pieces that the first layer is given
         (`n_bins`); in regression scaled features, then their scaled squares, if the regressor has `squares`.
         Categories have base logits at the ends of these parts: indicators of levels among the first, and after the last
-        what is known of the row's level, which each output knows of its own class or target.
+        what is known of the row's level, which each output knows of its own class or target. Of wide rows they are the
+        shifts of the linear models.
 
     is_clipped : ndarray of shape (n_samples, n_outputs), bool
         Whether a neuron that the output depends on is clipped. It then is a constant, which is part of the intercept
-        and explains nothing; sum and coefficients hold all the same. With ``eps=1e-9`` few neurons ever are.
+        and explains nothing; sum and coefficients hold all the same. With ``eps=1e-9`` few neurons ever are. The same
+        holds of base logits of wide rows that are clipped, to +-8.
 
     slopes : ndarray of shape (n_samples, n_base) or None
         How much each base logit changes with its feature: 0 where the feature is clipped, missing or a category, whose
         levels have no order. The least and the largest feature of a row count as held if the base predictor is
-        "minmax". None if it is a callable.
+        "minmax". None if it is a callable, and of wide rows.
     """
 
     coefficients: np.ndarray
@@ -52,7 +59,8 @@ class LocalCoefficients:
     base_logits: np.ndarray
     is_clipped: np.ndarray
     slopes: np.ndarray | None
-    _features: np.ndarray  # (n_base,): the feature that each base logit is of
+    _features: np.ndarray | None  # (n_base,): the feature that each base logit is of; None of wide rows
+    _of_columns: list | None = None  # of wide rows: for each output the contributions, a CSR array of their shape
 
     @property
     def contributions(self):
@@ -66,18 +74,29 @@ class LocalCoefficients:
 
         Compared to a feature whose base logit is 0: one at its mean, a probability of 1/2, or in place of what is known
         of a category's level a level that has never come.
+
+        Of wide rows a list of SciPy's CSR arrays, one of shape (n_samples, n_features) for each output, compared to a
+        row without the feature; only contributions that are not 0 are stored. The output is
+        ``intercept[:, k] + feature_contributions[k].sum(axis=1)``.
         """
-        return self._by_feature(self.contributions)
+        return self._by_feature(self.contributions) if self._of_columns is None else self._of_columns
 
     @property
     def feature_coefficients(self):
         """How much the output changes with each feature, (n_samples, n_outputs, n_features), on its side of halfspaces.
 
-        In units of the output per unit of the feature. 0 for categories.
+        In units of the output per unit of the feature. 0 for categories. Not of wide rows, in which features that are
+        absent would have some too.
         """
         return self._by_feature(self.coefficients * self._known_slopes()[:, np.newaxis])
 
     def _known_slopes(self):
+        if self._of_columns is not None:
+            raise ValueError(
+                f"Rows of {self._of_columns[0].shape[1]:,} features are wide: also those that are absent would have "
+                "coefficients, n_samples x n_features numbers in all. Read `feature_contributions` of "
+                "local_coefficients, which are sparse."
+            )
         if self.slopes is None:
             raise ValueError(
                 "base_predictor is a callable, so which features its probabilities depend on is not known; read "
@@ -103,16 +122,16 @@ def local_coefficients(estimator, X):
     estimator : GLNClassifier or GLNRegressor
         A fitted estimator, of any backend.
 
-    X : array-like of shape (n_samples, n_features)
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
         The rows to explain. The result holds n_samples x n_outputs x n_base numbers, and takes twice their memory while
-        it is made.
+        it is made; of wide rows also n_outputs numbers for each value that is not 0.
 
     Returns
     -------
     local : LocalCoefficients
         Coefficients, intercept and contributions of what `decision_function` gives: for two classes the logit of the
         second, else one output for each class or label; of a regressor what `predict` gives, one output for each
-        target.
+        target. Its `feature_contributions` are sparse if rows are wide, whether X is dense or sparse.
 
     Raises
     ------
@@ -143,6 +162,20 @@ def local_coefficients(estimator, X):
     >>> logits = local.intercept + local.contributions.sum(axis=2)
     >>> bool(np.allclose(logits[:, 0], model.decision_function(X[:5]), atol=1e-4))
     True
+
+    Wide rows, here of counted words: the largest contributions of one.
+
+    >>> from sklearn.feature_extraction.text import HashingVectorizer
+    >>> lines = ["cheap pills", "cheap watches now", "minutes of the meeting", "the meeting is at noon"] * 20
+    >>> words = HashingVectorizer(n_features=2**18, norm=None, alternate_sign=False)
+    >>> spam = GLNClassifier(random_state=0).fit(words.transform(lines), [1, 1, 0, 0] * 20)
+    >>> local = local_coefficients(spam, words.transform(["cheap meeting"]))
+    >>> of_words = local.feature_contributions[0]
+    >>> of_words.shape, of_words.nnz
+    ((1, 262144), 2)
+    >>> cheap, meeting = (of_words[0, words.transform([word]).indices[0]] for word in ("cheap", "meeting"))
+    >>> bool(cheap > 0 > meeting)
+    True
     """
     learned(estimator)
     return explain(estimator, estimator._check_X(X))
@@ -154,11 +187,15 @@ def explain(estimator, X):
     with estimator._kernels(len(X)) as kernels, kernels.scope(estimator.device):
         explainer = _Explainer(online, kernels)
         parts = [explainer(X, *chunk) for chunk in online.forward(X, kernels)]
-    joined = (None if items[0] is None else np.concatenate(items) for items in zip(*parts, strict=True))
+    *dense, of_columns = zip(*parts, strict=True)
+    joined = [None if items[0] is None else np.concatenate(items) for items in dense]
+    if online.wide is not None:
+        by_output = [vstack(of_output, format="csr") for of_output in zip(*of_columns, strict=True)]
+        return LocalCoefficients(*joined, None, by_output)
     features, categories = online.predictor.features(squares=online.settings.squares), online.categories
     if categories is not None:
         features = np.concatenate([categories.sources[features], categories.evidence_sources])
-    return LocalCoefficients(*joined, _features=features)
+    return LocalCoefficients(*joined, features)
 
 
 def check_ours(estimator, *, fitted=True):
@@ -186,15 +223,16 @@ def learned(estimator):
     return estimator._closed()
 
 
-def feature_names(estimator):
-    """Names of the features, a list of str: those of a table's columns, else x0, x1, ..."""
-    names = getattr(estimator, "feature_names_in_", [f"x{number}" for number in range(estimator.n_features_in_)])
-    return list(map(str, names))
+def feature_names(estimator, numbers=None):
+    """Names of the features, or those of these numbers, a list of str: of a table's columns, else x0, x1, ..."""
+    numbers = range(estimator.n_features_in_) if numbers is None else numbers
+    names = getattr(estimator, "feature_names_in_", None)
+    return [f"x{number}" if names is None else str(names[number]) for number in numbers]
 
 
 def category_names(estimator):
     """Names of the features that are categories, a list of str."""
-    return [name for name, is_one in zip(feature_names(estimator), estimator.is_categorical_, strict=True) if is_one]
+    return feature_names(estimator, np.flatnonzero(estimator.is_categorical_))
 
 
 def output_names(estimator, n_outputs):
@@ -256,13 +294,36 @@ class _Explainer:
         coefficients, base = likelihood.by_base_input(coefficients), likelihood.base_values(base[:, 0], x)
         n_basis = self.online.predictor.n_basis  # which comes first there, and last here
         coefficients, base = np.roll(coefficients, -n_basis, axis=2), np.roll(base, -n_basis, axis=1)
+        if self.online.wide is not None:
+            return self._of_wide(X, indices, of_evidence, evidence, intercept, is_clipped)
         slopes = self._slopes(as_numpy(X[indices[0] : indices[-1] + 1]), x)
         if n_evidence:
             of_output = np.repeat(base[:, np.newaxis], evidence.shape[1], axis=1)
             coefficients = np.concatenate([coefficients, of_evidence], axis=2)
             base = np.concatenate([of_output, evidence], axis=2)
             slopes = None if slopes is None else np.pad(slopes, ((0, 0), (0, n_evidence)))
-        return coefficients, intercept, base, is_clipped, slopes
+        return coefficients, intercept, base, is_clipped, slopes, None
+
+    def _of_wide(self, X, indices, coefficients, evidence, intercept, is_clipped):
+        """The same of wide rows, whose evidence (n, n_outputs, n_evidence) has these coefficients."""
+        online = self.online
+        (coefficients, others), (shifts, sureness) = (np.split(array, 2, axis=2) for array in (coefficients, evidence))
+        stopped = (np.abs(shifts) >= LIMIT) & (coefficients != 0)
+        intercept += np.vecdot(others, sureness, dtype=float)
+        intercept += np.sum(coefficients * shifts, axis=2, where=stopped, dtype=float)
+        coefficients = np.where(stopped, 0, coefficients)
+        rows = online.wide.rows(X, indices)
+        shares, factors = online.wide.shares(rows), coefficients / online.head.unit[:, np.newaxis]
+        of_value = np.repeat(np.arange(len(indices)), np.diff(rows.indptr))
+        of_columns = []
+        for output, model in np.ndindex(factors.shape[1:]):
+            part = factors[of_value, output, model] * shares.weights[shares.columns, output, model] * shares.values
+            if not model:
+                of_columns.append(csr_array((np.zeros(rows.nnz), rows.indices, rows.indptr), rows.shape, copy=True))
+            of_columns[output].data += part
+        for contributions in of_columns:
+            contributions.eliminate_zeros()
+        return coefficients, intercept, shifts, is_clipped | stopped.any(axis=2), None, of_columns
 
     def _layers(self, outputs, base, n_evidence, n_samples):
         limits, layers = output_limits(self.online, self.kernels), []

@@ -29,7 +29,7 @@ def neuron_predictions(estimator, X):
     estimator : GLNClassifier or GLNRegressor
         A fitted estimator, of any backend.
 
-    X : array-like of shape (n_samples, n_features)
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows. The result holds n_samples x n_outputs numbers for each neuron: explain large data in parts.
 
     Returns
@@ -141,7 +141,7 @@ def summary(estimator, X=None):
     estimator : GLNClassifier or GLNRegressor
         A fitted estimator, of any backend.
 
-    X : array-like of shape (n_samples, n_features), default=None
+    X : {array-like, sparse matrix} of shape (n_samples, n_features), default=None
         Rows to count in the contexts, such as those to be predicted: many in contexts that were never learned are
         unlike the training data.
 

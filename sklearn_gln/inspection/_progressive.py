@@ -67,7 +67,7 @@ class ProgressiveLossDisplay:
         estimator : GLNClassifier
             Fitted or not: a clone learns the stream from nothing.
 
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows in the order of the stream.
 
         y : array-like of shape (n_samples,)

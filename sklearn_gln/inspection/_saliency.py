@@ -7,7 +7,7 @@ from sklearn.base import is_classifier
 
 from sklearn_gln._input import missing
 from sklearn_gln.inspection._axes import COLORS, get_axes, literal
-from sklearn_gln.inspection._local import category_names, feature_names, local_coefficients, output_names
+from sklearn_gln.inspection._local import category_names, explain, feature_names, learned, output_names
 from sklearn_gln.kernels import as_numpy
 
 GAP = 2  # pixels between images
@@ -17,7 +17,8 @@ LIMIT = 99.5  # percentile of contributions' magnitudes at which the colours of 
 class SaliencyDisplay:
     """Contributions of features to outputs, for single rows: as bars, or as images where features are pixels.
 
-    Make one by `from_estimator`.
+    Make one by `from_estimator`. Of wide rows, of more than `max_dense` features, its bars are of the features that
+    contribute alone.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class SaliencyDisplay:
         estimator : GLNClassifier or GLNRegressor
             A fitted estimator, with a base predictor that is not a callable.
 
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
             One row for bars, one or more for images.
 
         outputs : list or None, default=None
@@ -114,9 +115,9 @@ class SaliencyDisplay:
         TypeError
             If the estimator is not a GLN, but a Pipeline or a search, say.
         """
-        local = local_coefficients(estimator, X)
-        contributions, intercept, categories = local.feature_contributions, local.intercept, category_names(estimator)
-        n_rows, n_outputs, n_features = contributions.shape
+        online, categories = learned(estimator), category_names(estimator)
+        rows = estimator._check_X(X)
+        n_rows, n_features = len(rows), estimator.n_features_in_
         if image_shape is None and n_rows != 1:
             raise ValueError(
                 f"X has {n_rows} rows, and bars show one; pass X[i:i+1], or image_shape=(height, width) if features "
@@ -129,6 +130,17 @@ class SaliencyDisplay:
                 f"image_shape={image_shape!r} makes pixels of features, and {brief(categories)} are categories; pass "
                 "one row without it, for bars."
             )
+        local, numbers = explain(estimator, rows), None
+        contributions, intercept = local.feature_contributions, local.intercept
+        if online.wide is None:
+            values = _as_shown(estimator, X, rows)
+        else:
+            values = online.wide.rows(rows, np.arange(n_rows))
+            if image_shape is None:
+                numbers = np.unique(np.concatenate([of_output.indices for of_output in contributions]))
+                contributions, values = [each[:, numbers] for each in contributions], values[:, numbers]
+            contributions, values = np.stack([each.toarray() for each in contributions], axis=1), values.toarray()
+        n_outputs = intercept.shape[1]
         classifies, names = is_classifier(estimator), output_names(estimator, n_outputs)
         predicted = estimator.predict(X) if classifies else None
         if outputs is None:
@@ -146,9 +158,9 @@ class SaliencyDisplay:
         display = cls(
             contributions[:, chosen],
             intercept[:, chosen],
-            _as_shown(estimator, X),
+            values,
             output_names=[str(output) for output in outputs],
-            feature_names=feature_names(estimator),
+            feature_names=feature_names(estimator, numbers),
             image_shape=image_shape,
             row_names=row_names,
         )
@@ -236,12 +248,12 @@ class SaliencyDisplay:
         self.ax_ = ax
 
 
-def _as_shown(estimator, X):
-    """The features (n, n_features), in place of categories the text of levels."""
-    X, is_categorical = as_numpy(X), estimator.is_categorical_
+def _as_shown(estimator, X, rows):
+    """The features (n, n_features), in place of categories the text of levels; rows are X as it was checked."""
+    is_categorical = estimator.is_categorical_
     if not is_categorical.any():
-        return np.asarray(X, dtype=float)
-    shown, levels = estimator._check_X(X).astype(object), np.asarray(X, dtype=object)[:, is_categorical]
+        return as_numpy(rows[:]).astype(float)
+    shown, levels = rows.astype(object), np.asarray(as_numpy(X), dtype=object)[:, is_categorical]
     shown[:, is_categorical] = np.where(missing(levels), "missing", levels.astype(str))
     return shown
 
