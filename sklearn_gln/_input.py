@@ -73,13 +73,9 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
 
 
 def _is_sparse_table(X: Any) -> bool:
-    """Whether X is a table of pandas whose columns are all sparse."""
-    return (
-        hasattr(X, "iloc")
-        and X.ndim == 2
-        and X.shape[1] > 0
-        and all(hasattr(dtype, "fill_value") for dtype in X.dtypes)
-    )
+    """Whether X is a table of pandas whose columns are all sparse numbers, 0 where nothing is stored."""
+    is_table = hasattr(X, "iloc") and X.ndim == 2 and X.shape[1] > 0
+    return is_table and all(getattr(dtype, "fill_value", None) == 0 and dtype.kind in "biuf" for dtype in X.dtypes)
 
 
 def _checked_sparse(X: Any, categorical_features: Any) -> tuple[Any, Array]:
@@ -128,7 +124,10 @@ def _checked_table(X: Any, names: list[Any], columns: Iterable[Any], categorical
         kind = getattr(getattr(column, "dtype", None), "kind", None)
         if kind == "c":
             raise ValueError(f"X holds complex numbers in {_named(names[place : place + 1])}: {COMPLEX}")
+        is_sparse = hasattr(getattr(column, "dtype", None), "fill_value")
         if kind in ("b", "i", "u", "f") and not mask[place]:
+            if is_sparse:  # one among others, or with another value where nothing is stored
+                numbers[place] = np.asarray(column)
             continue
         if str(getattr(column, "type", "")).startswith("dictionary"):  # NumPy would have another level for null
             column = column.cast(column.type.value_type)

@@ -120,7 +120,7 @@ def check_online(online: OnlineNetwork, is_categorical: Array, output_numbers: A
     if online.wide is not None:
         _require(online.categories is None and predictor.has_statistics, "rows are wide, and others")
         _check_wide(online.wide, n_features, n_outputs, settings)
-        n_features = n_columns = N_SKETCHED
+        n_features, n_columns = N_SKETCHED, N_SKETCHED + 1
     n_evidence = 0 if online.evidence is None else online.evidence.n_evidence
     of_feature = (n_features,)
     if network is not None:

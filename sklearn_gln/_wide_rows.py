@@ -109,16 +109,21 @@ class WideRows(Evidence):
         return rows
 
     def compact(self, rows: csr_array) -> Array:
-        """The sketch (n, N_SKETCHED): signed sums of values, large ones compressed."""
+        """The sketch (n, N_SKETCHED), signed sums of values, large ones compressed; and what tells rows apart.
+
+        Rows that differ, such as two words, may have the same sketch: they are not alike, and are not learned as one.
+        """
         n_samples = rows.shape[0]
         hashes = scrambled(rows.indices.astype(np.uint64))
         places = (hashes % np.uint64(N_SKETCHED)).astype(int)
         values = np.where(hashes >> np.uint64(63), -1.0, 1.0) * np.arcsinh(rows.data)
         places += np.repeat(np.arange(n_samples) * N_SKETCHED, np.diff(rows.indptr))
-        return np.bincount(places, values, n_samples * N_SKETCHED).reshape(n_samples, N_SKETCHED)
+        sketch = np.bincount(places, values, n_samples * N_SKETCHED).reshape(n_samples, N_SKETCHED)
+        sums = np.append(np.uint64(0), np.cumsum(scrambled(hashes ^ rows.data.view(np.uint64)), dtype=np.uint64))
+        return np.column_stack([sketch, (sums[rows.indptr[1:]] - sums[rows.indptr[:-1]]) >> np.uint64(11)])
 
     def expanded(self, X: Array) -> Array:
-        return X
+        return X[:, :N_SKETCHED]
 
     def meet(
         self, rows: csr_array, targets: Array, sample_weight: Array, likelihood: Likelihood, kernels: Kernels

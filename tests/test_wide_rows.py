@@ -243,3 +243,16 @@ def test_the_sketch_is_that_of_the_oracle(container):
     assert_allclose(sketch, [oracle.expand(items(row)) for row in X], rtol=1e-12, atol=1e-12)
     assert not sketch[7].any()
     assert np.count_nonzero(sketch.any(axis=0)) > 20  # places
+
+
+def test_rows_of_the_same_sketch_are_told_apart():
+    """As words that share a place are; rows alike are not, wherever they come."""
+    words = np.eye(N_COLUMNS, dtype=float)
+    X = np.concatenate([words, 2 * words, words[::-1], np.zeros((2, N_COLUMNS))])
+    known = WideRows.empty(N_COLUMNS, 1, [1.0])
+    kept = known.compact(csr_array(X))
+    assert len(np.unique(known.expanded(kept), axis=0)) < 2 * N_COLUMNS
+    assert len(np.unique(kept, axis=0)) == 2 * N_COLUMNS + 1
+    parts = [known.compact(known.rows(X, np.arange(start, start + 1))) for start in range(len(X))]
+    assert_array_equal(np.concatenate(parts), kept)
+    assert_array_equal(kept[:N_COLUMNS], kept[2 * N_COLUMNS : 3 * N_COLUMNS][::-1])
