@@ -111,7 +111,7 @@ def assert_sums(estimator, rows, **tolerance):
 def test_contributions_sum_to_the_output(kind, skip):
     estimator = learned(kind, skip=skip)
     local = assert_sums(estimator, OTHERS, **EXACT)
-    n_outputs, n_models = local.intercept.shape[1], estimator._online.wide.n_models
+    n_outputs, n_models = local.intercept.shape[1], estimator._online.settings.n_predictions
     assert local.coefficients.shape == local.base_logits.shape == (40, n_outputs, n_models)
     assert local.slopes is None
     assert len(local.feature_contributions) == n_outputs
@@ -154,7 +154,7 @@ def test_coefficients_are_finite_differences_in_shifts(kind):
     estimator = learned(kind)
     local, online, kernels, step = local_coefficients(estimator, OTHERS), estimator._online, get_kernels("numpy"), 1e-5
     (_, inputs, before) = next(online.forward(estimator._check_X(OTHERS), kernels))
-    for model in range(online.wide.n_models):
+    for model in range(online.settings.n_predictions):
         evidence = inputs.evidence.copy()
         evidence[:, :, model] += step
         after = _network.infer(online.network, kernels, inputs._replace(evidence=evidence), online.settings)

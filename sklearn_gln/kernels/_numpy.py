@@ -212,7 +212,7 @@ def _split(block: Array, places: Array) -> Array:
 def damped_inverse(moment: Array, weight: float, floor: float, dtype: str, ridge: float = 1.0) -> Array:
     second_moment = moment / weight
     size = second_moment.shape[-1]
-    mean_eigenvalue = np.maximum(np.trace(second_moment, axis1=1, axis2=2) / max(size, 1), floor)
+    mean_eigenvalue = np.maximum(np.trace(second_moment, axis1=1, axis2=2) / size, floor)
     mean_eigenvalue[mean_eigenvalue == 0] = 1
     damping = ridge * mean_eigenvalue[:, np.newaxis, np.newaxis] * np.eye(size)
     return np.linalg.inv(second_moment + damping).astype(dtype)  # condition number at most size / ridge + 1
