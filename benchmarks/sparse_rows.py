@@ -31,13 +31,13 @@ Words are those of letters, digits and underscores, as they are written; modules
 neighbours. They are hashed to 2**18 columns, rows scaled to length 1. Marks such as # and = are not seen; lines without
 a word are rows without entries. All models get the same rows.
 
-VW and its variants are Vowpal Wabbit, with 0.5 (the default), 0.1, 2 and 4 as learning rate, or with --ftrl; one pass
-over a text file, which it reads itself, with as many bits as columns and outputs need. SGD is SGDClassifier with
-log-loss: in chunks of 100 rows, each predicted before it is learned, with alpha 1e-4 (the default), 1e-6 or 1e-3, and
-with the weights themselves or their average; SGD-rows is the first one row by row, without the checks that scikit-learn
-can leave out: each call passes over all weights, so it stops after 20,000 rows. River is its logistic regression, one
-for each class where there are more than two, with 0.01 (the default) and 0.1 as learning rate. Shares says how often
-each class came so far. GLN takes chunks of 1,000 rows.
+VW and its variants are Vowpal Wabbit, with 0.5 (the default), 0.1, 2 and 4 as learning rate, with a rate that stays
+(--power_t 0), or with --ftrl; one pass over a text file, which it reads itself, with as many bits as columns and
+outputs need. SGD is SGDClassifier with log-loss: in chunks of 100 rows, each predicted before it is learned, with alpha
+1e-4 (the default), 1e-6 or 1e-3, and with the weights themselves or their average; SGD-rows is the first one row by
+row, without the checks that scikit-learn can leave out: each call passes over all weights, so it stops after 20,000
+rows. River is its logistic regression, one for each class where there are more than two, with 0.01 (the default) and
+0.1 as learning rate. Shares says how often each class came so far. GLN takes chunks of 1,000 rows.
 
 Log-loss is that of probabilities clipped to [1e-6, 1 - 1e-6]; those of one model for each class are normalised. Each
 model runs in a new process, and learns 300 rows before: us is processor time of a row, of all threads (VW has two), MB
@@ -443,6 +443,7 @@ MODELS = {
     "VW-0.1": vw_learner("-l 0.1"),
     "VW-2": vw_learner("-l 2"),
     "VW-4": vw_learner("-l 4"),
+    "VW-constant": vw_learner("--power_t 0"),
     "VW-ftrl": vw_learner("--ftrl"),
     "SGD-rows": sgd_learner(1),
     "SGD": sgd_learner(SGD_CHUNK_ROWS),
