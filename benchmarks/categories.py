@@ -55,7 +55,16 @@ from time import process_time
 
 import numpy as np
 import pandas as pd
-from common import add_command, add_options, in_new_process, peak_memory, positive_int, run_tasks, scale_online
+from common import (
+    add_command,
+    add_options,
+    in_new_process,
+    peak_memory,
+    positive_int,
+    print_spanned_table,
+    run_tasks,
+    scale_online,
+)
 from river import compose, linear_model, multiclass, preprocessing
 from scipy.special import expit
 from sklearn.base import clone
@@ -308,24 +317,14 @@ def print_stream(name, records):
     """Scores on the first rows and on all, means over seeds, and microseconds a row, as reStructuredText."""
     n_rows = records["n_rows"].max()
     sizes = [n for n in FIRST_ROWS if n < n_rows] + [n_rows]
-    over_scores = [f"first {n:,}" if n < n_rows else f"all {n:,}" for n in sizes]
-    lines = [["model", *[*SCORES.values()] * len(sizes), "us"]]
+    spans = {f"first {n:,}" if n < n_rows else f"all {n:,}": list(SCORES.values()) for n in sizes}
+    lines = []
     for model, of_model in records.groupby("model", sort=False):
         scores = [mean_scores(of_model, n)[score] for n in sizes for score in SCORES]
         microseconds = 1000 * of_model["seconds_per_1000"].mean()
         lines.append([model, *("" if score is None else f"{score:.3f}" for score in scores), f"{microseconds:.0f}"])
-
-    widths, spans = [12, *[6] * len(SCORES) * len(sizes), 5], [12, *[8 * len(SCORES) - 2] * len(sizes), 5]
-    rule = "  ".join("=" * width for width in widths)
-    print(f"\n{name}", rule, sep="\n")
-    print("  ".join(text.ljust(span) for text, span in zip(["\\", *over_scores, ""], spans, strict=True)).rstrip())
-    print("  ".join("-" * span for span in spans))
-    for i, (model, *cells) in enumerate(lines):
-        columns = zip(cells, widths[1:], strict=True)
-        print("  ".join([model.ljust(widths[0]), *(cell.rjust(width) for cell, width in columns)]))
-        if i == 0:
-            print(rule)
-    print(rule)
+    print(f"\n{name}")
+    print_spanned_table(spans | {"": ["us"]}, "model", lines)
 
 
 def mean_scores(records, n_rows):

@@ -7,6 +7,8 @@ So a run is recorded by appending lines, and files of several runs are merged by
 
 import argparse
 import ast
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -334,6 +336,15 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def reset_peak_memory():
+    """Count the peak from now on, without what was freed, where the system can (Linux)."""
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", id)(0)  # glibc keeps what was freed
+        path.write_text("5")
+
+
 # The machine
 
 
@@ -403,6 +414,28 @@ def show(value, form=".2f"):
     if isinstance(value, dict):
         return f"{value['min']:{form}} ({value['median']:{form}})"
     return format(value, form) if isinstance(value, float) else str(value)
+
+
+def print_spanned_table(spans, corner, lines):
+    """Print lines of text as reStructuredText, in columns {title: [names]} with a title over several; a name first."""
+    names = [corner, *(name for of_title in spans.values() for name in of_title)]
+    widths = [max(map(len, column)) for column in zip(names, *lines, strict=True)]
+    spanned, last = [widths[0]], 0
+    for title, of_title in spans.items():
+        last += len(of_title)
+        width = sum(widths[last - len(of_title) + 1 : last + 1]) + 2 * len(of_title) - 2
+        widths[last] += max(len(title) - width, 0)
+        spanned.append(max(len(title), width))
+    rule = "  ".join("=" * width for width in widths)
+    print(rule)
+    print("  ".join(text.ljust(width) for text, width in zip(["\\", *spans], spanned, strict=True)).rstrip())
+    print("  ".join("-" * width for width in spanned))
+    for i, (name, *cells) in enumerate([names, *lines]):
+        columns = zip(cells, widths[1:], strict=True)
+        print("  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in columns)]).rstrip())
+        if i == 0:
+            print(rule)
+    print(rule)
 
 
 def show_frame(frame):

@@ -26,7 +26,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = (
     "accuracy", "backends", "bandits", "bigger_than_memory", "categories", "clusters", "endurance", "features",
     "forgetting", "import_time", "inspection", "many_classes", "new_classes", "numerics", "onnx_speed", "quantiles",
-    "recovery", "regression", "speed", "streams", "tables", "targets",
+    "recovery", "regression", "sparse_rows", "speed", "streams", "tables", "targets",
 )  # fmt: skip
 OLD_SCIPY_MODULE = "scipy.ndimage.interpolation"
 
@@ -79,7 +79,7 @@ def test_help(script, load, capsys):
         pytest.importorskip("pandas")
     if script in ("bigger_than_memory", "endurance"):
         pytest.importorskip("skops")
-    if script in ("categories", "new_classes", "recovery", "streams", "tables"):
+    if script in ("categories", "new_classes", "recovery", "sparse_rows", "streams", "tables"):
         pytest.importorskip("river", reason="streams come from river, which the test extra leaves out")
     with pytest.raises(SystemExit, match="^0$"):
         load(script).main(["--help"])
@@ -1025,6 +1025,141 @@ def test_tables_of_categories(categories, capsys):
     assert {(record["table"], record["n_categorical"]) for record in records} == {("saheart", 1), ("titanic", 3)}
     assert all(0.6 < record["accuracy"] < 0.85 for record in records)
     assert "means of 2 tables" in capsys.readouterr().out
+
+
+# Sparse rows
+
+
+@pytest.fixture
+def sparse_rows(load):
+    pytest.importorskip("river", reason="models are river's")
+    pytest.importorskip("pandas")
+    return load("sparse_rows")
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("model", ["GLN", "VW", "VW-ftrl", "SGD", "SGD-average", "River-0.1", "Shares"])
+def test_learners_of_sparse_rows_predict_before_they_learn(model, n_classes, sparse_rows, monkeypatch):
+    if not sparse_rows.is_there(model):
+        pytest.skip("the model's package is not installed")
+    monkeypatch.setattr(sparse_rows, "CHUNK_ROWS", 64)
+    stream, changed = sparse_rows.synthetic(2000, non_zeros=4, columns=64, outputs=n_classes), 1800
+    if model == "GLN":
+        stream.X = stream.X.toarray()
+    other = sparse_rows.Stream(stream.X, np.where(np.arange(2000) < changed, stream.y, 0), n_classes)
+    before, after = (sparse_rows.learn_timed(sparse_rows.MODELS[model], of, 0, {})[0] for of in (stream, other))
+    np.testing.assert_allclose(before.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(before[: changed + 1], after[: changed + 1])
+    assert (before[changed + 1 :] != after[changed + 1 :]).any()
+    if model == "Shares":
+        np.testing.assert_allclose(before[-1], (np.bincount(stream.y[:-1]) + 1) / (1999 + n_classes))
+    else:
+        assert sparse_rows.score(stream, before)["last_quarter"] > 0.7
+
+
+def test_lines_of_comments(sparse_rows):
+    lines = {
+        '"""Of a module': True,
+        "of two.": True,
+        '"""': True,
+        "# A comment": True,
+        "x = '''no": False,
+        "docstring'''  # and a comment": False,
+        "def f():": False,
+        "    'Docstring.'  # and this": True,
+        "    return [": False,
+        "        'text'": False,
+        "        # inside": True,
+        "    ]": False,
+    }
+    assert sparse_rows.comment_lines("\n".join(lines) + "\n") == list(lines.values())
+
+
+def test_lines_of_the_standard_library(sparse_rows, monkeypatch):
+    files = [
+        ("b", "import c\n\nc()\n" * 20),
+        ("a", "# d\n" * 40),
+        ("f", "e\n"),
+        ("c", "not python ("),
+        ("d", "f\n" * 600),
+    ]
+    monkeypatch.setattr(sparse_rows, "sources", lambda: iter(files))
+    monkeypatch.setattr(sparse_rows, "N_ROWS", 500)
+    monkeypatch.setattr(sparse_rows, "N_MODULES", 3)
+    modules, comments = sparse_rows.modules(None), sparse_rows.comments(None)
+    assert (modules.X.shape, modules.n_classes) == ((500, 2**18), 3)
+    assert comments.y.tolist() == [0] * 40 + [1] * 40 + [0] * 420
+    assert comments.X[[0]].nnz == 3  # two words and the pair
+    np.testing.assert_allclose(comments.X.power(2).sum(axis=1), 1)
+
+
+def test_drift_of_words(sparse_rows, monkeypatch):
+    monkeypatch.setattr(sparse_rows, "N_ROWS", 300)
+    stream = sparse_rows.drift(None)
+    assert stream.changes == (100, 200)
+    assert np.unique(stream.y).tolist() == [0, 1]
+    assert stream.X.indices.dtype == np.int32
+    np.testing.assert_allclose(stream.X.power(2).sum(axis=1), 1)
+
+
+def test_clicks(sparse_rows, categories, monkeypatch, tmp_path):
+    import pandas as pd
+
+    ratings = {"user_id": ["1", "1"], "item_id": ["7", "8"], "age": [39, 31], "zip_code": ["94043", "94107"]}
+    ratings |= {"gender": "F", "occupation": "artist", "release_year": "1995", "class": ["Comedy Crime", None]}
+    table = categories.as_stream(pd.DataFrame(ratings), np.array([False, True]))
+    monkeypatch.setattr(sparse_rows, "movielens_table", lambda folder: table)
+    liked = sparse_rows.movielens(tmp_path)
+    assert (liked.X.shape, liked.y.tolist()) == ((2, 2**18), [0, 1])
+    assert (liked.X[[0]].nnz, liked.X[[1]].nnz) == (9, 7)
+    assert liked.X[[0]].multiply(liked.X[[1]]).nnz == 6  # all but film and genres
+
+    trips = {"tailnum": [None, "N1"], "departure": [8.25, 8.5], "arrival": [9.0, 10.0], "distance": [199, 101]}
+    table = categories.as_stream(pd.DataFrame(trips), np.array([True, False]))
+    monkeypatch.setattr(sparse_rows, "nycflights_table", lambda folder: table)
+    late = sparse_rows.flights(tmp_path)
+    assert late.X[[0]].nnz == late.X[[1]].nnz == 4
+    assert late.X[[0]].multiply(late.X[[1]]).nnz == 2  # the hour of departure and the distance
+
+
+def test_mails(sparse_rows, tmp_path):
+    for kind, subject in (("easy-ham-1", "good"), ("spam-1", "very bad")):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "1.txt").write_text(f"From: a\nSubject: {subject}\n\nbody\n")
+    mails = sparse_rows.spam(tmp_path)
+    assert {(y, of_mail.nnz) for y, of_mail in zip(mails.y.tolist(), (mails.X[[0]], mails.X[[1]]), strict=True)} == {
+        (0, 2),
+        (1, 3),
+    }
+
+
+@pytest.mark.thorough
+def test_streams_of_sparse_rows_are_recorded(sparse_rows, load, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sparse_rows, "N_ROWS", 600)
+    monkeypatch.setattr(sparse_rows, "MAX_ROWS", {"SGD-rows": 300})
+    path = tmp_path / "streams.jsonl"
+    options = ["streams", "--streams", "drift", "--models", "SGD-rows", "SGD", "Shares", "--json", str(path)]
+    records = sparse_rows.main(options)
+    assert {record["model"]: record["n_rows"] for record in records} == {"SGD-rows": 300, "SGD": 600, "Shares": 600}
+    assert all(record["us"] > 0 and record["megabytes"] >= 0 for record in records)
+    printed = capsys.readouterr().out
+    assert printed.count("SGD-rows") == 2  # of the first rows and of costs
+    sparse_rows.main(options)
+    assert capsys.readouterr().out == printed
+    assert [len(run["records"]) for run in load("common").read_runs(path)] == [3]
+
+
+@pytest.mark.thorough
+def test_scaling_of_sparse_rows(sparse_rows, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(sparse_rows, "RANGES", {"non_zeros": (4, 8), "outputs": (2, 3)})
+    path = tmp_path / "scaling.png"
+    options = ["--models", "SGD", "--rows", "300", "--repeats", "2", "--picture", str(path)]
+    records = sparse_rows.main(["scaling", *options])
+    sizes = [(record["varied"], record["value"]) for record in records]
+    assert sizes == [("non_zeros", 4), ("non_zeros", 8), ("outputs", 2), ("outputs", 3)]
+    assert all(len(record["us"]["SGD"]["all"]) == 2 for record in records)
+    assert path.exists()
 
 
 # Speed
