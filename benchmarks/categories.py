@@ -45,7 +45,6 @@ is known of an id, the log-loss on other rows is above that of the coin, ln 2.
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
 
-import argparse
 import importlib.util
 from collections import Counter
 from dataclasses import replace
@@ -55,7 +54,16 @@ from time import process_time
 
 import numpy as np
 import pandas as pd
-from common import add_command, add_options, in_new_process, peak_memory, positive_int, run_tasks, scale_online
+from common import (
+    add_command,
+    add_options,
+    in_new_process,
+    parser_of_commands,
+    peak_memory,
+    positive_int,
+    run_tasks,
+    scale_online,
+)
 from river import compose, linear_model, multiclass, preprocessing
 from scipy.special import expit
 from sklearn.base import clone
@@ -99,8 +107,7 @@ def main(arguments=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, subparsers = parser_of_commands(__doc__)
     streams_parser = add_command(subparsers, streams, "each row is predicted, then learned", script="categories")
     streams_parser.add_argument(
         "--data", type=Path, required=True, metavar="FOLDER", help="with the packages, unpacked"
