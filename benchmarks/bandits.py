@@ -35,7 +35,6 @@ Regret is what the best action was expected to earn, less what the action taken 
 The best fixed action is known with hindsight.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from functools import cache, partial
@@ -49,6 +48,7 @@ from common import (
     add_json_option,
     add_options,
     draw_band,
+    parser_of_commands,
     print_table,
     run_and_record,
     run_tasks,
@@ -379,8 +379,7 @@ def main(arguments=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, subparsers = parser_of_commands(__doc__)
     command = subparsers.add_parser("regret", help="regret of each policy on each problem")
     command.set_defaults(run=run_regret)
     names = [*PROBLEMS, *DEVELOPMENT, "development"]

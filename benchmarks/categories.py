@@ -45,7 +45,6 @@ is known of an id, the log-loss on other rows is above that of the coin, ln 2.
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its tables again.
 """
 
-import argparse
 import importlib.util
 from collections import Counter
 from dataclasses import replace
@@ -59,6 +58,7 @@ from common import (
     add_command,
     add_options,
     in_new_process,
+    parser_of_commands,
     peak_memory,
     positive_int,
     print_spanned_table,
@@ -108,8 +108,7 @@ def main(arguments=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, subparsers = parser_of_commands(__doc__)
     streams_parser = add_command(subparsers, streams, "each row is predicted, then learned", script="categories")
     streams_parser.add_argument(
         "--data", type=Path, required=True, metavar="FOLDER", help="with the packages, unpacked"

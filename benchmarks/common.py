@@ -98,6 +98,12 @@ def scale_online(X):
 # Options of the command line
 
 
+def parser_of_commands(description):
+    """The parser of a script's commands, and the object to which they are added."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return parser, parser.add_subparsers(required=True, metavar="COMMAND")
+
+
 def add_command(subparsers, run, summary, script=None):
     """A subparser whose options run the function, which names it; with --json if the script records its runs so."""
     parser = subparsers.add_parser(run.__name__, help=summary, description=summary)

@@ -32,7 +32,6 @@ has fewer outputs to learn for a while.
 With --json, a run of streams that was stopped goes on where it was, and one that is complete only prints its tables.
 """
 
-import argparse
 import json
 from dataclasses import replace
 from functools import partial
@@ -44,6 +43,7 @@ import pandas as pd
 from common import (
     add_json_option,
     add_options,
+    parser_of_commands,
     positive_int,
     print_table,
     ratio,
@@ -93,8 +93,7 @@ def main(arguments=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, subparsers = parser_of_commands(__doc__)
     command = subparsers.add_parser("streams", help="scores of each model on each stream")
     command.set_defaults(run=run_streams)
     command.add_argument("--streams", nargs="*", choices=STREAMS, default=STREAMS, metavar="NAME", help="all")

@@ -42,7 +42,6 @@ Changing streams: errors are relative to the target's deviation at the time; cov
 stream that has the worst as well.
 """
 
-import argparse
 import json
 import warnings
 from functools import partial
@@ -52,7 +51,16 @@ from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from common import RESULTS, add_json_option, add_options, positive_int, run_tasks, seconds_of, show_frame
+from common import (
+    RESULTS,
+    add_json_option,
+    add_options,
+    parser_of_commands,
+    positive_int,
+    run_tasks,
+    seconds_of,
+    show_frame,
+)
 from regression_peers import STREAM_PEERS, TABLE_PEERS, TREE_ENSEMBLES
 from regression_sets import DRIFTS, TABLES, rows_of_table
 from scipy.stats import norm
@@ -87,8 +95,7 @@ def main(arguments=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, subparsers = parser_of_commands(__doc__)
     for name, run, models, sets, text in (
         ("tables", run_tables, [*LIKELIHOODS, *TABLE_PEERS], TABLES, "5-fold cross-validation"),
         ("stream", run_stream, [*LIKELIHOODS, *STREAM_PEERS], TABLES, "one pass, each row predicted, then learned"),

@@ -14,7 +14,7 @@ import numpy as np
 
 
 def dot(a, b):
-    return sum(x * y for x, y in zip(a, b, strict=True))
+    return sum([x * y for x, y in zip(a, b, strict=True)])  # of a list: this is most of what the oracle does
 
 
 def clip(value, low, high):
@@ -608,7 +608,7 @@ class NaiveGLN:
         """
         if self.outputs is None:
             return
-        steps, gains = defaultdict(float), defaultdict(float)
+        steps, gains = {}, defaultdict(float)
         for row, (x, traces) in batch:
             self.base.append(x)
             self.evidence.append([layers[0].evidence for layers in traces])
@@ -620,10 +620,11 @@ class NaiveGLN:
                     if math.isnan(self.lesson(row, output)):
                         continue
                     u, v, rate, damping = self.step(row, level, layer, trace, x, self.evidence_matrices[output])
+                    motion = dot(v, u)
                     for neuron, (c, s) in enumerate(zip(trace.contexts, trace.s, strict=True)):
                         g, added = repeat(
                             s,
-                            dot(v, u),
+                            motion,
                             self.lesson(row, output),
                             rate=rate,
                             repeats=share * row.weight,
@@ -632,12 +633,13 @@ class NaiveGLN:
                             damping=damping,
                             limit=self.max_logit,
                         )
-                        for i in range(len(v)):
-                            steps[output, level, neuron, c, i] += g * v[i]
+                        total = steps.setdefault((output, level, neuron, c), [0.0] * len(v))
+                        total[:] = [step + g * value for step, value in zip(total, v, strict=True)]
                         gains[output, level, neuron, c] += added
-        for (output, level, neuron, c, i), step in steps.items():
+        for (output, level, neuron, c), of_weights in steps.items():
             w = self.outputs[output][level].weights[neuron][c]
-            w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
+            for i, step in enumerate(of_weights):
+                w[i] = clip(w[i] - step, -self.max_weight, self.max_weight)
         for (output, level, neuron, c), added in gains.items():
             self.outputs[output][level].accumulator[neuron][c] += added
 

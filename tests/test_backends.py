@@ -19,7 +19,7 @@ from tests.helpers import FRAMEWORKS, HOSTS, INTERPRETED, assert_refused, make_s
 
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
 PAIRS = list(product([*HOSTS, *FRAMEWORKS], repeat=2))
-SMALL = {"layer_sizes": (4, 3), "context_dim": 3, "dtype": "float64", "random_state": 0}
+SMALL = {"layer_sizes": (5, 6), "context_dim": 3, "dtype": "float64", "random_state": 0}  # sizes unlike other lengths
 CLASSES = [0, 1, 2]
 X, Y, WEIGHTS = make_stream(11, 2300)
 X = np.column_stack([X[:, 0], np.round(X[:, 1]), X[:, 2], np.round(30 * X[:, 3])])  # of which two may be categories
@@ -226,7 +226,7 @@ def conversions_of(backend_name, seen):
 @pytest.mark.parametrize("backend_name", FRAMEWORKS)
 @pytest.mark.parametrize("given", ["NumPy", "tensor"])
 def test_between_rows_in_and_logits_out_nothing_passes_through_numpy(backend_name, learner, given):
-    model = new(backend_name, layer_sizes=(5, 6), **LEARNERS[learner]).partial_fit(X[:300], Y[:300], CLASSES)
+    model = new(backend_name, **LEARNERS[learner]).partial_fit(X[:300], Y[:300], CLASSES)
     backend = kernels.get_kernels(backend_name)
     rows = X[300:]
     if given == "tensor":

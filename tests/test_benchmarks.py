@@ -1044,8 +1044,6 @@ def test_learners_of_sparse_rows_predict_before_they_learn(model, n_classes, spa
         pytest.skip("the model's package is not installed")
     monkeypatch.setattr(sparse_rows, "CHUNK_ROWS", 64)
     stream, changed = sparse_rows.synthetic(2000, non_zeros=4, columns=64, outputs=n_classes), 1800
-    if model == "GLN":
-        stream.X = stream.X.toarray()
     other = sparse_rows.Stream(stream.X, np.where(np.arange(2000) < changed, stream.y, 0), n_classes)
     before, after = (sparse_rows.learn_timed(sparse_rows.MODELS[model], of, 0, {})[0] for of in (stream, other))
     np.testing.assert_allclose(before.sum(axis=1), 1, rtol=1e-5)

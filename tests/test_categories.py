@@ -12,7 +12,15 @@ from sklearn_gln import GLNClassifier, GLNRegressor, _network, io
 from sklearn_gln._categories import FIRST_SLOTS, MAX_INDICATED, ROOM, Categories, Levels, estimate_memory
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
 from sklearn_gln.kernels import get_kernels
-from tests.helpers import BACKEND, Ordered, assert_same_object, make_stream, make_targets, with_categories
+from tests.helpers import (
+    BACKEND,
+    Ordered,
+    assert_same_object,
+    make_stream,
+    make_targets,
+    thorough_but,
+    with_categories,
+)
 from tests.naive_categories import NaiveCategories
 
 TOLERANCE = {"rtol": 1e-7, "atol": 1e-9}
@@ -161,7 +169,11 @@ def test_slots_are_given_in_the_order_of_rows(max_levels):
     assert levels.sums.shape[2] <= max(FIRST_SLOTS, 2 * (max_levels + 1))
 
 
-@pytest.mark.parametrize("params", [{}, {"max_levels": 3}, {"half_life": 300}, {"halfspaces": "gaussian"}], ids=str)
+@pytest.mark.parametrize(
+    "params",
+    thorough_but([{}, {"max_levels": 3}, {"half_life": 300}, {"halfspaces": "gaussian"}], {}, {"max_levels": 3}),
+    ids=str,
+)
 @pytest.mark.parametrize("kind", ["classifier", "squared", "gaussian"])
 def test_cuts_copies_and_files_change_nothing(kind, params, tmp_path):
     new, y = (classifier, Y) if kind == "classifier" else (regressor, TARGETS)

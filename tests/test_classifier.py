@@ -25,7 +25,15 @@ from sklearn.utils.class_weight import compute_class_weight
 import sklearn_gln
 from sklearn_gln import GLNClassifier
 from sklearn_gln.kernels import as_numpy
-from tests.helpers import INTERPRETED, NAMES, assert_refused, assert_same_object, make_stream, thorough_but
+from tests.helpers import (
+    INTERPRETED,
+    NAMES,
+    assert_refused,
+    assert_same_object,
+    make_stream,
+    spare_compilers,
+    thorough_but,
+)
 
 SMALL = {"layer_sizes": (5, 4), "context_dim": 2, "max_iter": 2, "backend": "numpy", "random_state": 0}
 PYGLN = {
@@ -163,7 +171,8 @@ def test_held_out_accuracy_of_the_defaults(dataset):
     assert log_loss(y_test, classifier.predict_proba(test)) < 0.6
 
 
-def test_one_pass_learns_what_no_linear_classifier_can(backend_name):
+def test_one_pass_learns_what_no_linear_classifier_can(backend, backend_name):
+    spare_compilers(backend, False)  # test_backends.py: they learn the same model
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(1500, 2))
     y = rows[:, 0] * rows[:, 1] > 0

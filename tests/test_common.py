@@ -82,6 +82,7 @@ EXPECTED_FAILURES = {
 }
 FEW_CHECKS = ("check_estimators_dtypes", "check_estimators_pickle", "check_methods_subset_invariance")
 SLOW_VISITS = ("numpy", "torch", "tensorflow", "jax")
+THOUSAND_VISITS = "check_class_weight_classifiers"  # of every row, for its class weight of 1,000
 STRICT = {"xfail_strict": True} if "xfail_strict" in signature(parametrize_with_checks).parameters else {}
 PLAIN = {
     "layer_sizes": (8,),
@@ -126,14 +127,14 @@ NAMES_OF_ARGUMENTS, ARGUMENTS = CHECKS.args
 def thorough_unless_default(argument):
     """An estimator and a check, perhaps as a parameter of pytest, which is thorough but for the defaults."""
     values, marks = (argument.values, argument.marks) if hasattr(argument, "marks") else (argument, ())
-    is_default = str(values[0]) in ("GLNClassifier()", "GLNRegressor()")
-    return pytest.param(*values, marks=marks if is_default else [*marks, pytest.mark.thorough])
+    is_brief = str(values[0]) in ("GLNClassifier()", "GLNRegressor()") and values[1].func.__name__ != THOUSAND_VISITS
+    return pytest.param(*values, marks=marks if is_brief else [*marks, pytest.mark.thorough])
 
 
 @pytest.mark.parametrize(NAMES_OF_ARGUMENTS, list(map(thorough_unless_default, ARGUMENTS)), **CHECKS.kwargs)
 def test_scikit_learn_checks(estimator, check):
-    if estimator.backend in SLOW_VISITS and check.func.__name__ == "check_class_weight_classifiers":
-        pytest.skip("its class weight of 1,000 is a thousand visits of every row, slow in this backend")
+    if estimator.backend in SLOW_VISITS and check.func.__name__ == THOUSAND_VISITS:
+        pytest.skip("a thousand visits of every row are slow in this backend")
     if check.func.__name__ not in FEW_CHECKS:
         spare_compilers(get_kernels(estimator.backend), False)
     check(estimator)
@@ -162,7 +163,7 @@ def test_probabilities_do_not_depend_on_the_rows_beside(backend, dtype):
     assert_allclose(classifier.predict_proba(rows[order]), expected[order], **tolerance)
     chunks = np.split(rows, np.cumsum([1, 2, 3, 63, 64, 65, 511, 513, 1023]))
     assert_allclose(np.vstack([classifier.predict_proba(chunk) for chunk in chunks]), expected, **tolerance)
-    step = 10 if get_kernels(backend).ON_DEVICE else 1  # a framework's calls for a single row take milliseconds
+    step = 50 if get_kernels(backend).ON_DEVICE else 5  # a framework's calls for a single row take milliseconds
     one_by_one = [classifier.predict_proba(row[np.newaxis], check_input=False) for row in rows[::step]]
     assert_allclose(np.vstack(one_by_one), expected[::step], **tolerance)
 

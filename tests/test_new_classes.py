@@ -32,6 +32,7 @@ from tests.helpers import (
     assert_same_object,
     by_context,
     make_stream,
+    thorough_but,
     with_categories,
 )
 
@@ -99,7 +100,7 @@ def assert_named_ahead(model, named, tolerance):
 # The law
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 6])
+@pytest.mark.parametrize("n_classes", thorough_but([2, 3, 6], 2, 6))
 @pytest.mark.parametrize(
     "params",
     [

@@ -6,7 +6,7 @@ import decimal
 import numpy as np
 import pytest
 import sklearn
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import cross_val_score
 
 from sklearn_gln import GLNClassifier
@@ -93,7 +93,7 @@ def test_fit_and_partial_fit_take_the_same_labels(form):
     assert_equal_labels(streamed.classes_, sorted([low, high]))
     assert all(any(label == known for known in model.classes_) for label in streamed.predict(X))
     at_once = new().partial_fit(X, y, classes=model.classes_)
-    assert_array_equal(streamed.predict_proba(X), at_once.predict_proba(X))
+    assert_allclose(streamed.predict_proba(X), at_once.predict_proba(X), rtol=1e-6)  # sums over rows are cut elsewhere
     model.partial_fit(X, y)  # after fit, without classes
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from numpy.testing import assert_allclose, assert_array_equal
@@ -532,6 +532,7 @@ class Stream(RuleBasedStateMachine):
 TestStream = Stream.TestCase
 for name in set(BACKENDS) & set(FRAMEWORKS):
     TestStream = pytest.mark.backend(name)(TestStream)
+    TestStream.settings = settings(max_examples=max(5, settings().max_examples // 3))  # which compile for each stream
 
 
 # Fits

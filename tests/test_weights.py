@@ -7,6 +7,7 @@ from sklearn.datasets import make_classification
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._samples import groups_of_alike
+from tests.helpers import thorough_but
 
 SMALL = {"layer_sizes": (8,), "context_dim": 3, "random_state": 0}
 FULL = {"layer_sizes": (50, 50, 50), "context_dim": 4}
@@ -85,7 +86,7 @@ def orders(y):
 
 
 @pytest.mark.parametrize("make", MODELS)
-@pytest.mark.parametrize("unit", [1.0, 50.0, 1e6])
+@pytest.mark.parametrize("unit", thorough_but([1.0, 50.0, 1e6], 1.0, 1e6))
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_one_cell_predicts_the_share_of_weight(make, unit, order):
     X, y, weight = np.zeros((2, 1)), np.array([0, 1])[order], unit * np.array([900.0, 100.0])[order]
@@ -105,7 +106,11 @@ def test_a_table_of_click_rates_in_any_order(make, n_points):
 
 
 @pytest.mark.parametrize(
-    ("make", "n_points", "bound"), [(MODELS[0].values[0], 300, 0.14), (MODELS[1].values[0], 100, 0.135)]
+    ("make", "n_points", "bound"),
+    [
+        pytest.param(MODELS[0].values[0], 300, 0.14, marks=pytest.mark.thorough),
+        (MODELS[1].values[0], 100, 0.135),
+    ],
 )
 def test_a_fit_knows_rates_that_have_nothing_to_do_with_features(make, n_points, bound):
     """In later passes rows come one by one: .17 and .148 if none learned those alike as one."""
