@@ -48,7 +48,6 @@ With --json, a run that was stopped goes on where it was, and one that is comple
 once all others are recorded, the same command runs what is new.
 """
 
-import argparse
 import importlib.util
 import io
 import re
@@ -69,6 +68,7 @@ from common import (
     add_command,
     add_options,
     in_new_process,
+    parser_of_commands,
     peak_memory,
     positive_int,
     print_spanned_table,
@@ -114,8 +114,7 @@ def main(arguments=None):
 
 
 def build_parser():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser, subparsers = parser_of_commands(__doc__)
     streams_parser = add_command(subparsers, streams, "each row is predicted, then learned", script="sparse_rows")
     streams_parser.add_argument(
         "--data", type=Path, default=Path(), metavar="FOLDER", help="with the packages, unpacked (%(default)s)"
