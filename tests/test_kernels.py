@@ -197,6 +197,7 @@ def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
         ("minmax_logit", (rows,), {"max_logit": 4.0}),
         ("fill_missing", (rows,), {}),
         ("column_moments", (rows, weights), {}),
+        ("input_block", ([rows[:, :0]], "float64", True), {}),  # as of wide rows
         ("input_block", ([rows[:, :4]], "float32", True), {}),
         ("input_block", ([rows[:, :4], rows[:, 1:3]], "float64", False), {}),
         ("input_block", ([rows[:, :1], rows[:, :4], rows[:, 2:4]], "float64", True), {}),
