@@ -166,15 +166,16 @@ def test_coefficients_are_finite_differences_in_shifts(kind):
         assert_allclose(differences[held], expected[held], atol=1e-5 * np.abs(expected).max())
 
 
-def test_what_is_clipped_is_in_the_intercept():
+def test_features_share_what_is_clipped():
     estimator = learned("two classes", eps=1e-9)  # no neuron is clipped
     wide = estimator._online.wide
     towards = 1000 * np.sign(wide.weights[wide.slot_of, 0, 0])  # all features say the same
     local = assert_sums(estimator, csr_array([towards, OTHERS[[EMPTY]].toarray()[0]]), **EXACT)
     is_at_limit = local.base_logits[:, 0] == LIMIT
     assert is_at_limit[0].any()
-    assert not local.coefficients[:, 0][is_at_limit].any()
-    assert_array_equal(local.is_clipped[:, 0], [True, False])
+    assert local.coefficients[:, 0][is_at_limit].any()
+    assert np.count_nonzero(local.feature_contributions[0].toarray()[0]) == np.count_nonzero(wide.slot_of)
+    assert not local.is_clipped.any()
 
 
 def test_rows_without_a_known_feature_have_no_contributions():

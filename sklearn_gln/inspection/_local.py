@@ -34,19 +34,18 @@ class LocalCoefficients:
 
     intercept : ndarray of shape (n_samples, n_outputs), float64
         What the constant input, class frequencies or a target's mean, and clipped neurons add to the output. Of wide
-        rows also what is known of how sure their base logits are, and base logits that are clipped.
+        rows also what is known of how sure their base logits are.
 
     base_logits : ndarray of shape (n_samples, n_base), or (n_samples, n_outputs, n_base) with categories or wide rows
         What the network makes of features: base logits, then the squares and pieces that the first layer is given
         (`n_bins`); in regression scaled features, then their scaled squares, if the regressor has `squares`.
         Categories have base logits at the ends of these parts: indicators of levels among the first, and after the last
         what is known of the row's level, which each output knows of its own class or target. Of wide rows they are the
-        shifts of the linear models.
+        shifts of the linear models, within +-8, which features then share in proportion.
 
     is_clipped : ndarray of shape (n_samples, n_outputs), bool
         Whether a neuron that the output depends on is clipped. It then is a constant, which is part of the intercept
-        and explains nothing; sum and coefficients hold all the same. With ``eps=1e-9`` few neurons ever are. The same
-        holds of base logits of wide rows that are clipped, to +-8.
+        and explains nothing; sum and coefficients hold all the same. With ``eps=1e-9`` few neurons ever are.
 
     slopes : ndarray of shape (n_samples, n_base) or None
         How much each base logit changes with its feature: 0 where the feature is clipped, missing or a category, whose
@@ -308,22 +307,20 @@ class _Explainer:
         """The same of wide rows, whose evidence (n, n_outputs, n_evidence) has these coefficients."""
         online = self.online
         (coefficients, others), (shifts, sureness) = (np.split(array, 2, axis=2) for array in (coefficients, evidence))
-        stopped = (np.abs(shifts) >= LIMIT) & (coefficients != 0)
         intercept += np.vecdot(others, sureness, dtype=float)
-        intercept += np.sum(coefficients * shifts, axis=2, where=stopped, dtype=float)
-        coefficients = np.where(stopped, 0, coefficients)
         rows = online.wide.rows(X, indices)
-        shares, factors = online.wide.shares(rows), coefficients / online.head.unit[:, np.newaxis]
-        of_value = np.repeat(np.arange(len(indices)), np.diff(rows.indptr))
-        of_columns = []
-        for output, model in np.ndindex(factors.shape[1:]):
-            part = factors[of_value, output, model] * shares.weights[shares.columns, output, model] * shares.values
-            if not model:
-                of_columns.append(csr_array((np.zeros(rows.nnz), rows.indices, rows.indptr), rows.shape, copy=True))
-            of_columns[output].data += part
-        for contributions in of_columns:
+        shares, of_value = online.wide.shares(rows), np.repeat(np.arange(len(indices)), np.diff(rows.indptr))
+        of_columns, unit = [], np.broadcast_to(online.head.unit, coefficients.shape[1:2])
+        for output in range(coefficients.shape[1]):
+            contributions = csr_array((np.zeros(rows.nnz), rows.indices, rows.indptr), rows.shape, copy=True)
+            for model in range(coefficients.shape[2]):
+                parts = shares.weights[shares.columns, output, model] * shares.values
+                sums = np.bincount(of_value, parts, len(indices))
+                divisor = np.maximum(unit[output], np.abs(sums) / LIMIT)  # a shift that is clipped is shared out
+                contributions.data += parts * (coefficients[:, output, model] / divisor)[of_value]
             contributions.eliminate_zeros()
-        return coefficients, intercept, shifts, is_clipped | stopped.any(axis=2), None, of_columns
+            of_columns.append(contributions)
+        return coefficients, intercept, shifts, is_clipped, None, of_columns
 
     def _layers(self, outputs, base, n_evidence, n_samples):
         limits, layers = output_limits(self.online, self.kernels), []
