@@ -90,6 +90,8 @@ STATES = {
     "labels": lambda: new().fit(X, LABELS),
     "strings": lambda: new().fit(X, np.array(["a", "b", "c"])[Y]),
     **{f"{name}, {n} rows": lambda name=name, n=n: KINDS[name].streamed(n) for name in KINDS for n in (0, 100, 700)},
+    "wide": lambda: streamed(700, max_dense=3),
+    "wide, fitted": lambda: KINDS["squared"].new(max_dense=3, early_stopping=True).fit(X, TARGETS),
     "regressor": lambda: KINDS["squared"].new(early_stopping=True, half_life="mixed").fit(X, TARGETS),
 }
 
@@ -101,7 +103,7 @@ def test_state_is_plain(state):
         assert not isinstance(value, np.ndarray) or value.dtype.kind != "O", path
 
 
-@pytest.mark.parametrize("state", thorough_but(STATES, "unfitted", "100 rows", "labels", "regressor"))
+@pytest.mark.parametrize("state", thorough_but(STATES, "unfitted", "100 rows", "labels", "regressor", "wide"))
 def test_skops_needs_to_trust_one_type_only(state, tmp_path):
     model = STATES[state]()
     assert_same_object(through_skops(model, tmp_path), model)
