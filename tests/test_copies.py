@@ -61,6 +61,16 @@ def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(kind, way,
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == saved
 
 
+@pytest.mark.parametrize("params", [{"categorical_features": [1, 3]}, {"max_dense": 3}], ids=str)
+@pytest.mark.parametrize("n", [100, 700])
+def test_what_is_known_of_columns_goes_on_from_a_mapped_file(params, n, tmp_path):
+    original = streamed(n, **params)
+    mapped = WAYS["mapped"](original, tmp_path)
+    for model in (mapped, original):
+        model.partial_fit(X[n:], Y[n:])
+    assert_array_equal(mapped.predict_proba(X), original.predict_proba(X))
+
+
 @pytest.mark.parametrize("n", thorough_but([100, 700], 100))
 @pytest.mark.parametrize(("first", "second"), [("numba", "numpy"), ("numpy", "numba")])
 def test_the_backend_may_change_while_learning(kind, first, second, n):
