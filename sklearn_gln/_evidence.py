@@ -85,6 +85,16 @@ class Evidence(ABC):
         self.met = None
 
 
+def make_writable(state: Any) -> None:
+    """Have the arrays of evidence be such that learning can write them: those of a file that was mapped are not."""
+    for name, value in vars(state).items():
+        if isinstance(value, list):
+            for part in value:
+                make_writable(part)
+        elif isinstance(value, np.ndarray) and not value.flags.writeable:
+            setattr(state, name, np.array(value))
+
+
 def scrambled(numbers: Array) -> Array:
     """Numbers (n,) of uint64 so that any of their bits are as good as random: the finalizer of MurmurHash3."""
     x = (numbers ^ (numbers >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)

@@ -39,7 +39,7 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
     """
     if X is None:
         raise ValueError("X is None; pass the features, an array or a table of shape (n_samples, n_features).")
-    if issparse(X) or _is_sparse_table(X):
+    if issparse(X) or is_sparse_table(X):
         return _checked_sparse(X, categorical_features)
     columns = _columns(X)
     if columns is not None:
@@ -72,7 +72,7 @@ def features(X: Any, categorical_features: Any = None) -> tuple[Any, Array]:
     return _numbers(X, "X"), mask
 
 
-def _is_sparse_table(X: Any) -> bool:
+def is_sparse_table(X: Any) -> bool:
     """Whether X is a table of pandas whose columns are all sparse numbers, 0 where nothing is stored."""
     is_table = hasattr(X, "iloc") and X.ndim == 2 and X.shape[1] > 0
     return is_table and all(getattr(dtype, "fill_value", None) == 0 and dtype.kind in "biuf" for dtype in X.dtypes)

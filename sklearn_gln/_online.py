@@ -12,7 +12,7 @@ from sklearn_gln import _network, _outputs
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
 from sklearn_gln._categories import Categories
-from sklearn_gln._evidence import Evidence
+from sklearn_gln._evidence import Evidence, make_writable
 from sklearn_gln._halfspaces import Pool
 from sklearn_gln._head import Again, Head, layer_means, renumbered, with_another
 from sklearn_gln._learning_rate import scheduled_rates
@@ -168,6 +168,8 @@ class OnlineNetwork:
         numbers = self.sample_numbers(sample_weight[order])
         is_first_pass = epoch == 1 and not held_out
         self._begin_pass(epoch)
+        if self.evidence is not None:
+            make_writable(self.evidence)
         if held_out:
             self.head.restart()
         for indices, chunk in self.chunks(order, X, sample_weight, first_pass=is_first_pass):

@@ -21,12 +21,14 @@ import joblib
 import numpy as np
 from numpy.random import RandomState
 from scipy.interpolate import BSpline
+from scipy.sparse import issparse
 from sklearn import feature_selection, gaussian_process, metrics, model_selection
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_gln._input import is_sparse_table
 from sklearn_gln._runtime import interrupts_held
 from sklearn_gln.kernels import as_numpy
 
@@ -454,6 +456,11 @@ def _digest(value):
             value = value.__getstate__()
         if isinstance(value, RandomState):
             return  # it moves on by itself
+        if is_sparse_table(value):
+            value = [list(value.columns), value.sparse.to_coo()]
+        if issparse(value):
+            value = value.tocsr()
+            value = [value.shape, value.data, value.indices, value.indptr]
         if isinstance(value, dict):
             value = [item for pair in sorted(value.items(), key=lambda pair: str(pair[0])) for item in pair]
         if isinstance(value, list | tuple):

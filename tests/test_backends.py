@@ -59,6 +59,8 @@ LEARNERS = {
     },
     "half-life": {"half_life": 300, "base_predictor": "global"},
     "categories": {"categorical_features": [1, 3], "half_life": "mixed"},
+    "wide": {"max_dense": 3, "half_life": "mixed"},
+    "wide, no constant": {"max_dense": 3, "bias": False, "skip": False},
 }
 
 

@@ -111,10 +111,14 @@ CASES = {
     "targets, Gaussian": ({"likelihood": "gaussian"}, TARGETS),
     "classes, categories": ({"categorical_features": [1, 3]}, Y),
     "targets, categories": ({"categorical_features": [1, 3], "max_levels": 9}, TARGETS),
+    "classes, wide": ({"max_dense": 3}, Y),
+    "targets, wide": ({"max_dense": 3, "half_life": "mixed"}, TARGETS),
 }
 
 
-@pytest.mark.parametrize("case", thorough_but(CASES, "classes", "targets", "targets, Gaussian", "targets, categories"))
+@pytest.mark.parametrize(
+    "case", thorough_but(CASES, "classes", "targets", "targets, Gaussian", "targets, categories", "targets, wide")
+)
 def test_parts_join_to_the_whole(case):
     params, y = CASES[case]
     model = new(params, y)

@@ -61,6 +61,16 @@ def test_a_copy_goes_on_as_the_original_and_neither_touches_the_other(kind, way,
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == saved
 
 
+@pytest.mark.parametrize("params", [{"categorical_features": [1, 3]}, {"max_dense": 3}], ids=str)
+@pytest.mark.parametrize("n", [100, 700])
+def test_what_is_known_of_columns_goes_on_from_a_mapped_file(params, n, tmp_path):
+    original = streamed(n, **params)
+    mapped = WAYS["mapped"](original, tmp_path)
+    for model in (mapped, original):
+        model.partial_fit(X[n:], Y[n:])
+    assert_array_equal(mapped.predict_proba(X), original.predict_proba(X))
+
+
 @pytest.mark.parametrize("n", thorough_but([100, 700], 100))
 @pytest.mark.parametrize(("first", "second"), [("numba", "numpy"), ("numpy", "numba")])
 def test_the_backend_may_change_while_learning(kind, first, second, n):
@@ -90,6 +100,8 @@ STATES = {
     "labels": lambda: new().fit(X, LABELS),
     "strings": lambda: new().fit(X, np.array(["a", "b", "c"])[Y]),
     **{f"{name}, {n} rows": lambda name=name, n=n: KINDS[name].streamed(n) for name in KINDS for n in (0, 100, 700)},
+    "wide": lambda: streamed(700, max_dense=3),
+    "wide, fitted": lambda: KINDS["squared"].new(max_dense=3, early_stopping=True).fit(X, TARGETS),
     "regressor": lambda: KINDS["squared"].new(early_stopping=True, half_life="mixed").fit(X, TARGETS),
 }
 
@@ -101,7 +113,7 @@ def test_state_is_plain(state):
         assert not isinstance(value, np.ndarray) or value.dtype.kind != "O", path
 
 
-@pytest.mark.parametrize("state", thorough_but(STATES, "unfitted", "100 rows", "labels", "regressor"))
+@pytest.mark.parametrize("state", thorough_but(STATES, "unfitted", "100 rows", "labels", "regressor", "wide"))
 def test_skops_needs_to_trust_one_type_only(state, tmp_path):
     model = STATES[state]()
     assert_same_object(through_skops(model, tmp_path), model)

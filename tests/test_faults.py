@@ -34,7 +34,7 @@ def assert_whole(model):
 @pytest.mark.parametrize("allocation", thorough_but([0, 1, 3], 1))
 @pytest.mark.parametrize("backend", ["numpy", BACKEND])
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("params", thorough_but([{}, {"categorical_features": [1, 3]}], {}), ids=str)
+@pytest.mark.parametrize("params", thorough_but([{}, {"categorical_features": [1, 3]}, {"max_dense": 3}], {}), ids=str)
 def test_without_memory_for_contexts_nothing_is_learned(params, name, backend, allocation, monkeypatch):
     kind = KINDS[name]
     model = kind.streamed(256, backend=backend, context_dim=6, **params)

@@ -38,7 +38,7 @@ ROWS_LEARNED = {1: 1, 4: 2, 17: 16, 34: 256, 35: 512, 40: 1000}
 
 @pytest.mark.parametrize(("call", "n"), thorough_but(ROWS_LEARNED.items(), (1, 1), (34, 256), (40, 1000)))
 @pytest.mark.parametrize("method", ["partial_fit", "progressive_predict_proba"])
-@pytest.mark.parametrize("params", [{}, {"categorical_features": [1, 3]}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"categorical_features": [1, 3]}, {"max_dense": 3}], ids=str)
 def test_an_interrupted_stream_has_learned_whole_blocks_and_goes_on(params, method, call, n, press):
     press(call)
     model = new(**params)
@@ -67,7 +67,7 @@ def test_an_interrupted_stream_of_targets_goes_on(likelihood, method, call, pres
 
 
 @pytest.mark.parametrize("epoch", thorough_but([0, 1], 1))
-@pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"warm_start": True}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"warm_start": True}, {"max_dense": 3}], ids=str)
 @pytest.mark.parametrize("fitted", thorough_but([True, False], True))
 def test_an_interrupted_fit_leaves_the_estimator_as_it_was(kind, fitted, params, epoch, press):
     call = 3 + 2 * epoch if fitted and "warm_start" in params else 20 + 20 * epoch

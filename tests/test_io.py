@@ -459,6 +459,11 @@ LEARNED = {
     "blocks": lambda: new(preconditioner="block").fit(np.random.default_rng(0).normal(size=(1000, 140)), Y),
     **{f"categories, {n} rows": lambda n=n: of_categories(n) for n in (100, 700)},
     "mixed half-lives": lambda: KINDS["squared"].new(half_life="mixed").fit(X, Y),
+    **{
+        f"wide, {n} rows": lambda n=n: KINDS["classifier"].streamed(n, max_dense=3, half_life="mixed")
+        for n in (100, 700)
+    },
+    "squared, wide": lambda: KINDS["squared"].new(max_dense=3).fit(X, KINDS["squared"].y),
 }
 
 
@@ -514,7 +519,14 @@ HARMLESS = re.compile(r"_online\.head\.scores\.of_output\.\d+: (shorter|longer)"
 
 @pytest.mark.parametrize(
     "name",
-    thorough_but(LEARNED, "classifier, 700 rows", "squared, 700 rows", "gaussian, 700 rows", "categories, 700 rows"),
+    thorough_but(
+        LEARNED,
+        "classifier, 700 rows",
+        "squared, 700 rows",
+        "gaussian, 700 rows",
+        "categories, 700 rows",
+        "wide, 700 rows",
+    ),
 )
 def test_state_that_does_not_fit_together_is_refused(name):
     model = LEARNED[name]()

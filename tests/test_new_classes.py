@@ -111,6 +111,7 @@ def assert_named_ahead(model, named, tolerance):
         {"learning_rate": "constant", "preconditioner": None, "initial_weights": "uniform"},
         {"categorical_features": [1, 3], "max_levels": 40},
         {"categorical_features": [1, 3], "halfspaces": "gaussian"},
+        {"max_dense": 3, "half_life": "mixed"},
     ],
     ids=str,
 )
