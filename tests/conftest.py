@@ -7,6 +7,7 @@ variable SKLEARN_GLN_BACKENDS names it (``SKLEARN_GLN_BACKENDS=torch python -m p
 deselected. ``-m backend`` selects the tests that name a backend or have one as a parameter.
 """
 
+import gc
 import importlib
 import signal
 import sys
@@ -105,6 +106,13 @@ def interruptible():
     """Have Ctrl-C interrupt, which shells turn off in what they run in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def little_to_look_through():
+    """Spare collections of garbage the objects of earlier modules and of packages, which are a million and stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,9 +7,9 @@ from sklearn.metrics import log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._settings import MIXED
-from tests.helpers import make_stream
+from tests.helpers import BACKEND, make_stream
 
-PARAMS = {"layer_sizes": (8, 7), "context_dim": 3, "dtype": "float64", "random_state": 3, "backend": "numpy"}
+PARAMS = {"layer_sizes": (8, 7), "context_dim": 3, "dtype": "float64", "random_state": 3, "backend": BACKEND}
 
 
 def changing_stream(n=4500, change=3500, n_classes=3):
@@ -42,6 +42,7 @@ def test_a_changed_stream_is_learned_anew():
     assert relearned["mixed"] > relearned[None] + 0.05
 
 
+@pytest.mark.thorough
 def test_it_costs_little_where_nothing_changes():
     X, y, weights = make_stream(5, 4000, n_classes=3)
     losses = {}

@@ -12,7 +12,7 @@ from sklearn_gln._halfspaces import MIN_SAMPLES, N_CANDIDATES, SINGLE, Pool, dra
 from sklearn_gln._network import contexts_by_layer
 from sklearn_gln.kernels import get_kernels
 from tests import naive
-from tests.helpers import make_settings
+from tests.helpers import make_settings, thorough_but
 
 
 def make_side_info(n=40, n_side=5, seed=0):
@@ -164,7 +164,7 @@ def choice_of(side_info, y, weight, monkeypatch, n_neurons=30):
     return candidates, thresholds, chosen.argmax(axis=1)
 
 
-@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+@pytest.mark.parametrize("kind", thorough_but(["classes", "labels", "numbers"], "classes"))
 def test_the_best_of_the_candidates_is_chosen(kind, monkeypatch):
     rng = np.random.default_rng(4)
     side_info, weight = make_side_info(60), rng.integers(1, 4, 60).astype(float)

@@ -540,7 +540,6 @@ def oracle_run(name, n):
         ("heavy", 30),
         ("squared: heavy", 30),
         ("gaussian: heavy", 30),
-        ("squared: dirty", 1300),
         ("categories", 600),
         ("squared: gaps, categories", 600),
         ("heavy, categories, batches of 5", 30),

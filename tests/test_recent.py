@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gln import GLNRegressor
 from sklearn_gln._recent import RecentErrors, corrected
+from tests.helpers import BACKEND
 
-PARAMS = {"layer_sizes": (8, 7), "context_dim": 3, "random_state": 0, "backend": "numpy"}
+PARAMS = {"layer_sizes": (8, 7), "context_dim": 3, "random_state": 0, "backend": BACKEND}
 
 
 def make_errors(n, n_outputs=2, seed=1):
