@@ -21,6 +21,7 @@ from sklearn_gln._learning_rate import SMOOTHING, SMOOTHING_OF_WIDE
 from sklearn_gln._runtime import interrupts_held
 from sklearn_gln._stack import PRECISION, WITH_HALF_LIFE
 from sklearn_gln._state import from_plain, to_plain
+from sklearn_gln._wide_rows import MAX_DENSE
 from sklearn_gln.kernels import as_numpy
 
 N_BINS = 6  # 4 and 10 did as well
@@ -332,7 +333,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         base_predictor="standard",
         categorical_features="from_dtype",
         max_levels=2**20,
-        max_dense=1024,
+        max_dense=MAX_DENSE,
         n_bins="auto",
         bias=True,
         skip=True,

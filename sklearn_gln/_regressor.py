@@ -15,6 +15,7 @@ from sklearn_gln._input import check_columns, real_targets, rows_with_values
 from sklearn_gln._likelihood import TARGET_LIKELIHOODS
 from sklearn_gln._schedule import FEW
 from sklearn_gln._target_scale import MAX_TARGET
+from sklearn_gln._wide_rows import MAX_DENSE
 
 MAX_SQUARES = 64  # features; with more, squares cost more than they gain
 N_UNSCORED = 16  # targets of an output
@@ -320,7 +321,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         base_predictor="standard",
         categorical_features="from_dtype",
         max_levels=2**20,
-        max_dense=1024,
+        max_dense=MAX_DENSE,
         squares="auto",
         bias=True,
         skip=True,

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import os
+import sys
 from dataclasses import dataclass, is_dataclass, replace
 
 import numpy as np
@@ -241,6 +242,15 @@ def make_case(
 
 
 # Streams
+
+
+def forget_backend(monkeypatch, name):
+    """Have the package of a backend be missing, as in a new process."""
+    monkeypatch.setitem(sys.modules, name, None)
+    modules = [BACKENDS[name]]
+    modules += ["sklearn_gln.kernels._columns_numba", "sklearn_gln.kernels._jit"] if name == "numba" else []
+    for module in modules:
+        monkeypatch.delitem(sys.modules, module, raising=False)
 
 
 def make_settings(n_features=4, **params):

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_gln import GLNClassifier, _base, _online, kernels
 from sklearn_gln._network import Network
-from tests.helpers import FRAMEWORKS, HOSTS, INTERPRETED, assert_refused, make_stream
+from tests.helpers import FRAMEWORKS, HOSTS, INTERPRETED, assert_refused, forget_backend, make_stream
 
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
 PAIRS = list(product([*HOSTS, *FRAMEWORKS], repeat=2))
@@ -140,9 +140,7 @@ def foreign(leaf):
 def test_a_model_outlives_its_framework(backend_name, monkeypatch):
     model = new(backend_name).partial_fit(X[:300], Y[:300], CLASSES)
     expected, file = model.predict_proba(X[300:]), pickle.dumps(model)
-    module = kernels.BACKENDS[backend_name]
-    monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, backend_name, None)
+    forget_backend(monkeypatch, backend_name)
     loaded = pickle.loads(file)
     package = "numba" if backend_name == "numba" else rf'"sklearn_gln\[{backend_name}\]"'
     with pytest.raises(ImportError, match=rf"backend='{backend_name}' needs a package.*`pip install {package}`"):

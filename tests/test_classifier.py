@@ -31,6 +31,7 @@ from tests.helpers import (
     NAMES,
     assert_refused,
     assert_same_object,
+    forget_backend,
     make_stream,
     spare_compilers,
     thorough_but,
@@ -709,9 +710,7 @@ def test_auto_is_numpy_without_numba(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *args: None if name == "numba" else find_spec(name, *args)
     )
-    monkeypatch.setitem(sys.modules, "numba", None)
-    for name in ("_numba", "_columns_numba", "_jit"):
-        monkeypatch.delitem(sys.modules, f"sklearn_gln.kernels.{name}", raising=False)
+    forget_backend(monkeypatch, "numba")
     classifier = new(backend="auto").fit(X, Y)
     assert_array_equal(classifier.predict_proba(X), new(backend="numpy").fit(X, Y).predict_proba(X))
     assert "sklearn_gln.kernels._numba" not in sys.modules

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn_gln import kernels as registry
 from sklearn_gln.kernels import _numpy
 from tests import naive
-from tests.helpers import TOLERANCE, call, make_case, on_examples, spare_compilers, thorough_but
+from tests.helpers import TOLERANCE, call, forget_backend, make_case, on_examples, spare_compilers, thorough_but
 
 CONTRACT = [
     name
@@ -465,8 +465,7 @@ def test_unknown_backend():
 
 
 def test_missing_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.delitem(sys.modules, registry.BACKENDS["numba"], raising=False)
+    forget_backend(monkeypatch, "numba")
     with pytest.raises(ImportError, match="backend='numba' needs a package that is not installed.*pip install"):
         registry.get_kernels("numba")
 

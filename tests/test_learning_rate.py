@@ -213,10 +213,11 @@ def test_one_group_is_the_full_preconditioner(backend_name):
 
 def test_wide_inputs_are_preconditioned_in_groups():
     for n_features, kind in [(MAX_FULL_PRECONDITIONER, "full"), (MAX_FULL_PRECONDITIONER + 1, "block")]:
-        assert make_settings(n_features).preconditioner == kind
+        params = {"max_dense": n_features}
+        assert make_settings(n_features, **params).preconditioner == kind
         for given in ("full", "block", None):
-            assert make_settings(n_features, preconditioner=given).preconditioner == given
-        assert make_settings(n_features, learning_rate="constant").preconditioner is None
+            assert make_settings(n_features, **params, preconditioner=given).preconditioner == given
+        assert make_settings(n_features, **params, learning_rate="constant").preconditioner is None
 
 
 # The normalized step

@@ -163,8 +163,12 @@ def test_values_of_all_types(dtype, max_dense):
 
 
 def test_arrays_wider_than_max_dense_take_the_path_of_wide_rows():
-    model = new(5).partial_fit(DENSE[:, [0, 1, 2, 3, 0, 1]], Y, CLASSES)
+    with pytest.warns(
+        UserWarning, match="X has 6 features, and most.* not 0.*max_dense=5 .*max_dense=6 is usually more"
+    ):
+        model = new(5).partial_fit(DENSE[:, [0, 1, 2, 3, 0, 1]], Y, CLASSES)
     assert model._online.wide is not None
+    model.partial_fit(DENSE[:, [0, 1, 2, 3, 0, 1]], Y)  # once is enough
     assert new(6).partial_fit(DENSE[:, [0, 1, 2, 3, 0, 1]], Y, CLASSES)._online.wide is None
     assert GLNClassifier().max_dense == GLNRegressor().max_dense == MAX_DENSE > 784
 
