@@ -135,7 +135,7 @@ def column_moments(
 def input_block(parts: Sequence[Array], dtype: Any, bias: bool) -> Array:
     columns = [part.to(_dtype(dtype)) for part in parts]
     if bias:
-        columns.append(torch.ones_like(columns[0][:, :1]))
+        columns.append(columns[0].new_ones(len(columns[0]), 1))
     return torch.cat(columns, dim=1).unsqueeze(1)
 
 
