@@ -222,7 +222,7 @@ def conversions_of(backend_name, seen):
         yield
 
 
-@pytest.mark.parametrize("learner", sorted(LEARNERS.keys() - {"categories"}))  # whose levels are looked up by NumPy
+@pytest.mark.parametrize("learner", ["default", "half-life", "plain"])  # columns are NumPy's
 @pytest.mark.parametrize("backend_name", FRAMEWORKS)
 @pytest.mark.parametrize("given", ["NumPy", "tensor"])
 def test_between_rows_in_and_logits_out_nothing_passes_through_numpy(backend_name, learner, given):

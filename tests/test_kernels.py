@@ -20,6 +20,7 @@ CONTRACT = [
     for name, value in vars(_numpy).items()
     if inspect.isfunction(value) and value.__module__ == _numpy.__name__ and not name.startswith("_")
 ]
+CONTRACT += "columns_infer", "columns_learn"
 
 
 @st.composite
@@ -170,6 +171,54 @@ def test_precondition_equals_naive(backend, seed, n, k, b, matrix, shared):
     assert_allclose(squares, expected[1], **TOLERANCE)
 
 
+# Against NumPy: the columns of wide rows, on the host for all backends
+
+
+@on_examples(
+    40,
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(0, 30),
+    shape=st.tuples(st.integers(1, 12), st.integers(1, 3), st.integers(1, 4)),
+    loss=st.sampled_from(["log", "squared"]),
+    constant_precision=st.sampled_from([0.25, 1e-9]),
+)
+def test_columns_equal_numpy(backend, seed, n, shape, loss, constant_precision):
+    rng, (n_columns, n_outputs, n_models) = np.random.default_rng(seed), shape
+    units = 10.0 ** rng.uniform(-6, 6, 1 + n_columns)
+    counts = np.append(0.0, rng.choice([0.0, 0.3, 4.0], n_columns))  # of those that have not come there is nothing
+    exists = np.where(counts > 0, 1.0, 0.0)[:, np.newaxis, np.newaxis]
+    exists[0] = 1.0
+    of_models = 1 + n_columns, n_outputs, n_models
+    by_unit = units[:, np.newaxis, np.newaxis]
+    known = [
+        exists * rng.normal(size=of_models) / by_unit,
+        exists * rng.choice([0.0, 1.0, 20.0], of_models) * by_unit**2,
+        counts * units**2 * rng.uniform(0.2, 2.0),
+        counts,
+    ]
+    per_row = rng.binomial(n_columns, 0.3, n)
+    slots = [1 + np.sort(rng.choice(n_columns, size, replace=False)) for size in per_row]
+    slots = np.concatenate([np.zeros(0, int), *slots])
+    rows = np.append(0, np.cumsum(per_row)), slots, rng.standard_t(2, len(slots)) * units[slots]
+    targets = (rng.random((n, n_outputs)) < 0.4).astype(float) * (1.0 if loss == "log" else 100.0)
+    targets[rng.random(targets.shape) < 0.2] = np.nan
+    weights = rng.choice([0.0, 0.3, 1.0, 3.0], n)
+    options = {"variances": rng.choice([0.1, 1.0, 10.0], n_models), "constant_precision": constant_precision}
+    results = []
+    for kernels in (backend, registry.get_kernels("numpy")):
+        of_backend = [array.copy() for array in known]
+        sums = kernels.columns_infer(rows, of_backend, **options)
+        for before, after in zip(known, of_backend, strict=True):
+            assert_array_equal(after, before)
+        learned = kernels.columns_learn(rows, of_backend, targets, weights, **options, loss=loss)
+        results.append([*sums, *learned, of_backend[0] * by_unit, of_backend[1] / by_unit**2, *of_backend[2:]])
+    for got, expected in zip(*results, strict=True):
+        assert_allclose(got, expected, rtol=1e-9, atol=1e-9)
+    never = np.setdiff1d(np.arange(1, 1 + n_columns), slots[np.repeat(weights, per_row) > 0])
+    for array, before in zip(of_backend, known, strict=True):
+        assert_array_equal(array[never], before[never])
+
+
 # Against NumPy: what prepares the rows
 
 
@@ -201,6 +250,7 @@ def test_rows_are_prepared_as_by_numpy(backend, n, dtype):
         ("input_block", ([rows[:, :4]], "float32", True), {}),
         ("input_block", ([rows[:, :4], rows[:, 1:3]], "float64", False), {}),
         ("input_block", ([rows[:, :1], rows[:, :4], rows[:, 2:4]], "float64", True), {}),
+        ("input_block", ([rows[:, :0]], "float64", True), {}),
     ]:
         got, wanted = call(backend, name, *arrays, **options), call(reference, name, *arrays, **options)
         rounding = 1e-5 if dtype == np.float32 else 1e-9
