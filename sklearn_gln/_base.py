@@ -419,7 +419,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                     sample_weight = check_sample_weight(as_numpy(sample_weight), seen)
                     _check_weights(sample_weight)
             seen = rows_of(seen)
-            self._check_width(seen, begins=reset)
+            if reset:
+                self._check_width(seen)
             _check_size(get_kernels("numpy").extremes(stored_values(seen)))
             X = seen if X is None else X
         else:
@@ -580,10 +581,10 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Whether neurons see no more of rows than what linear models over all columns say."""
         return n_features > self.max_dense and self.base_predictor in SCALED and not n_categorical
 
-    def _check_width(self, X, *, begins: bool) -> None:
-        """Raise ValueError for rows that would have to be made dense, too wide for that; warn of wide rows in vain."""
+    def _check_width(self, X) -> None:
+        """Raise ValueError for sparse rows that are too wide to be made dense; warn of dense ones that are wide."""
         n_features, is_wide = X.shape[1], self._is_wide(X.shape[1], np.count_nonzero(self.is_categorical_))
-        if begins and is_wide and np.count_nonzero(stored_values(X)) > X.shape[0] * n_features / 2:
+        if is_wide and np.count_nonzero(stored_values(X)) > X.shape[0] * n_features / 2:
             warnings.warn(
                 f"X has {n_features} features, and most of its values are not 0. Rows of more than max_dense="
                 f"{self.max_dense} features are learned as sparse ones are; max_dense={n_features} is usually more "

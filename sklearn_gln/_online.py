@@ -553,14 +553,14 @@ class OnlineNetwork:
             if network is None:
                 yield indices, None, None
             else:
-                if met is None:
-                    rows, kept = self._rows(X, indices, kernels)
+                if met is not None:
+                    kept, evidence = X[indices], met[indices]
                 else:
-                    rows, kept = None, X[indices]
-                evidence = None if met is None else met[indices]
-                if self.evidence is not None:
-                    if met is None:
+                    rows, kept = self._rows(X, indices, kernels)
+                    evidence = None
+                    if self.evidence is not None:
                         evidence = self.evidence.recall(rows, self.settings.likelihood, kernels)
+                if self.evidence is not None:
                     kept = take_padded(self.evidence.expanded(kept), np.arange(len(indices)), kernels)
                 inputs = self._inputs(kept, evidence, kernels)
                 yield indices, inputs, _network.infer(network, kernels, inputs, self.settings)
