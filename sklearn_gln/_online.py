@@ -170,6 +170,7 @@ class OnlineNetwork:
         self._begin_pass(epoch)
         if self.evidence is not None:
             make_writable(self.evidence)
+            X = as_numpy(X)  # all at once, and not again for each chunk
         if held_out:
             self.head.restart()
         for indices, chunk in self.chunks(order, X, sample_weight, first_pass=is_first_pass):
@@ -548,6 +549,8 @@ class OnlineNetwork:
         what they kept.
         """
         network = self.ensure_network(kernels)
+        if self.evidence is not None:
+            X = as_numpy(X)
         for start in range(0, len(X), MAX_CHUNK):
             indices = np.arange(start, min(start + MAX_CHUNK, len(X)))
             if network is None:

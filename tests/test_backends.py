@@ -271,6 +271,21 @@ def test_features_of_the_framework_are_learned_as_those_of_numpy(backend, backen
 
 
 @pytest.mark.parametrize("backend_name", FRAMEWORKS)
+def test_wide_rows_of_the_framework_are_read_once_a_call(backend_name):
+    backend, seen = kernels.get_kernels(backend_name), []
+    rows, y = np.tile(X, (2, 1)), np.tile(Y, 2)  # more than one chunk
+    with backend.scope("cpu"):
+        tensor = backend.asarray(rows)
+    models = [new(backend_name, max_dense=3) for _ in range(2)]
+    for model, features in zip(models, (rows, tensor), strict=True):
+        with conversions_of(backend_name, seen):
+            model.partial_fit(features, y, CLASSES)
+            predicted = model.predict_proba(features, check_input=False)
+        assert seen.count(rows.shape) == (0 if features is rows else 2)
+    assert_allclose(predicted, models[0].predict_proba(rows), rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend_name", FRAMEWORKS)
 def test_wrong_features_of_the_framework_are_refused(backend_name):
     backend = kernels.get_kernels(backend_name)
 
