@@ -146,8 +146,9 @@ class WideRows(Evidence):
             self.n_slots += len(new)
             has_come[0] = True
             slots = np.append(0, self.slot_of[columns])[has_come]
+            come = np.flatnonzero(has_come)
             for name, values in known._asdict().items():
-                getattr(self, name)[slots] = values[has_come]
+                getattr(self, name)[slots] = values.take(come, axis=0)
             self.n_forgotten[slots] = self.n_times
 
         return _evidence(*sums), learn
@@ -177,15 +178,14 @@ class WideRows(Evidence):
 
     def _known(self, slots: Array) -> Known:
         """Copies of what is known of columns in slots (n,), after the constant; nothing of those in slot 0."""
-        at, exists = np.append(0, slots), np.append(True, slots > 0)
-        kept = self.share_kept ** (self.n_times - self.n_forgotten[at])[:, np.newaxis]
-        factors = np.tile(kept, len(VARIANCES)) * exists[:, np.newaxis]
-        return Known(
-            self.weights[at] * exists[:, np.newaxis, np.newaxis],
-            self.precision[at] * factors[:, np.newaxis],
-            self.squares[at] * exists,
-            self.counts[at] * exists,
-        )
+        at, missing = np.append(0, slots), 1 + np.flatnonzero(slots == 0)
+        known = Known(*(getattr(self, name).take(at, axis=0) for name in Known._fields))
+        for array in known:
+            array[missing] = 0
+        age = self.n_times - self.n_forgotten[at]
+        if age.any():
+            known.precision[:] *= np.tile(self.share_kept ** age[:, np.newaxis], len(VARIANCES))[:, np.newaxis]
+        return known
 
     def _make_room(self, n_slots: int) -> None:
         room = len(self.counts)
