@@ -549,8 +549,10 @@ def oracle_run(name, n):
     ),
 )
 def test_learning_equals_the_oracle(backend, name, n):
-    if n > 600 or name not in ("squared: default", "squared: plain steps, active clipping", "gaussian: default"):
+    if name not in ("squared: default", "squared: plain steps, active clipping", "gaussian: default"):
         spare_frameworks(backend, ORACLE_CASES[name])
+    if backend.ON_DEVICE and n > 600 and name not in ("default", "dirty"):
+        pytest.skip("frameworks were held to the oracle in other long streams: the clock is the same on all")
     is_heavy = name in HEAVY_CASES and name not in CATEGORY_CASES
     spare_compilers(backend, name in BRIEF_CASES + COMPILED_CASES or (is_heavy and n == 30))
     params, stream, unseen, oracle, logits = oracle_run(name, n)

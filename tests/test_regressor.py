@@ -24,7 +24,7 @@ from sklearn.utils import get_tags
 
 from sklearn_gln import GLNRegressor
 from sklearn_gln._regressor import gaussian_losses
-from tests.helpers import BACKEND, FORMS, INTERPRETED, assert_refused, assert_same_object, thorough_but
+from tests.helpers import BACKEND, FORMS, INTERPRETED, assert_refused, assert_same_object, spare_compilers, thorough_but
 
 LIKELIHOODS = ["squared", "gaussian"]
 SMALL = {"layer_sizes": (5, 4), "context_dim": 2, "max_iter": 3, "backend": BACKEND, "random_state": 0}
@@ -665,7 +665,8 @@ def test_inputs_too_large_are_refused(likelihood, base_predictor):
 
 
 @pytest.mark.thorough
-def test_backends_agree_and_go_on_for_each_other(likelihood, backend_name):
+def test_backends_agree_and_go_on_for_each_other(likelihood, backend, backend_name):
+    spare_compilers(backend, likelihood == "gaussian")
     params = {**EXACT, "max_iter": 1}
     expected = new(likelihood, **params, backend="numpy")
     results = np.stack(expected.progressive_predict(X, Y, WEIGHTS, return_std=True))
