@@ -106,9 +106,10 @@ def linear_learn(
     if repeats is None:
         repeats = squares = np.empty((0, 1), weights.dtype)
     else:
-        repeats = np.ascontiguousarray(np.broadcast_to(repeats, (len(logits), len(weights))))
+        # Copies: a view that is read-only would be another type, for which all is compiled again.
+        repeats = np.array(np.broadcast_to(repeats, (len(logits), len(weights))), order="C")
         squares = sum(np.vecdot(u, v) for u, v in zip(inputs, directions, strict=True))
-        squares = np.ascontiguousarray(np.broadcast_to(squares, repeats.shape))
+        squares = np.array(np.broadcast_to(squares, repeats.shape), order="C")
     scalar = weights.dtype.type  # one float64 scalar would make the inner loops run in float64
     arguments = (
         _by_row(weights),
