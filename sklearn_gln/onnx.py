@@ -198,7 +198,8 @@ def to_onnx(
 
     NotImplementedError
         If a base_predictor is a Python callable, which no graph can hold; if levels of categories are text, dates or
-        integers from 2**52 on, see Notes, or a column has reached `max_levels`; if the model holds, at any depth, what
+        integers from 2**52 on, see Notes, or a column has reached `max_levels`; if rows are wider than `max_dense`; if
+        the model holds, at any depth, what
         skl2onnx does not convert or converts to something else: a tuned or fixed decision threshold, a calibration
         other than "sigmoid", encoders of fractions; or if the graph of an estimator around ours, run by onnxruntime,
         fails or gives other predictions than the model. Without onnxruntime, and for inputs of which `X` gives no
