@@ -570,7 +570,9 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         output_numbers = self._output_numbers()
         if len(output_numbers) == 1:
             settings = replace(settings, share_halfspaces=True)
-        needed = self._estimate_memory(n_given, n_features, len(categorical), len(output_numbers), len(X), settings)
+        n_values = len(X.stored) if isinstance(X, SparseRows) else np.inf
+        sizes = n_given, n_features, len(categorical), len(output_numbers), len(X)
+        needed = self._estimate_memory(*sizes, settings, n_values)
         self._check_memory(needed)
         seed, head = random_state.randint(np.iinfo(np.int32).max), self._new_head(settings)
         return OnlineNetwork.new(
@@ -598,13 +600,15 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
                 "max_dense."
             )
 
-    def _estimate_memory(self, n_given, n_features, n_categorical, n_outputs, n_samples, settings) -> int:
-        """Of a network of n_given base predictions (0: the features are the base)."""
+    def _estimate_memory(
+        self, n_given, n_features, n_categorical, n_outputs, n_samples, settings, n_values=np.inf
+    ) -> int:
+        """Of a network of n_given base predictions (0: the features are the base), after so many sparse values."""
         n_visits = np.inf if get_kernels(self.backend).ON_DEVICE else n_samples  # all contexts have weights at once
         if settings.n_predictions:
             sizes = InputSizes(settings.n_base(0), evidence=settings.n_predictions * _wide_rows.PER_MODEL)
             of_network = estimate_memory(sizes, _wide_rows.N_SKETCHED, n_outputs, n_visits, settings)
-            return of_network + _wide_rows.estimate_memory(n_features, n_outputs, n_samples, settings)
+            return of_network + _wide_rows.estimate_memory(n_features, n_values, n_outputs, n_samples, settings)
         n_numbers = n_features - n_categorical
         n_side = n_numbers + n_categorical * _categories.MAX_INDICATORS
         n_evidence = n_categorical * _categories.PER_MEMORY * len(settings.half_lives_of_levels)

@@ -64,12 +64,12 @@ def n_models(settings: Settings) -> int:
     return len(VARIANCES) * len(settings.half_lives_of_levels)
 
 
-def estimate_memory(n_features: int, n_outputs: int, n_samples: float, settings: Settings) -> int:
-    """Bytes of what is known of columns, at most, and of what is kept of each sample in a fit."""
+def estimate_memory(n_features: int, n_values: float, n_outputs: int, n_samples: float, settings: Settings) -> int:
+    """Bytes of what is known of columns, at most, after so many values; and of what is kept of samples in a fit."""
     n_weights = n_outputs * n_models(settings)
-    of_columns = n_features * (4 + 2 * 8 * (2 * n_weights + 3))  # with room to grow
+    of_columns = min(n_features, n_values) * 2 * 8 * (2 * n_weights + 3)  # with room to grow
     of_samples = 0 if np.isinf(n_samples) else n_samples * 8 * n_weights * PER_MODEL
-    return int(of_columns + of_samples)
+    return int(4 * n_features + of_columns + of_samples)
 
 
 @dataclass
@@ -129,27 +129,30 @@ class WideRows(Evidence):
         self, rows: csr_array, targets: Array, sample_weight: Array, likelihood: Likelihood, kernels: Kernels
     ) -> tuple[Array, Callable[[], None]]:
         columns, places = np.unique(rows.indices, return_inverse=True)
-        known = self._known(self.slot_of[columns])
+        slots = self.slot_of[columns]
+        known = self._known(slots)
         constants, loss = self._constants(likelihood), likelihood.loss_of_columns
         by_slot = rows.indptr.astype(int), 1 + places, rows.data
         sums = kernels.columns_learn(by_slot, known, targets.astype(float), sample_weight, **constants, loss=loss)
 
+        of_samples = np.flatnonzero(np.repeat(sample_weight > 0, np.diff(rows.indptr)))[::-1]
+        first = np.zeros(len(columns), int)
+        first[places[of_samples]] = of_samples  # of several the last one written, which is the first, stays
+        has_come = known.counts[1:] > 0
+        is_new = has_come & (slots == 0)
+        new = columns[is_new][np.argsort(first[is_new])]
+        # All memory is taken here: where it does not suffice nothing has been learned.
+        self._make_room(self.n_slots + len(new))
+        come = np.append(0, 1 + np.flatnonzero(has_come))
+        values = {name: array.take(come, axis=0) for name, array in known._asdict().items()}
+
         def learn() -> None:
-            has_come = known.counts > 0
-            is_new = has_come[1:] & (self.slot_of[columns] == 0)
-            of_samples = np.flatnonzero(np.repeat(sample_weight > 0, np.diff(rows.indptr)))[::-1]
-            first = np.zeros(len(columns), int)
-            first[places[of_samples]] = of_samples  # of several the last one written, which is the first, stays
-            new = columns[is_new][np.argsort(first[is_new])]
-            self._make_room(self.n_slots + len(new))
             self.slot_of[new] = self.n_slots + np.arange(len(new))
             self.n_slots += len(new)
-            has_come[0] = True
-            slots = np.append(0, self.slot_of[columns])[has_come]
-            come = np.flatnonzero(has_come)
-            for name, values in known._asdict().items():
-                getattr(self, name)[slots] = values.take(come, axis=0)
-            self.n_forgotten[slots] = self.n_times
+            at = np.append(0, self.slot_of[columns[has_come]])
+            for name, array in values.items():
+                getattr(self, name)[at] = array
+            self.n_forgotten[at] = self.n_times
 
         return _evidence(*sums), learn
 
@@ -191,9 +194,9 @@ class WideRows(Evidence):
         room = len(self.counts)
         if n_slots > room:
             more = max(2 * room, n_slots) - room
-            for name in (*Known._fields, "n_forgotten"):
-                array = getattr(self, name)
-                setattr(self, name, np.pad(array, [(0, more), *[(0, 0)] * (array.ndim - 1)]))
+            arrays = {name: getattr(self, name) for name in (*Known._fields, "n_forgotten")}
+            wider = {name: np.pad(array, [(0, more), *[(0, 0)] * (array.ndim - 1)]) for name, array in arrays.items()}
+            vars(self).update(wider)
 
 
 def _evidence(shifts: Array, variances: Array) -> Array:

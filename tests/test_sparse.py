@@ -28,6 +28,7 @@ from sklearn_gln.kernels import get_kernels
 from tests.helpers import (
     BACKEND,
     as_wide,
+    assert_refused,
     assert_same_object,
     attributes,
     make_stream,
@@ -709,6 +710,38 @@ def test_estimate_memory_grows_with_columns_as_they_do():
         bound, wider = (make().estimate_memory(n_columns) for n_columns in (2**19, 2**20))
         assert 1.9 < wider / bound < 2.1
         assert wider < 2**30
+
+
+def test_memory_is_asked_for_the_columns_that_come(monkeypatch):
+    monkeypatch.setattr("sklearn_gln._base.installed_memory", lambda: 2**27)
+    hashed = sp.hstack([ROWS, sp.csr_array((600, 2**20))], format="csr")
+    assert new().estimate_memory(hashed.shape[1], n_classes=3) > 2**27
+    new().partial_fit(hashed, Y, CLASSES)
+    monkeypatch.setattr("sklearn_gln._base.installed_memory", lambda: 2**22)  # what `slot_of` alone takes
+    assert_refused(new(), lambda it: it.partial_fit(hashed, Y, CLASSES), MemoryError, "GiB")
+
+
+def test_columns_without_memory_for_them_change_nothing(monkeypatch):
+    n_words = 2000
+    words = sp.csr_array((np.ones(n_words), np.arange(n_words), np.linspace(0, n_words, 21).astype(int)))
+    y = np.arange(20) % 3
+    model = new().partial_fit(words[:4], y[:4], CLASSES)
+    pad = np.pad
+
+    def limited(array, *args, **kwargs):
+        if array.ndim == 1:  # the last arrays to grow
+            raise MemoryError
+        return pad(array, *args, **kwargs)
+
+    monkeypatch.setattr("sklearn_gln._wide_rows.np.pad", limited)
+    with pytest.raises(MemoryError):
+        model.partial_fit(words, y)
+    monkeypatch.undo()
+    n_learned = model.n_samples_seen_ - 4  # whole blocks
+    assert n_learned < 20
+    whole = new().partial_fit(words[:4], y[:4], CLASSES).partial_fit(words[:n_learned], y[:n_learned])
+    assert_same_object(attributes(model), attributes(whole))
+    model.partial_fit(words[n_learned:], y[n_learned:])
 
 
 def test_the_time_and_memory_of_a_row_do_not_depend_on_columns_that_do_not_come():
