@@ -13,7 +13,8 @@ bound b on it by which no step overshoots (Jaakkola and Jordan 2000, Statistics 
 
 This is the extended Kalman filter of logistic regression with a diagonal covariance. In regression, by squared error,
 b = h = 1. Nothing depends on a column's unit, and nothing is centred: what is absent is 0 and costs nothing. Models
-differ in v and in how long they remember.
+differ in v and in how long they remember. Values further from 0 than 8 root mean squares of their column so far count
+as if they were there, and errors and curvatures are those of logits within +-30.
 
 Halfspaces cut a dense sketch of the row: columns summed up in N_SKETCHED places, by a hash of their numbers.
 """

@@ -60,7 +60,8 @@ information selects, may or may not have a slot of the same number: kernels that
                                                     # array[k, j, slot_of[k, j, c]]
 
     columns_infer(rows, known, *, variances, constant_precision) -> (shifts, uncertainties)
-        # z and u of `_wide_rows`, (n, k, m) each, of m models; NumPy's arrays on every backend, float64.
+        # z and u of `_wide_rows`, which has the formulas and bounds, (n, k, m) each, of m models; NumPy's arrays on
+        # every backend, float64.
         # rows = (indptr (n + 1,), slots, values): row t has values[indptr[t]:indptr[t + 1]] in columns of these slots,
         # from 1 on, none twice; slot 0 is the constant's. known = (weights, precision, squares, counts) of the slots,
         # (r, k, m) the first two and (r,) the others. variances (m,): v; the constant's is 1 / constant_precision
