@@ -129,9 +129,7 @@ class WideRows(Evidence):
     def meet(
         self, rows: csr_array, targets: Array, sample_weight: Array, likelihood: Likelihood, kernels: Kernels
     ) -> tuple[Array, Callable[[], None]]:
-        columns, places = np.unique(rows.indices, return_inverse=True)
-        slots = self.slot_of[columns]
-        known = self._known(slots)
+        columns, places, known = self._columns_of(rows)
         constants, loss = self._constants(likelihood), likelihood.loss_of_columns
         by_slot = rows.indptr.astype(int), 1 + places, rows.data
         sums = kernels.columns_learn(by_slot, known, targets.astype(float), sample_weight, **constants, loss=loss)
@@ -140,7 +138,7 @@ class WideRows(Evidence):
         first = np.zeros(len(columns), int)
         first[places[of_samples]] = of_samples  # of several the last one written, which is the first, stays
         has_come = known.counts[1:] > 0
-        is_new = has_come & (slots == 0)
+        is_new = has_come & (self.slot_of[columns] == 0)
         new = columns[is_new][np.argsort(first[is_new])]
         # All memory is taken here: where it does not suffice nothing has been learned.
         self._make_room(self.n_slots + len(new))
@@ -158,16 +156,14 @@ class WideRows(Evidence):
         return _evidence(*sums), learn
 
     def recall(self, rows: csr_array, likelihood: Likelihood, kernels: Kernels) -> Array:
-        columns, places = np.unique(rows.indices, return_inverse=True)
-        known = self._known(self.slot_of[columns])
+        _, places, known = self._columns_of(rows)
         by_slot = rows.indptr.astype(int), 1 + places, rows.data
         sums = kernels.columns_infer(by_slot, known, **self._constants(likelihood))
         return _evidence(*sums)
 
     def shares(self, rows: csr_array) -> Shares:
         """How the shifts in `recall` come about."""
-        columns, places = np.unique(rows.indices, return_inverse=True)
-        known = self._known(self.slot_of[columns])
+        _, places, known = self._columns_of(rows)
         has_come = known.counts > 0
         mean_square = np.divide(known.squares, known.counts, out=np.full(len(has_come), np.inf), where=has_come)
         bounds = FAR * np.sqrt(mean_square[1:])[places]
@@ -179,6 +175,11 @@ class WideRows(Evidence):
     def _constants(self, likelihood: Likelihood) -> dict[str, Any]:
         variances = np.repeat(VARIANCES, len(self.share_kept))
         return {"variances": variances, "constant_precision": CONSTANT_PRECISION[likelihood.loss_of_columns]}
+
+    def _columns_of(self, rows: csr_array) -> tuple[Array, Array, Known]:
+        """The columns (n,) of rows, which of them each value is in, and what is known of them."""
+        columns, places = np.unique(rows.indices, return_inverse=True)
+        return columns, places, self._known(self.slot_of[columns])
 
     def _known(self, slots: Array) -> Known:
         """Copies of what is known of columns in slots (n,), after the constant; nothing of those in slot 0."""
