@@ -19,7 +19,7 @@ from sklearn.utils._metadata_requests import UNUSED
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 import sklearn_gln
-from sklearn_gln import _categories, _shards, _wide_rows
+from sklearn_gln import _categories, _shards, _single_row, _wide_rows
 from sklearn_gln._base_predictor import SCALED, SCALINGS, add_base_predictions
 from sklearn_gln._compat import (
     CallbackSupportMixin,
@@ -646,6 +646,13 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Have `online` learn samples; yield the indices of a chunk's samples and the outputs predicted before."""
         sample_weight = np.minimum(sample_weight, MAX_WEIGHT)
         order = np.arange(len(X)) if order is None else order
+        if len(order) == 1 and epoch == 1 and not held_out:
+            kernels, row = get_kernels(self.backend), order[0]
+            has_gaps = y.dtype.kind == "f" and np.isnan(y[row]).any()
+            if sample_weight[row] == 1 and not has_gaps and _single_row.serves_learning(online, kernels):
+                with interrupts_held():
+                    yield order, self._arranged(online.learn_row(X[row], y[order], kernels))
+                return
         n_workers = self._n_workers(online, len(order))
         if n_workers == 1:
             with closing(self._learn_alone(online, X, y, sample_weight, order, epoch, held_out)) as learned:
@@ -751,5 +758,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _predictions(self, X, online=None):
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
+        online, kernels = self._online if online is None else online, get_kernels(self.backend)
+        if len(X) == 1 and _single_row.serves(online, kernels):
+            return self._arranged(_single_row.infer(online, X[0], kernels))
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
-            return self._arranged((self._online if online is None else online).infer(X, kernels))
+            return self._arranged(online.infer(X, kernels))

@@ -83,6 +83,7 @@ class Likelihood(ABC):
     mixes_densities: ClassVar[bool] = False  # whether signals have variances too
     sums_errors: ClassVar[bool] = False  # whether accumulators sum squared errors; else they count
     ridge: ClassVar[float] = 0.3  # of preconditioners
+    learns_single_rows: ClassVar[bool] = False  # whether `_single_row` has these neurons
     loss_of_columns: ClassVar[str] = "squared"  # by which the models of wide rows learn
 
     def default_max_weight(self, batch_size: int) -> float:
@@ -205,6 +206,7 @@ class _Linear(Likelihood):
 
     loss: ClassVar[str]  # the kernels'
     largest_step: ClassVar[float] = inf  # over u . P u
+    learns_single_rows = True
 
     def base(
         self, kernels: Kernels, base_inputs: Array, dtype: str, *, bias: bool, squares: bool

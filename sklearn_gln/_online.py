@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_gln import _network, _outputs
+from sklearn_gln import _network, _outputs, _single_row
 from sklearn_gln._arrays import BY_OUTPUT, Array
 from sklearn_gln._base_predictor import BaseKind, BasePredictor, Inputs, RunningMoments
 from sklearn_gln._categories import Categories
@@ -180,20 +180,35 @@ class OnlineNetwork:
             gathered = self._learn_chunk(rows, samples, indices, kernels)
             predictions = self._learn_head(gathered, samples.y, samples.weight, epoch)
             if chunk.event is not None:
-                again = None
-                if chunk.event.rebuild:
-                    again = self._rebuild(kernels)
-                else:
-                    self._refresh(chunk.event, kernels)
-                if not held_out:
-                    self.head.update(again)
-                if self.n_samples_seen >= self._last_rebuild(self._is_weighted()):
-                    self.buffer.clear()
-            if chunk.event is not None and chunk.event.forget and not self.buffer:  # a rebuild would undo it
-                self._forget(epoch, kernels)
+                self._happen(chunk.event, epoch, kernels, held_out=held_out)
             yield indices, predictions
         if held_out:
             self.head.update()
+
+    def learn_row(self, x: Array, y: Array, kernels: Kernels) -> Array:
+        """As `learn`, of one row x (n_columns,) that `_single_row` serves, with the targets or the class number y (1, ...).
+
+        Returns what `infer` would have given before.
+        """
+        event = self.schedule.event_after(self.n_samples_seen)
+        targets = self.head.targets(y, self.output_numbers)[0]
+        predictions = self.head.learn(_single_row.learn(self, x, targets, kernels), y, np.ones(1))
+        if self.n_samples_seen == event.number:
+            self._happen(event, 1, kernels)
+        return predictions
+
+    def _happen(self, event: Event, epoch: int, kernels: Kernels, *, held_out: bool = False) -> None:
+        again = None
+        if event.rebuild:
+            again = self._rebuild(kernels)
+        else:
+            self._refresh(event, kernels)
+        if not held_out:
+            self.head.update(again)
+        if self.n_samples_seen >= self._last_rebuild(self._is_weighted()):
+            self.buffer.clear()
+        if event.forget and not self.buffer:  # a rebuild would undo it
+            self._forget(epoch, kernels)
 
     def sample_numbers(self, sample_weight: Array) -> Array:
         """The numbers (n,) that samples to come will have; one of weight 0 has that of the sample before."""

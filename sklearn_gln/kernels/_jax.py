@@ -36,6 +36,7 @@ barrier: Any = lax.optimization_barrier
 ON_DEVICE = True
 TASK_SIZE = None
 CHUNK_SIZES = (16, 128, 512, 2048)  # few: longer chunks cost less than more compilations
+SINGLE_ROWS = False
 INFER_ROWS = 8  # samples inferred at once: more would fall out of a CPU's caches, fewer would keep a GPU waiting
 BATCH_ROWS = 16  # samples of a batch whose weights are gathered at once
 MAX_PROJECTIONS = 2**23  # elements of one gating product

@@ -46,9 +46,20 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     take,
     to_numpy,
 )
+from sklearn_gln.kernels._rows_numba import (  # noqa: F401
+    row_contexts,
+    row_directions,
+    row_infer,
+    row_inputs,
+    row_learn,
+    row_moments,
+    row_pieces,
+    row_spread,
+)
 
 TASK_SIZE = 32
 OUTPUTS_TOGETHER = True
+SINGLE_ROWS = True
 LOCKSTEP = 4  # neurons at most; fewer where their weights would crowd the L1 cache
 LOCKSTEP_INPUTS = 1024
 

@@ -26,6 +26,7 @@ Groups = tuple[Array, Array]
 ON_DEVICE = True
 TASK_SIZE = None
 CHUNK_SIZES = None
+SINGLE_ROWS = False
 CHUNK_ROWS = 64
 MANY_SLOTS = 64  # above, most slots wait in memory for more than one sample,
 WIDE_CHUNK_ROWS = 256  # and reading them less often is worth longer corrections

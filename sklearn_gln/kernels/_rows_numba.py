@@ -1,0 +1,183 @@
+"""A single row, compiled: what the other kernels do, without an array for each step in between.
+
+u are the inputs of neurons, (k|1, size) as blocks are without their time axis, and v the directions of their steps.
+"""
+
+from math import exp, isnan, log
+
+import numpy as np
+
+from sklearn_gln.kernels._jit import inline, jit
+
+TINY = 1e-30  # as in `normalized_rates`
+
+
+@inline
+def _standardized(value, mean, inverse_deviation, limit):
+    return 0.0 if isnan(value) else min(max((value - mean) * inverse_deviation, -limit), limit)
+
+
+@jit
+def row_inputs(x, mean, inverse_deviation, side_limit, base_limit, side_info, base, square_limit, square_scale, squares):
+    """Fill side information, base inputs and, if there is room, their squares with those of a row x (d,)."""
+    for i in range(mean.size):
+        value = float(x[i])
+        side_info[i] = _standardized(value, mean[i], inverse_deviation[i], side_limit)
+        scaled = _standardized(value, mean[i], inverse_deviation[i], base_limit)
+        base[i] = scaled
+        if i < squares.size:
+            bounded = min(max(scaled, -square_limit), square_limit)
+            squares[i] = square_scale * bounded * bounded
+
+
+@jit
+def row_pieces(x, columns, middle, inverse_width, limit, pieces):
+    """Fill pieces with those of a row x (d,)."""
+    for i in range(columns.size):
+        pieces[i] = _standardized(float(x[columns[i]]), middle[i], inverse_width[i], limit)
+
+
+@jit
+def row_contexts(side_info, hyperplanes, offsets):
+    """The contexts (k|1, j) of a row's side information (n_side,), in float64."""
+    n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
+    contexts = np.empty((n_outputs, n_neurons), np.int32)
+    for k in range(n_outputs):
+        for j in range(n_neurons):
+            context = 0
+            for bit in range(context_dim):
+                projection = 0.0
+                for i in range(n_side):
+                    projection += side_info[i] * hyperplanes[k, j, bit, i]
+                context |= int(projection > offsets[k, j, bit]) << bit
+            contexts[k, j] = context
+    return contexts
+
+
+@inline
+def _dot(w, below, base):
+    from_below = from_base = w.dtype.type(0)
+    for i in range(below.size):
+        from_below += w[i] * below[i]
+    for i in range(base.size):
+        from_base += w[below.size + i] * base[i]
+    return from_below + from_base
+
+
+@jit
+def row_infer(weights, slot_of, contexts, first, below, base, limit, logits):
+    """Fill logits (k, j) of a layer whose neurons are those from `first` on in contexts (k|1, all neurons)."""
+    n_outputs, n_neurons = logits.shape
+    for k in range(n_outputs):
+        ks, kp = min(k, len(contexts) - 1), min(k, len(below) - 1)
+        for j in range(n_neurons):
+            slot = slot_of[ks, j, contexts[ks, first + j]]
+            logits[k, j] = min(max(_dot(weights[k, j, slot], below[kp], base), -limit), limit)
+
+
+@jit
+def row_directions(u, matrices, places, moment, v):
+    """Fill v (k|1, b) with the directions of u, add u to the second moment, and return u . v (k|1,).
+
+    matrices, moment: (k|1, b, b), or of groups whose columns are `places` (g, b), padded with the size of u; matrices
+    of size 0 stand for the identity, a moment of size 0 is none.
+    """
+    n_outputs, size = u.shape
+    zero = u.dtype.type(0)
+    if places.size:
+        v[:] = zero
+        width = places.shape[1]
+        for g in range(len(places)):
+            for i in range(width):
+                if places[g, i] < size:
+                    value = u[0, places[g, i]]
+                    for o in range(width):
+                        at = places[g, o]
+                        if at < size:
+                            v[0, at] += value * matrices[g, i, o]
+                            moment[g, i, o] += value * u[0, at]
+    else:
+        if matrices.size:
+            v[:] = zero
+        else:
+            v[:] = u
+        for k in range(n_outputs):
+            for i in range(size if matrices.size else 0):
+                value = u[k, i]
+                for o in range(size):
+                    v[k, o] += value * matrices[k, i, o]
+            for i in range(size if moment.size else 0):
+                value = u[k, i]
+                for o in range(size):
+                    moment[k, i, o] += value * u[k, o]
+    squares = np.zeros(n_outputs, u.dtype)
+    for k in range(n_outputs):
+        for i in range(size):
+            squares[k] += u[k, i] * v[k, i]
+    return squares
+
+
+@inline
+def _within(weight, max_weight):
+    return weight if max_weight is None else min(max(weight, -max_weight), max_weight)
+
+
+@jit
+def row_learn(
+    weights, accumulator, slots, below, base, below_directions, base_directions, below_squares, base_square, targets,
+    rate, squared, damping, limit, max_weight, logits,
+):  # fmt: skip
+    """Learn one row in a layer by normalized steps; fill logits (k, j). slots (k|1, j)."""
+    n_outputs, n_neurons = logits.shape
+    one = weights.dtype.type(1)
+    for k in range(n_outputs):
+        ks, kp = min(k, len(slots) - 1), min(k, len(below) - 1)
+        stepped = rate / (below_squares[kp] + base_square + weights.dtype.type(TINY))
+        for j in range(n_neurons):
+            slot = slots[ks, j]
+            s = _dot(weights[k, j, slot], below[kp], base)
+            logits[k, j] = min(max(s, -limit), limit)
+            if squared:
+                e = s - targets[k]
+                gained = one
+            else:
+                e = one / (one + exp(-logits[k, j])) - targets[k]
+                gained = e * e
+            g = stepped * e / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
+            accumulator[k, j, slot] += gained
+            for i in range(below_directions.shape[1]):
+                weights[k, j, slot, i] = _within(weights[k, j, slot, i] - g * below_directions[kp, i], max_weight)
+            for i in range(base_directions.size):
+                at = below_directions.shape[1] + i
+                weights[k, j, slot, at] = _within(weights[k, j, slot, at] - g * base_directions[i], max_weight)
+
+
+@jit
+def row_spread(errors, weight, log_ratio, slots, outputs, targets, learns):
+    """The mean logarithms (k,) of what the slots (k|1, j) tell of the variance; they `learn` these outputs' errors."""
+    n_outputs, n_neurons = outputs.shape
+    means = np.zeros(n_outputs)
+    for k in range(n_outputs):
+        ks = min(k, len(slots) - 1)
+        for j in range(n_neurons):
+            means[k] += log_ratio[k, j, slots[ks, j]] / n_neurons
+            if learns:
+                error = outputs[k, j] - targets[k]
+                errors[k, j, slots[ks, j]] += error * error
+                weight[k, j, slots[ks, j]] += 1
+    return means
+
+
+@jit
+def row_moments(x, lower, upper, weight, mean, squares):
+    """Weights, means and squared deviations (d,) after one more row x, of which what lies within the bounds counts."""
+    weight, mean, squares = weight.copy(), mean.copy(), squares.copy()
+    for i in range(weight.size):
+        value = float(x[i])
+        if lower[i] <= value <= upper[i]:
+            share = 1 / (weight[i] + 1)
+            shift = value - mean[i]
+            mean[i] += shift * share
+            squares[i] += shift * shift * weight[i] * share
+            weight[i] += 1
+    return weight, mean, squares
