@@ -389,19 +389,21 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _check_X(self, X, check_input=True):
         """The rows that `_online` takes."""
-        if check_input:
+        if not check_input:
+            X = rows_of(self._with_codes(X))
+        elif not self._is_plain(X, self._online):
             X, seen, _ = self._features(X, self._online.predictor.kind, self._known_categories(X))
             seen = rows_of(validate_data(self, seen, reset=False, **X_CHECKS))
             _check_size(get_kernels("numpy").extremes(stored_values(seen)))
             X = seen if X is None else X
-        else:
-            X = rows_of(self._with_codes(X))
         return self._with_base_predictions(X, self._online)
 
     def _check_X_y(self, X, y, sample_weight, online=None, *, check_input=True, allow_empty=False):
         """The rows that `online` takes, or a new network; y (n,) or (n, n_targets), checked; sample_weight (n,)."""
         reset = online is None
-        if check_input or reset:
+        if not (check_input or reset):
+            X = rows_of(self._with_codes(X))
+        elif not (sample_weight is None and self._is_plain(X, online) and self._is_plain_target(y, len(X))):
             if reset:
                 X, seen, self.is_categorical_ = self._features(X, self.base_predictor, self.categorical_features)
             else:
@@ -424,10 +426,29 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             _check_size(get_kernels("numpy").extremes(stored_values(seen)))
             X = seen if X is None else X
         else:
-            X = rows_of(self._with_codes(X))
+            y = self._read_targets(y)
         if sample_weight is None:
             sample_weight = np.ones(len(X))
         return self._with_base_predictions(X, online), y, sample_weight
+
+    def _is_plain(self, X, online):
+        """Whether X is an array in which the checks would find nothing, nor change anything: they take longer than a row.
+
+        False for a new network, and where they would find something, so that they say what.
+        """
+        if type(X) is not np.ndarray or online is None or online.categories is not None:
+            return False
+        is_alike = X.ndim == 2 and len(X) and X.shape[1] == self.n_features_in_ and X.dtype in X_CHECKS["dtype"]
+        if not is_alike or hasattr(self, "feature_names_in_"):
+            return False
+        lowest, highest = get_kernels("numpy").extremes(X)
+        return -MAX_FEATURE <= lowest and highest <= MAX_FEATURE
+
+    def _is_plain_target(self, y, n_samples):
+        """Whether y is an array likewise."""
+        if type(y) is not np.ndarray or y.shape[:1] != (n_samples,) or not 1 <= y.ndim <= 2 or not y.size:
+            return False
+        return y.dtype.kind in "biuU" or (y.dtype.kind == "f" and bool(np.isfinite(y).all()))
 
     def _with_base_predictions(self, X, online=None):
         kind = self.base_predictor if online is None else online.predictor.kind
@@ -744,7 +765,8 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
 
     @entered()
     def _answer(self, X, check_input, read):
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)
         return read(self._predictions(self._check_X(X, check_input)))
 
     @entered()

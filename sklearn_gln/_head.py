@@ -59,6 +59,13 @@ class Head(ABC):
         """The part of the layers' predictions that the head needs: (n, n_outputs, ...) float64 of NumPy."""
 
     @abstractmethod
+    def gathered(self, means: Array, variance: Array | float) -> Array:
+        """The same of the layers' means (n, n_outputs, n_layers) and the raw variance (n, n_outputs).
+
+        The variance is that of the equal mixture of what the last layer's neurons predict.
+        """
+
+    @abstractmethod
     def untrained(self, n_samples: int, n_outputs: int) -> Array:
         """As `gather`, of a network that has seen nothing."""
 
@@ -164,6 +171,9 @@ class LayersHead(Head):
 
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
         return layer_means(outputs.layers[self.first :], kernels)
+
+    def gathered(self, means: Array, variance: Array | float) -> Array:
+        return means[:, :, self.first :]
 
     def untrained(self, n_samples: int, n_outputs: int) -> Array:
         return np.zeros((n_samples, n_outputs, self.n_layers - self.first))
@@ -356,13 +366,13 @@ class TargetHead(Head):
         )
 
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
-        """The layers' means and the logarithm of the raw variance, (n, n_outputs, n_layers + 1).
-
-        The variance is that of the equal mixture of what the last layer's neurons predict.
-        """
         mean, disagreement = map(kernels.to_numpy, kernels.neuron_moments(outputs.layers[-1]))
-        of_last = np.stack([mean, np.log(outputs.within + disagreement)], axis=2)
-        return np.concatenate([*(layer_means([layer], kernels) for layer in outputs.layers[:-1]), of_last], axis=2)
+        means = np.concatenate([layer_means(outputs.layers[:-1], kernels), mean[..., np.newaxis]], axis=2)
+        return self.gathered(means, outputs.within + disagreement)
+
+    def gathered(self, means: Array, variance: Array | float) -> Array:
+        """The layers' means and the logarithm of the raw variance: (n, n_outputs, n_layers + 1)."""
+        return np.concatenate([means, np.log(variance)[..., np.newaxis]], axis=2)
 
     def untrained(self, n_samples: int, n_outputs: int) -> Array:
         return np.zeros((n_samples, n_outputs, self.stack.weights.shape[1] + 1))

@@ -11,6 +11,7 @@ from math import exp, sqrt
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from sklearn_gln.kernels import _rows_numba
 from sklearn_gln.kernels._columns_numba import columns_infer, columns_learn  # noqa: F401
 from sklearn_gln.kernels._jit import inline, jit
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
@@ -46,20 +47,10 @@ from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contrac
     take,
     to_numpy,
 )
-from sklearn_gln.kernels._rows_numba import (  # noqa: F401
-    row_contexts,
-    row_directions,
-    row_infer,
-    row_inputs,
-    row_learn,
-    row_moments,
-    row_pieces,
-    row_spread,
-)
 
 TASK_SIZE = 32
 OUTPUTS_TOGETHER = True
-SINGLE_ROWS = True
+ROWS = _rows_numba
 LOCKSTEP = 4  # neurons at most; fewer where their weights would crowd the L1 cache
 LOCKSTEP_INPUTS = 1024
 

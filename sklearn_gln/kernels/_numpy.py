@@ -27,7 +27,7 @@ Groups = tuple[Array, Array]
 
 ON_DEVICE = False
 CHUNK_SIZES = None
-SINGLE_ROWS = False
+ROWS = None
 TASK_SIZE = 512  # bounds the products of a chunk with all slots of W
 OUTPUTS_TOGETHER = False
 CHUNK_ROWS = 64

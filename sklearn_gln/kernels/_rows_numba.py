@@ -3,7 +3,7 @@
 u are the inputs of neurons, (k|1, size) as blocks are without their time axis, and v the directions of their steps.
 """
 
-from math import exp, isnan, log
+from math import exp, isnan
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def _standardized(value, mean, inverse_deviation, limit):
 
 
 @jit
-def row_inputs(x, mean, inverse_deviation, side_limit, base_limit, side_info, base, square_limit, square_scale, squares):
+def inputs(x, mean, inverse_deviation, side_limit, base_limit, side_info, base, square_limit, square_scale, squares):
     """Fill side information, base inputs and, if there is room, their squares with those of a row x (d,)."""
     for i in range(mean.size):
         value = float(x[i])
@@ -31,14 +31,14 @@ def row_inputs(x, mean, inverse_deviation, side_limit, base_limit, side_info, ba
 
 
 @jit
-def row_pieces(x, columns, middle, inverse_width, limit, pieces):
+def pieces(x, columns, middle, inverse_width, limit, pieces):
     """Fill pieces with those of a row x (d,)."""
     for i in range(columns.size):
         pieces[i] = _standardized(float(x[columns[i]]), middle[i], inverse_width[i], limit)
 
 
 @jit
-def row_contexts(side_info, hyperplanes, offsets):
+def contexts(side_info, hyperplanes, offsets):
     """The contexts (k|1, j) of a row's side information (n_side,), in float64."""
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
     contexts = np.empty((n_outputs, n_neurons), np.int32)
@@ -64,19 +64,41 @@ def _dot(w, below, base):
     return from_below + from_base
 
 
+@inline
+def _bounded(logit, k, limits):
+    """Within the limits (k,) of outputs; size 0: there are none."""
+    return min(max(logit, -limits[k]), limits[k]) if limits.size else logit
+
+
 @jit
-def row_infer(weights, slot_of, contexts, first, below, base, limit, logits):
-    """Fill logits (k, j) of a layer whose neurons are those from `first` on in contexts (k|1, all neurons)."""
+def infer(weights, slots, below, base, limit, limits, logits, number, means):
+    """Fill logits (k, j) of layer `number`, within its limit and then the outputs' limits, and means (k, layers).
+
+    slots (k|1, j).
+    """
     n_outputs, n_neurons = logits.shape
     for k in range(n_outputs):
-        ks, kp = min(k, len(contexts) - 1), min(k, len(below) - 1)
+        ks, kp = min(k, len(slots) - 1), min(k, len(below) - 1)
+        total = 0.0
         for j in range(n_neurons):
-            slot = slot_of[ks, j, contexts[ks, first + j]]
-            logits[k, j] = min(max(_dot(weights[k, j, slot], below[kp], base), -limit), limit)
+            s = min(max(_dot(weights[k, j, slots[ks, j]], below[kp], base), -limit), limit)
+            logits[k, j] = _bounded(s, k, limits)
+            total += logits[k, j]
+        means[k, number] = total / n_neurons
 
 
 @jit
-def row_directions(u, matrices, places, moment, v):
+def slots(slot_of, contexts, first):
+    """The slots (k|1, j) of a layer whose neurons are those from `first` on in contexts (k|1, all neurons)."""
+    slots = np.empty(slot_of.shape[:2], np.int32)
+    for k in range(len(slots)):
+        for j in range(slots.shape[1]):
+            slots[k, j] = slot_of[k, j, contexts[k, first + j]]
+    return slots
+
+
+@jit
+def directions(u, matrices, places, moment, v):
     """Fill v (k|1, b) with the directions of u, add u to the second moment, and return u . v (k|1,).
 
     matrices, moment: (k|1, b, b), or of groups whose columns are `places` (g, b), padded with the size of u; matrices
@@ -123,25 +145,28 @@ def _within(weight, max_weight):
 
 
 @jit
-def row_learn(
+def learn(
     weights, accumulator, slots, below, base, below_directions, base_directions, below_squares, base_square, targets,
-    rate, squared, damping, limit, max_weight, logits,
+    rate, squared, damping, limit, max_weight, limits, logits, number, means,
 ):  # fmt: skip
-    """Learn one row in a layer by normalized steps; fill logits (k, j). slots (k|1, j)."""
+    """As `infer`, just before the row is learned by a normalized step."""
     n_outputs, n_neurons = logits.shape
     one = weights.dtype.type(1)
     for k in range(n_outputs):
         ks, kp = min(k, len(slots) - 1), min(k, len(below) - 1)
         stepped = rate / (below_squares[kp] + base_square + weights.dtype.type(TINY))
+        total = 0.0
         for j in range(n_neurons):
             slot = slots[ks, j]
             s = _dot(weights[k, j, slot], below[kp], base)
-            logits[k, j] = min(max(s, -limit), limit)
+            within = min(max(s, -limit), limit)
+            logits[k, j] = _bounded(within, k, limits)
+            total += logits[k, j]
             if squared:
                 e = s - targets[k]
                 gained = one
             else:
-                e = one / (one + exp(-logits[k, j])) - targets[k]
+                e = one / (one + exp(-within)) - targets[k]
                 gained = e * e
             g = stepped * e / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
             accumulator[k, j, slot] += gained
@@ -150,26 +175,38 @@ def row_learn(
             for i in range(base_directions.size):
                 at = below_directions.shape[1] + i
                 weights[k, j, slot, at] = _within(weights[k, j, slot, at] - g * base_directions[i], max_weight)
+        means[k, number] = total / n_neurons
 
 
 @jit
-def row_spread(errors, weight, log_ratio, slots, outputs, targets, learns):
-    """The mean logarithms (k,) of what the slots (k|1, j) tell of the variance; they `learn` these outputs' errors."""
+def variance(mean_square, log_ratio, slots, outputs, means):
+    """The variance (k,) of the last layer's outputs (k, j) about their means (k, layers), and what its slots tell."""
     n_outputs, n_neurons = outputs.shape
-    means = np.zeros(n_outputs)
+    variance = np.empty(n_outputs)
+    for k in range(n_outputs):
+        ks = min(k, len(slots) - 1)
+        within = disagreement = 0.0
+        for j in range(n_neurons):
+            within += log_ratio[k, j, slots[ks, j]]
+            disagreement += (outputs[k, j] - means[k, -1]) ** 2
+        variance[k] = mean_square[k] * exp(within / n_neurons) + disagreement / n_neurons
+    return variance
+
+
+@jit
+def spread(errors, weight, slots, outputs, targets):
+    """Add the squared errors of the last layer's outputs (k, j), and the row, to the sums of their slots (k|1, j)."""
+    n_outputs, n_neurons = outputs.shape
     for k in range(n_outputs):
         ks = min(k, len(slots) - 1)
         for j in range(n_neurons):
-            means[k] += log_ratio[k, j, slots[ks, j]] / n_neurons
-            if learns:
-                error = outputs[k, j] - targets[k]
-                errors[k, j, slots[ks, j]] += error * error
-                weight[k, j, slots[ks, j]] += 1
-    return means
+            error = outputs[k, j] - targets[k]
+            errors[k, j, slots[ks, j]] += error * error
+            weight[k, j, slots[ks, j]] += 1
 
 
 @jit
-def row_moments(x, lower, upper, weight, mean, squares):
+def moments(x, lower, upper, weight, mean, squares):
     """Weights, means and squared deviations (d,) after one more row x, of which what lies within the bounds counts."""
     weight, mean, squares = weight.copy(), mean.copy(), squares.copy()
     for i in range(weight.size):

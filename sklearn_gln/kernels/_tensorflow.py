@@ -26,7 +26,7 @@ State = tuple[Array, Array]  # the table, the flat accumulators
 ON_DEVICE = True
 TASK_SIZE = None
 CHUNK_SIZES = (16, 128, 512, 2048)  # few: longer chunks cost less than more compilations
-SINGLE_ROWS = False
+ROWS = None
 INFER_ROWS = 8  # samples inferred at once: more would fall out of a CPU's caches, fewer would keep a GPU waiting
 MAX_PROJECTIONS = 2**23  # elements of one gating product
 
