@@ -273,13 +273,15 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             self._check_growth(targets, weights)
         counted = np.where(weights > 0, sample_weight, 0)
         counted = self._counted(self._online, order, targets, weights, counted)
-        parts = [self._arranged(self._online.before_sample_1(0))]
+        parts = []
         for chunk, predictions in self._learn_in_order(X, targets, weights, order):
             self._set_progress(self._progress + self._scores(predictions, targets[chunk], counted[chunk]))
             self._add_counts(self._count(targets[chunk[weights[chunk] > 0]]))
             if read is not None:
                 parts.append(predictions)
-        return None if read is None else read(np.concatenate(parts))
+        if read is None:
+            return None
+        return read(np.concatenate([self._arranged(self._online.before_sample_1(0)), *parts]))
 
     @abstractmethod
     def _read_targets(self, y):

@@ -237,7 +237,10 @@ class StackedHead(LayersHead):
         codes, weights = np.nan_to_num(y).astype(int), sample_weight if y.ndim == 1 else of_targets(sample_weight, y)
         seen = np.zeros((len(codes) + 1, *self.class_weight.shape))
         seen[0] = self.class_weight
-        np.put_along_axis(seen[1:], codes[..., np.newaxis], weights[..., np.newaxis], axis=-1)
+        if codes.ndim == 1:
+            seen[np.arange(1, len(seen)), codes] = weights
+        else:
+            np.put_along_axis(seen[1:], codes[..., np.newaxis], weights[..., np.newaxis], axis=-1)
         seen = np.cumsum(seen, axis=0)
         inputs = self._inputs(gathered, seen[:-1])
         self.class_weight = seen[-1]
@@ -311,8 +314,10 @@ class StackedHead(LayersHead):
     def _inputs(self, layer_logits: Array, class_weight: Array) -> Array:
         """The inputs of the stack, and of an open head's last output: (n, n_outputs, n_layers + 1)."""
         prior = np.log(class_weight + 1) if self.is_open else _prior_logit(class_weight)
-        prior = np.broadcast_to(prior.reshape(-1, layer_logits.shape[1]), layer_logits.shape[:2])
-        return np.concatenate([layer_logits, prior[..., np.newaxis]], axis=2)
+        n, n_outputs, n_layers = layer_logits.shape
+        inputs = np.empty((n, n_outputs, n_layers + 1))
+        inputs[..., :-1], inputs[..., -1] = layer_logits, prior.reshape(-1, n_outputs)
+        return inputs
 
     def _of_answering(self, inputs: Array) -> Array:
         """The inputs of the stack (n, n_outputs, n_layers + 1), of the outputs in the answer."""

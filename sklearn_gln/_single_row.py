@@ -82,9 +82,11 @@ def learn(online: "OnlineNetwork", x: Array, targets: Array, kernels: Kernels) -
     contexts = kernels.select_contexts(side_info, network.hyperplanes, network.offsets, settings.dtype)
     slots, place = [], 0
     for layer in network.layers:  # before any layer learns: where memory does not suffice nothing has been learned
-        size = layer.weights.shape[1]
-        slots.append(layer.assign_slots(contexts[:, :, place : place + size], None)[0])
-        place += size
+        of_layer, end = rows.slots(layer.slot_of, contexts[0], place), place + layer.weights.shape[1]
+        if not of_layer.all():
+            of_layer = layer.assign_slots(contexts[:, :, place:end], None)[0]
+        slots.append(of_layer)
+        place = end
 
     number = inputs.base.dtype.type
     smoothing, rate = settings.label_smoothing, settings.learning_rate_init

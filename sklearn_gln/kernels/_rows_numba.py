@@ -59,8 +59,9 @@ def _dot(w, below, base):
     from_below = from_base = w.dtype.type(0)
     for i in range(below.size):
         from_below += w[i] * below[i]
+    n_below = np.uint64(below.size)  # unsigned: no check for negative indices
     for i in range(base.size):
-        from_base += w[below.size + i] * base[i]
+        from_base += w[n_below + np.uint64(i)] * base[i]
     return from_below + from_base
 
 
@@ -97,41 +98,42 @@ def slots(slot_of, contexts, first):
     return slots
 
 
+@inline
+def _direct(u, matrix, moment, v):
+    for i in range(u.size):
+        value = u[i]
+        for o in range(u.size):
+            v[o] += value * matrix[i, o]
+        for o in range(u.size):
+            moment[i, o] += value * u[o]
+
+
 @jit
 def directions(u, matrices, places, moment, v):
     """Fill v (k|1, b) with the directions of u, add u to the second moment, and return u . v (k|1,).
 
-    matrices, moment: (k|1, b, b), or of groups whose columns are `places` (g, b), padded with the size of u; matrices
-    of size 0 stand for the identity, a moment of size 0 is none.
+    matrices, moment: (k|1, b, b), or of groups whose columns are `places` (g, b), padded with the size of u; of size 0
+    they stand for the identity, and there is no moment.
     """
     n_outputs, size = u.shape
     zero = u.dtype.type(0)
-    if places.size:
+    if matrices.size:
         v[:] = zero
-        width = places.shape[1]
-        for g in range(len(places)):
-            for i in range(width):
-                if places[g, i] < size:
-                    value = u[0, places[g, i]]
-                    for o in range(width):
-                        at = places[g, o]
-                        if at < size:
-                            v[0, at] += value * matrices[g, i, o]
-                            moment[g, i, o] += value * u[0, at]
     else:
-        if matrices.size:
-            v[:] = zero
-        else:
-            v[:] = u
+        v[:] = u
+    if places.size:
+        inputs, steps = np.zeros(places.shape[1], u.dtype), np.empty(places.shape[1], u.dtype)
+        for g in range(len(places)):
+            for i in range(inputs.size):
+                inputs[i] = u[0, places[g, i]] if places[g, i] < size else zero
+            steps[:] = zero
+            _direct(inputs, matrices[g], moment[g], steps)
+            for i in range(inputs.size):
+                if places[g, i] < size:
+                    v[0, places[g, i]] = steps[i]
+    elif matrices.size:
         for k in range(n_outputs):
-            for i in range(size if matrices.size else 0):
-                value = u[k, i]
-                for o in range(size):
-                    v[k, o] += value * matrices[k, i, o]
-            for i in range(size if moment.size else 0):
-                value = u[k, i]
-                for o in range(size):
-                    moment[k, i, o] += value * u[k, o]
+            _direct(u[k], matrices[k], moment[k], v[k])
     squares = np.zeros(n_outputs, u.dtype)
     for k in range(n_outputs):
         for i in range(size):
@@ -142,6 +144,16 @@ def directions(u, matrices, places, moment, v):
 @inline
 def _within(weight, max_weight):
     return weight if max_weight is None else min(max(weight, -max_weight), max_weight)
+
+
+@inline
+def _step(w, g, below, base, max_weight):
+    for i in range(below.size):
+        w[i] = _within(w[i] - g * below[i], max_weight)
+    n_below = np.uint64(below.size)  # unsigned: no check for negative indices
+    for i in range(base.size):
+        at = n_below + np.uint64(i)
+        w[at] = _within(w[at] - g * base[i], max_weight)
 
 
 @jit
@@ -170,11 +182,7 @@ def learn(
                 gained = e * e
             g = stepped * e / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
             accumulator[k, j, slot] += gained
-            for i in range(below_directions.shape[1]):
-                weights[k, j, slot, i] = _within(weights[k, j, slot, i] - g * below_directions[kp, i], max_weight)
-            for i in range(base_directions.size):
-                at = below_directions.shape[1] + i
-                weights[k, j, slot, at] = _within(weights[k, j, slot, at] - g * base_directions[i], max_weight)
+            _step(weights[k, j, slot], g, below_directions[kp], base_directions, max_weight)
         means[k, number] = total / n_neurons
 
 
