@@ -1033,7 +1033,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             losses = -np.where(gaps, 0, np.where(codes == 1, log_p, log_expit(-logits))).sum(axis=1) / n_known
             hits = (hits | gaps).all(axis=1)
         else:
-            losses = -np.take_along_axis(log_p, codes[:, np.newaxis], axis=1)[:, 0]
+            losses = -log_p[np.arange(len(codes)), codes]
         if not self._has_come.all():
             is_new = ~self._has_come[codes]
             hits[is_new], losses[is_new] = False, -np.log(self._online.settings.eps)

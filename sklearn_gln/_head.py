@@ -234,7 +234,9 @@ class StackedHead(LayersHead):
         return self._answer(self._inputs(gathered, self.class_weight))
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
-        codes, weights = np.nan_to_num(y).astype(int), sample_weight if y.ndim == 1 else of_targets(sample_weight, y)
+        codes, weights = y, sample_weight
+        if y.ndim == 2:
+            codes, weights = np.nan_to_num(y).astype(int), of_targets(sample_weight, y)
         seen = np.zeros((len(codes) + 1, *self.class_weight.shape))
         seen[0] = self.class_weight
         if codes.ndim == 1:

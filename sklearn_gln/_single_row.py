@@ -41,7 +41,7 @@ def serves(online: "OnlineNetwork", kernels: Kernels) -> bool:
         and online.evidence is None
         and online.predictor.kind in SCALED
         and online.network is not None
-        and all(layer.is_writable() for layer in online.network.layers)  # else arrays are of other compiled types
+        and online.network.layers[-1].weights.flags.writeable  # arrays that are not are of other compiled types
     )
 
 
@@ -55,6 +55,7 @@ def serves_learning(online: "OnlineNetwork", kernels: Kernels) -> bool:
         and not settings.counts_visits
         and not online.buffer
         and not online.has_merged
+        and all(layer.is_writable() for layer in _network(online).layers)
     )
 
 
@@ -82,8 +83,10 @@ def learn(online: "OnlineNetwork", x: Array, targets: Array, kernels: Kernels) -
     contexts = kernels.select_contexts(side_info, network.hyperplanes, network.offsets, settings.dtype)
     slots, place = [], 0
     for layer in network.layers:  # before any layer learns: where memory does not suffice nothing has been learned
-        of_layer, end = rows.slots(layer.slot_of, contexts[0], place), place + layer.weights.shape[1]
-        if not of_layer.all():
+        end = place + layer.weights.shape[1]
+        arrays = layer.weights, layer.accumulator, layer.slot_of, layer.n_slots
+        of_layer, is_done = rows.assign_slots(*arrays, contexts[0], place)
+        if not is_done:
             of_layer = layer.assign_slots(contexts[:, :, place:end], None)[0]
         slots.append(of_layer)
         place = end

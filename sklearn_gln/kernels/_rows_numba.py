@@ -91,11 +91,32 @@ def infer(weights, slots, below, base, limit, limits, logits, number, means):
 @jit
 def slots(slot_of, contexts, first):
     """The slots (k|1, j) of a layer whose neurons are those from `first` on in contexts (k|1, all neurons)."""
-    slots = np.empty(slot_of.shape[:2], np.int32)
-    for k in range(len(slots)):
-        for j in range(slots.shape[1]):
-            slots[k, j] = slot_of[k, j, contexts[k, first + j]]
-    return slots
+    found = np.empty(slot_of.shape[:2], np.int32)
+    for k in range(len(found)):
+        for j in range(found.shape[1]):
+            found[k, j] = slot_of[k, j, contexts[k, first + j]]
+    return found
+
+
+@jit
+def assign_slots(weights, accumulator, slot_of, n_slots, contexts, first):
+    """As `slots`, and new contexts get slots; also whether there was room, without which none does."""
+    found = slots(slot_of, contexts, first)
+    for k in range(len(found)):
+        for j in range(found.shape[1]):
+            if found[k, j] == 0 and n_slots[k, j] == weights.shape[2]:
+                return found, False
+    for ks in range(len(found)):
+        outputs = (0, len(weights)) if len(found) == 1 else (ks, ks + 1)
+        for j in range(found.shape[1]):
+            if found[ks, j] == 0:
+                slot = n_slots[ks, j]
+                for k in range(outputs[0], outputs[1]):
+                    weights[k, j, slot] = weights[k, j, 0]
+                    accumulator[k, j, slot] = 0
+                found[ks, j] = slot_of[ks, j, contexts[ks, first + j]] = slot
+                n_slots[ks, j] += 1
+    return found, True
 
 
 @inline
