@@ -9,9 +9,9 @@ from time import perf_counter
 import numpy as np
 from sklearn.base import clone
 
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, _single_row
 from sklearn_gln._halfspaces import Pool, draw_halfspaces
-from sklearn_gln._network import InputSizes, contexts_by_layer, infer, init_network, learn
+from sklearn_gln._network import InputSizes, contexts_by_layer, init_network, learn
 from sklearn_gln._regressor import gaussian_losses  # noqa: F401  (numerics.py's)
 from sklearn_gln._samples import Samples
 from sklearn_gln._schedule import LAST_REBUILD, MAX_CHUNK  # noqa: F401  (speed/plain.py's)
@@ -90,22 +90,15 @@ def learn_in_network(online, network, kernels, inputs, targets, n_seen):
     return learn(network, kernels, inputs, targets, samples, online.settings)
 
 
-def calls_of_one_row(model, n_seen):
-    """Calls below those of a binary model that has learned n_seen rows, of a row and its label, by name."""
+def calls_of_one_row(model):
+    """Calls below those of a binary model that has learned its first rows, of a row and its label, by name."""
     online, kernels = model._online, in_tasks(get_kernels())
-
-    def learn_row(x, label):
-        inputs = online.predictor.transform(x, kernels)
-        learn_in_network(online, online.network, kernels, inputs, label[:, np.newaxis] == 1, n_seen)
-
-    def infer_row(x, _):
-        infer(online.network, kernels, online.predictor.transform(x, kernels), online.settings)
-
     return {
-        "the clock and below learn": lambda x, label: list(online.learn(x, label, np.ones(1), kernels)),
-        "the network and below learn": learn_row,
-        "the clock and below predict": lambda x, _: online.infer(x, kernels),
-        "the network and below predict": infer_row,
+        "the clock and below learn": lambda x, label: online.learn_row(x[0], label, kernels),
+        "the network and below learn": lambda x, label: _single_row.learn(online, x[0], label == 1, kernels),
+        "the network and below predict": lambda x, _: _single_row.infer(online, x[0], kernels),
+        "the same as for a chunk learn": lambda x, label: list(online.learn(x, label, np.ones(1), kernels)),
+        "the same as for a chunk predict": lambda x, _: online.infer(x, kernels),
     }
 
 

@@ -434,17 +434,14 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         return self._with_base_predictions(X, online), y, sample_weight
 
     def _is_plain(self, X, online):
-        """Whether X is an array in which the checks would find nothing, nor change anything: they take longer than a row.
-
-        False for a new network, and where they would find something, so that they say what.
-        """
+        """Whether X is an array that the checks, which take longer than a row, would find right and leave as it is."""
         if type(X) is not np.ndarray or online is None or online.categories is not None:
             return False
         is_alike = X.ndim == 2 and len(X) and X.shape[1] == self.n_features_in_ and X.dtype in X_CHECKS["dtype"]
         if not is_alike or hasattr(self, "feature_names_in_"):
             return False
         lowest, highest = get_kernels("numpy").extremes(X)
-        return -MAX_FEATURE <= lowest and highest <= MAX_FEATURE
+        return max(-lowest, highest) <= MAX_FEATURE
 
     def _is_plain_target(self, y, n_samples):
         """Whether y is an array likewise."""
@@ -674,7 +671,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
             has_gaps = y.dtype.kind == "f" and np.isnan(y[row]).any()
             if sample_weight[row] == 1 and not has_gaps and _single_row.serves_learning(online, kernels):
                 with interrupts_held():
-                    yield order, self._arranged(online.learn_row(X[row], y[order], kernels))
+                    yield order, self._arranged(online.learn_row(X[order][0], y[order], kernels))
                 return
         n_workers = self._n_workers(online, len(order))
         if n_workers == 1:
@@ -784,6 +781,6 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         """Output logits (n, n_outputs), or means and variances (n, n_outputs, 2)."""
         online, kernels = self._online if online is None else online, get_kernels(self.backend)
         if len(X) == 1 and _single_row.serves(online, kernels):
-            return self._arranged(_single_row.infer(online, X[0], kernels))
+            return self._arranged(_single_row.infer(online, X[:1][0], kernels))
         with self._kernels(len(X)) as kernels, kernels.scope(self.device):
             return self._arranged(online.infer(X, kernels))

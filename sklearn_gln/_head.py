@@ -59,7 +59,7 @@ class Head(ABC):
         """The part of the layers' predictions that the head needs: (n, n_outputs, ...) float64 of NumPy."""
 
     @abstractmethod
-    def gathered(self, means: Array, variance: Array | float) -> Array:
+    def gathered(self, means: Array, variance: Array) -> Array:
         """The same of the layers' means (n, n_outputs, n_layers) and the raw variance (n, n_outputs).
 
         The variance is that of the equal mixture of what the last layer's neurons predict.
@@ -172,7 +172,7 @@ class LayersHead(Head):
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
         return layer_means(outputs.layers[self.first :], kernels)
 
-    def gathered(self, means: Array, variance: Array | float) -> Array:
+    def gathered(self, means: Array, variance: Array) -> Array:
         return means[:, :, self.first :]
 
     def untrained(self, n_samples: int, n_outputs: int) -> Array:
@@ -377,7 +377,7 @@ class TargetHead(Head):
         means = np.concatenate([layer_means(outputs.layers[:-1], kernels), mean[..., np.newaxis]], axis=2)
         return self.gathered(means, outputs.within + disagreement)
 
-    def gathered(self, means: Array, variance: Array | float) -> Array:
+    def gathered(self, means: Array, variance: Array) -> Array:
         """The layers' means and the logarithm of the raw variance: (n, n_outputs, n_layers + 1)."""
         return np.concatenate([means, np.log(variance)[..., np.newaxis]], axis=2)
 

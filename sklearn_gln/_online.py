@@ -186,7 +186,7 @@ class OnlineNetwork:
             self.head.update()
 
     def learn_row(self, x: Array, y: Array, kernels: Kernels) -> Array:
-        """As `learn`, of one row x (n_columns,) that `_single_row` serves, with the targets or the class number y (1, ...).
+        """As `learn`, of one row x (n_columns,) that `_single_row` serves; y (1,) or (1, n_outputs).
 
         Returns what `infer` would have given before.
         """

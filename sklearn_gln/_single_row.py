@@ -19,17 +19,18 @@ from sklearn_gln.kernels import Kernels
 if TYPE_CHECKING:
     from sklearn_gln._online import OnlineNetwork
 
-NONE = {dtype: np.empty((1, 0), dtype) for dtype in ("float32", "float64")}
+NO_LIMITS = {dtype: np.empty(0, dtype) for dtype in ("float32", "float64")}
 NO_PLACES = np.empty((0, 0), int)
+NO_VARIANCE = np.empty(0)  # of heads that ask for none
 
 
 class Inputs(NamedTuple):
     """As `_base_predictor.Inputs`, of one row."""
 
     side_info: Array  # (n_side,)
-    first: Array  # (1, n_basis + n_base): the first layer's
-    base: Array  # (1, n_base): its end
-    above: Array  # (1, n_base | n_constants): those of the layers above, besides the layer below; the end of these
+    basis: Array  # (1, n_basis)
+    base: Array  # (1, n_base)
+    above: Array  # (1, n_base | n_constants): the end of the base that layers above the first are given
 
 
 def serves(online: "OnlineNetwork", kernels: Kernels) -> bool:
@@ -64,15 +65,19 @@ def infer(online: "OnlineNetwork", x: Array, kernels: Kernels) -> Array:
     network, settings, rows = _network(online), online.settings, kernels.ROWS
     inputs = _inputs(online, x, rows)
     contexts = rows.contexts(inputs.side_info, network.hyperplanes, network.offsets)
-    number, below, limits = inputs.base.dtype.type, NONE[settings.dtype], _limits(online)
+    number, below, limits = inputs.base.dtype.type, inputs.basis, _limits(online)
     means, limit, place = np.empty((1, online.n_outputs, len(network.layers))), number(settings.limit), 0
-    of_base = inputs.first
+    of_base = inputs.base
     for i, layer in enumerate(network.layers):
         logits = np.empty(layer.weights.shape[:2], settings.dtype)
-        slots = rows.slots(layer.slot_of, contexts, place)
-        rows.infer(layer.weights, slots, below, of_base[0], limit, limits, logits, i, means[0])
+        addressed = layer.weights, layer.slot_of, contexts, place
+        rows.infer(*addressed, below, of_base[0], limit, limits, logits, i, means[0])
         below, of_base, place = logits, inputs.above, place + logits.shape[1]
-    return online.head.predict(online.head.gathered(means, _variance(network, slots, logits, means[0], rows)))
+    variance, spread = NO_VARIANCE, layer.spread
+    if spread is not None:
+        slots = rows.slots(layer.slot_of, contexts, place - logits.shape[1])
+        variance = rows.variance(spread.mean_square, spread.log_ratio, slots, logits, means[0])
+    return online.head.predict(online.head.gathered(means, variance[np.newaxis]))
 
 
 def learn(online: "OnlineNetwork", x: Array, targets: Array, kernels: Kernels) -> Array:
@@ -94,43 +99,33 @@ def learn(online: "OnlineNetwork", x: Array, targets: Array, kernels: Kernels) -
     number = inputs.base.dtype.type
     smoothing, rate = settings.label_smoothing, settings.learning_rate_init
     targets = (smoothing + (1 - 2 * smoothing) * targets).astype(settings.dtype)
-    n_base = inputs.base.shape[1]
-    v = np.empty_like(inputs.first)
-    base_square = _directions(inputs.base, network.base_preconditioner, v[:, -n_base:], rows)[0]
-    square = base_square
-    if inputs.first.shape[1] > n_base:
-        basis, of_basis = inputs.first[:, :-n_base], v[:, :-n_base]
-        square = square + _directions(basis, network.basis_preconditioner, of_basis, rows)[0]
-    v_above = v[:, -n_base:]
-    if not settings.skip:
-        v_above, base_square = inputs.above, number(settings.n_constants)
+    of_base, base_squares = _directions(inputs.base, network.base_preconditioner, rows)
+    n_above = inputs.above.shape[1]
+    v_above, squares_above = (of_base, base_squares) if settings.skip else (inputs.above, number(n_above)[np.newaxis])
     squared, limit, limits = likelihood.loss == "squared", number(settings.limit), _limits(online)
     max_weight = None if settings.max_weight == np.inf else number(settings.max_weight)
     step = number(min(rate, likelihood.largest_step))
     means = np.empty((1, online.n_outputs, len(network.layers)))
-    below = of_below = NONE[settings.dtype]
-    below_squares = np.zeros(1, settings.dtype)
-    of_base = inputs.first
+    below, base, preconditioner = inputs.basis, inputs.base, network.basis_preconditioner
     for i, (layer, of_layer) in enumerate(zip(network.layers, slots, strict=True)):
         if i:
-            of_below = np.empty_like(below)
-            below_squares = _directions(below, layer.preconditioner, of_below, rows)
-            of_base, v, square = inputs.above, v_above, base_square
+            base, of_base, base_squares, preconditioner = inputs.above, v_above, squares_above, layer.preconditioner
+        of_below, below_squares = _directions(below, preconditioner, rows)
         logits = np.empty(layer.weights.shape[:2], settings.dtype)
         damping = number(likelihood.damping(layer.weights.shape[3], rate))
         rows.learn(
-            layer.weights, layer.accumulator, of_layer, below, of_base[0], of_below, v[0], below_squares, square,
-            targets, step, squared, damping, limit, max_weight, limits, logits, i, means[0],
+            layer.weights, layer.accumulator, of_layer, below, base[0], of_below, of_base[0], below_squares,
+            base_squares[0], targets, step, squared, damping, limit, max_weight, limits, logits, i, means[0],
         )  # fmt: skip
         below = logits
-    variance = _variance(network, slots[-1], logits, means[0], rows)
-    spread = network.layers[-1].spread
+    variance, spread = NO_VARIANCE, layer.spread
     if spread is not None:
+        variance = rows.variance(spread.mean_square, spread.log_ratio, slots[-1], logits, means[0])
         rows.spread(spread.errors, spread.weight, slots[-1], logits, targets)
     if network.cross_moment is not None:
         network.cross_moment = network.cross_moment + targets[:, np.newaxis] * inputs.base
     _update(online, x, rows)
-    return online.head.gathered(means, variance)
+    return online.head.gathered(means, variance[np.newaxis])
 
 
 def _network(online: "OnlineNetwork") -> Network:
@@ -139,57 +134,46 @@ def _network(online: "OnlineNetwork") -> Network:
 
 
 def _inputs(online: "OnlineNetwork", x: Array, rows: Any) -> Inputs:
-    predictor, settings = online.predictor, online.settings
+    predictor, settings, x = online.predictor, online.settings, np.array(x, float)  # of one compiled type
     n_features, bins = len(predictor.mean), predictor.bins
     n_basis, n_base = predictor.n_basis, settings.n_base(n_features)
-    first = np.ones((1, n_basis + n_base), settings.dtype)
-    side_info, base = np.empty(n_features), first[:, n_basis:]
+    side_info, basis = np.empty(n_features), np.empty((1, n_basis), settings.dtype)
+    base = np.ones((1, n_base), settings.dtype)
     if bins is not None:
-        squares, bounds = first[0, : bins.n_squared], (CLIP, 1.0)
+        squares, bounds = basis[0, : bins.n_squared], (CLIP, 1.0)
     else:
         squares, bounds = base[0, n_features : n_features + settings.squares * n_features], (SQUARE_LIMIT, SQUARE_SCALE)
     limit = CLIP if predictor.max_logit is not None else WIDE_CLIP
     scaling = predictor.mean, predictor.inverse_deviation
     rows.inputs(x, *scaling, CLIP, limit, side_info, base[0], *bounds, squares)
-    if bins is not None and len(bins.columns):
-        pieces = first[0, bins.n_squared : n_basis]
-        rows.pieces(x, bins.columns, bins.middle, bins.inverse_width, PIECE_LIMIT, pieces)
-    above = base if settings.skip else base[:, n_base - settings.n_constants :]
-    return Inputs(side_info, first, base, above)
+    if bins is not None:
+        rows.pieces(x, bins.columns, bins.middle, bins.inverse_width, PIECE_LIMIT, basis[0, bins.n_squared :])
+    return Inputs(side_info, basis, base, base if settings.skip else base[:, n_base - settings.n_constants :])
 
 
-def _directions(u: Array, preconditioner: Preconditioner | None, v: Array, rows: Any) -> Array:
-    """Fill v with the directions of u, of which the preconditioner learns; return u . v (k|1,)."""
+def _directions(u: Array, preconditioner: Preconditioner | None, rows: Any) -> tuple[Array, Array]:
+    """The directions v of u, of which the preconditioner learns, and u . v (k|1,)."""
+    v = np.empty_like(u)
     if preconditioner is None:
         none = np.empty((0, 0, 0), u.dtype)
-        return rows.directions(u, none, NO_PLACES, none.astype(float), v)
+        return v, rows.directions(u, none, NO_PLACES, none.astype(float), v)
     if not preconditioner.moment.flags.writeable:
         preconditioner.moment = preconditioner.moment.copy()
     places = NO_PLACES if preconditioner.groups is None else preconditioner.groups[0]
-    squares: Array = rows.directions(u, preconditioner.matrix, places, preconditioner.moment, v)
     preconditioner.weight += 1
-    return squares
+    return v, rows.directions(u, preconditioner.matrix, places, preconditioner.moment, v)
 
 
 def _limits(online: "OnlineNetwork") -> Array:
     limits = _network(online).limits
-    return NONE[online.settings.dtype][0] if limits is None else limits
-
-
-def _variance(network: Network, slots: Array, outputs: Array, means: Array, rows: Any) -> Array | float:
-    """The variance (1, n_outputs) of the mixture of what the last layer's neurons predict."""
-    spread = network.layers[-1].spread
-    if spread is None:
-        return 0.0
-    variance: Array = rows.variance(spread.mean_square, spread.log_ratio, slots, outputs, means)
-    return variance[np.newaxis]
+    return NO_LIMITS[online.settings.dtype] if limits is None else limits
 
 
 def _update(online: "OnlineNetwork", x: Array, rows: Any) -> None:
     """Take the row into the statistics of features."""
     predictor, moments = online.predictor, online.predictor.moments
     online.n_samples_seen += 1
-    of_row = rows.moments(x, *predictor.bounds, moments.weight, moments.mean, moments.squares)
+    of_row = rows.moments(np.array(x, float), *predictor.bounds, moments.weight, moments.mean, moments.squares)
     predictor.moments = RunningMoments(*of_row)
     if online.n_samples_seen % SAMPLED == 0:
         predictor.window.add(x[np.newaxis, : len(moments.mean)], np.ones(1))

@@ -248,7 +248,8 @@ def forget_backend(monkeypatch, name):
     """Have the package of a backend be missing, as in a new process."""
     monkeypatch.setitem(sys.modules, name, None)
     modules = [BACKENDS[name]]
-    modules += ["sklearn_gln.kernels._columns_numba", "sklearn_gln.kernels._jit"] if name == "numba" else []
+    if name == "numba":
+        modules += [f"sklearn_gln.kernels.{module}" for module in ("_columns_numba", "_jit", "_rows_numba")]
     for module in modules:
         monkeypatch.delitem(sys.modules, module, raising=False)
 

@@ -1,15 +1,23 @@
 """Microseconds of a call with one row, compared with linear models, and where the time goes."""
 
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import perf_counter
 
+import numpy as np
 from common import add_command, add_options, microseconds_per_row, print_table, ratio, seconds_of, time_in_turn
 from internals import calls_of_one_row
+from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import scale
 
-from sklearn_gln import GLNClassifier
+from sklearn_gln import GLNClassifier, GLNRegressor
+
+N_BEFORE = 512  # rows that have been learned
+N_THREADS = 4
+N_SPARSE = 2**14  # columns
 
 
 def add_single(subparsers):
@@ -21,15 +29,15 @@ def single(options):
     """Microseconds of a call with one row, on breast_cancer's 30 features, after 512 rows."""
     X, y = load_breast_cancer(return_X_y=True)
     X = scale(X)
-    measures = {**gln_calls(X, y), **sgd_calls(X, y), **river_calls(X, y)}
+    measures = {**gln_calls(X, y), **other_gln_calls(X, y), **sgd_calls(X, y), **river_calls(X, y)}
     summaries = time_in_turn(
         {name: partial(microseconds_per_row, *call) for name, call in measures.items()}, options.repeats
     )
     cold = time_in_turn({n_rows: partial(cold_seconds, X, y, n_rows) for n_rows in (1, 256)}, options.repeats)
-    references = {task: summaries.get(f"river LogisticRegression: {task}") for task in ("learn", "predict")}
+    references = {task: summaries[f"SGDClassifier: {task}"] for task in ("learn", "predict")}
     print("min (median); each line of GLNClassifier is a part of the line above it")
     print_table(
-        {"call": name, "microseconds": summary, "/ river": ratio(summary, references[name.rsplit(" ", 1)[-1]])}
+        {"call": name, "microseconds": summary, "/ SGDClassifier": ratio(summary, references[name.rsplit(" ", 1)[-1]])}
         for name, summary in summaries.items()
     )
     one, many = cold[256], cold[1]
@@ -39,13 +47,40 @@ def single(options):
         {"call": f"256 rows from cold, {name}", "seconds": summary}
         for name, summary in (("one call", one), ("256 calls", many))
     ]
-    return {}, records
+    served = [in_threads(name, model, X) for name, model in fitted(X, y).items()]
+    print_table(served)
+    return {}, records + served
+
+
+def fitted(X, y):
+    """Models that are asked by several threads at once."""
+    gln = GLNClassifier(random_state=0).partial_fit(X[:N_BEFORE], y[:N_BEFORE], classes=[0, 1])
+    return {"GLNClassifier": gln, "SGDClassifier": SGDClassifier(loss="log_loss").fit(X, y)}
+
+
+def in_threads(name, model, X, n_calls=2000):
+    """Percentiles of the microseconds of a predict_proba, where N_THREADS threads call it all the time."""
+
+    def ask(first):
+        times = []
+        for i in range(first, first + n_calls):
+            row = X[i % len(X)][np.newaxis]
+            start = perf_counter()
+            model.predict_proba(row)
+            times.append(1e6 * (perf_counter() - start))
+        return times
+
+    ask(0)
+    with ThreadPoolExecutor(N_THREADS) as executor:
+        times = np.concatenate(list(executor.map(ask, range(N_THREADS))))
+    p50, p99 = np.percentile(times, [50, 99]).tolist()
+    return {"call": f"{name}: predict, {N_THREADS} threads", "p50": p50, "p99": p99}
 
 
 def gln_calls(X, y):
     """Calls of GLNClassifier, and of its parts without the outer ones, with the rows and labels that they get."""
-    model = GLNClassifier(random_state=0).partial_fit(X[:512], y[:512], classes=[0, 1])
-    parts = calls_of_one_row(model, 512)
+    model = GLNClassifier(random_state=0).partial_fit(X[:N_BEFORE], y[:N_BEFORE], classes=[0, 1])
+    parts = calls_of_one_row(model)
     calls = {
         "partial_fit learn": model.partial_fit,
         "partial_fit, check_input=False learn": partial(model.partial_fit, check_input=False),
@@ -56,6 +91,38 @@ def gln_calls(X, y):
     }
     rows = [(X[i : i + 1], y[i : i + 1]) for i in range(len(X))]
     return {f"GLNClassifier: {name}": (call, rows) for name, call in calls.items()}
+
+
+def other_gln_calls(X, y):
+    """Calls of a regressor, and with categories and sparse rows."""
+    binned = X.copy()
+    binned[:, :3] = np.round(2 * X[:, :3])
+    kinds = {
+        "GLNRegressor": (GLNRegressor(random_state=0), X, y.astype(float), {}),
+        "3 of 30 columns categories": (
+            GLNClassifier(categorical_features=[0, 1, 2], random_state=0),
+            binned,
+            y,
+            {"classes": [0, 1]},
+        ),
+        "sparse, 30 of 16,384 columns": (GLNClassifier(random_state=0), sparse(X), y, {"classes": [0, 1]}),
+    }
+    calls = {}
+    for name, (model, rows, targets, given) in kinds.items():
+        model.partial_fit(rows[:N_BEFORE], targets[:N_BEFORE], **given)
+        parts = [(rows[i : i + 1], targets[i : i + 1]) for i in range(rows.shape[0])]
+        answer = model.predict_proba if given else model.predict
+        calls[f"{name}: learn"] = model.partial_fit, parts
+        calls[f"{name}: predict"] = lambda x, _, answer=answer: answer(x), parts
+    return calls
+
+
+def sparse(X):
+    """Each value in one of many columns, which it says with its sign."""
+    rng = np.random.default_rng(0)
+    columns = rng.integers(N_SPARSE // 2, size=X.shape[1]) + N_SPARSE // 2 * (X > 0)
+    rows = np.repeat(np.arange(len(X)), X.shape[1])
+    return csr_array((np.abs(X).ravel(), (rows, columns.ravel())), shape=(len(X), N_SPARSE))
 
 
 def sgd_calls(X, y):

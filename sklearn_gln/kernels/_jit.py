@@ -47,7 +47,7 @@ class _Cache(FunctionCache):
 
 def _jit(**more):
     def decorate(function):
-        compiled = numba.njit(**options, **more)(function)
+        compiled = numba.njit(**(options | more))(function)
         with suppress(RuntimeError, OSError):  # without a folder that can be written each process compiles
             compiled._cache = _Cache(function)
         return compiled
@@ -57,3 +57,4 @@ def _jit(**more):
 
 jit = _jit()
 inline = _jit(inline="always")
+short = _jit(nogil=False)  # where threads would wait longer for the lock than such a call takes

@@ -7,7 +7,7 @@ from math import exp, isnan
 
 import numpy as np
 
-from sklearn_gln.kernels._jit import inline, jit
+from sklearn_gln.kernels._jit import inline, short
 
 TINY = 1e-30  # as in `normalized_rates`
 
@@ -17,7 +17,7 @@ def _standardized(value, mean, inverse_deviation, limit):
     return 0.0 if isnan(value) else min(max((value - mean) * inverse_deviation, -limit), limit)
 
 
-@jit
+@short
 def inputs(x, mean, inverse_deviation, side_limit, base_limit, side_info, base, square_limit, square_scale, squares):
     """Fill side information, base inputs and, if there is room, their squares with those of a row x (d,)."""
     for i in range(mean.size):
@@ -30,14 +30,14 @@ def inputs(x, mean, inverse_deviation, side_limit, base_limit, side_info, base, 
             squares[i] = square_scale * bounded * bounded
 
 
-@jit
+@short
 def pieces(x, columns, middle, inverse_width, limit, pieces):
     """Fill pieces with those of a row x (d,)."""
     for i in range(columns.size):
         pieces[i] = _standardized(float(x[columns[i]]), middle[i], inverse_width[i], limit)
 
 
-@jit
+@short
 def contexts(side_info, hyperplanes, offsets):
     """The contexts (k|1, j) of a row's side information (n_side,), in float64."""
     n_outputs, n_neurons, context_dim, n_side = hyperplanes.shape
@@ -71,26 +71,27 @@ def _bounded(logit, k, limits):
     return min(max(logit, -limits[k]), limits[k]) if limits.size else logit
 
 
-@jit
-def infer(weights, slots, below, base, limit, limits, logits, number, means):
+@short
+def infer(weights, slot_of, contexts, first, below, base, limit, limits, logits, number, means):
     """Fill logits (k, j) of layer `number`, within its limit and then the outputs' limits, and means (k, layers).
 
-    slots (k|1, j).
+    Its neurons are those from `first` on in contexts (k|1, all neurons).
     """
     n_outputs, n_neurons = logits.shape
     for k in range(n_outputs):
-        ks, kp = min(k, len(slots) - 1), min(k, len(below) - 1)
+        ks, kp = min(k, len(contexts) - 1), min(k, len(below) - 1)
         total = 0.0
         for j in range(n_neurons):
-            s = min(max(_dot(weights[k, j, slots[ks, j]], below[kp], base), -limit), limit)
+            slot = slot_of[ks, j, contexts[ks, first + j]]
+            s = min(max(_dot(weights[k, j, slot], below[kp], base), -limit), limit)
             logits[k, j] = _bounded(s, k, limits)
             total += logits[k, j]
         means[k, number] = total / n_neurons
 
 
-@jit
+@short
 def slots(slot_of, contexts, first):
-    """The slots (k|1, j) of a layer whose neurons are those from `first` on in contexts (k|1, all neurons)."""
+    """The slots (k|1, j) of such a layer."""
     found = np.empty(slot_of.shape[:2], np.int32)
     for k in range(len(found)):
         for j in range(found.shape[1]):
@@ -98,7 +99,7 @@ def slots(slot_of, contexts, first):
     return found
 
 
-@jit
+@short
 def assign_slots(weights, accumulator, slot_of, n_slots, contexts, first):
     """As `slots`, and new contexts get slots; also whether there was room, without which none does."""
     found = slots(slot_of, contexts, first)
@@ -129,7 +130,7 @@ def _direct(u, matrix, moment, v):
             moment[i, o] += value * u[o]
 
 
-@jit
+@short
 def directions(u, matrices, places, moment, v):
     """Fill v (k|1, b) with the directions of u, add u to the second moment, and return u . v (k|1,).
 
@@ -177,12 +178,12 @@ def _step(w, g, below, base, max_weight):
         w[at] = _within(w[at] - g * base[i], max_weight)
 
 
-@jit
+@short
 def learn(
     weights, accumulator, slots, below, base, below_directions, base_directions, below_squares, base_square, targets,
     rate, squared, damping, limit, max_weight, limits, logits, number, means,
 ):  # fmt: skip
-    """As `infer`, just before the row is learned by a normalized step."""
+    """As `infer`, of slots (k|1, j), just before the row is learned by a normalized step."""
     n_outputs, n_neurons = logits.shape
     one = weights.dtype.type(1)
     for k in range(n_outputs):
@@ -207,7 +208,7 @@ def learn(
         means[k, number] = total / n_neurons
 
 
-@jit
+@short
 def variance(mean_square, log_ratio, slots, outputs, means):
     """The variance (k,) of the last layer's outputs (k, j) about their means (k, layers), and what its slots tell."""
     n_outputs, n_neurons = outputs.shape
@@ -222,7 +223,7 @@ def variance(mean_square, log_ratio, slots, outputs, means):
     return variance
 
 
-@jit
+@short
 def spread(errors, weight, slots, outputs, targets):
     """Add the squared errors of the last layer's outputs (k, j), and the row, to the sums of their slots (k|1, j)."""
     n_outputs, n_neurons = outputs.shape
@@ -234,7 +235,7 @@ def spread(errors, weight, slots, outputs, targets):
             weight[k, j, slots[ks, j]] += 1
 
 
-@jit
+@short
 def moments(x, lower, upper, weight, mean, squares):
     """Weights, means and squared deviations (d,) after one more row x, of which what lies within the bounds counts."""
     weight, mean, squares = weight.copy(), mean.copy(), squares.copy()
