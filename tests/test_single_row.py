@@ -35,6 +35,7 @@ CASES = {
     "bounded": (GLNClassifier, Y, {"max_weight": 0.5, "aggregation": "neuron", "learning_rate_init": 2.0}),
     "gaussian halfspaces": (GLNClassifier, Y, {"halfspaces": "gaussian", "aggregation": "layers"}),
     "blocks": (GLNClassifier, Y, {"preconditioner": "block", "class_weight": None}),
+    "deep": (GLNClassifier, Y, {"context_dim": 10}),
     "target": (GLNRegressor, TARGETS[:, 0], {}),
     "targets": (GLNRegressor, TARGETS, {}),
     "targets, no squares": (GLNRegressor, TARGETS, {"squares": False, "bias": False, "aggregation": "last_layer"}),
@@ -43,7 +44,7 @@ CASES = {
 
 def new(name, dtype="float64"):
     kind, y, params = CASES[name]
-    return kind(layer_sizes=(6, 5), context_dim=4, random_state=0, dtype=dtype, **params), y
+    return kind(**{"layer_sizes": (6, 5), "context_dim": 4, "random_state": 0, "dtype": dtype} | params), y
 
 
 def begun(model, y):
@@ -153,6 +154,18 @@ def test_other_rows_are_learned_the_general_way(params, monkeypatch):
     monkeypatch.setattr(_single_row, "learn", None)
     model.partial_fit(rows[-1:], Y[-1:])
     assert model.n_samples_seen_ == N_BEFORE + 1
+
+
+def test_makes_room_for_new_contexts(general):
+    model, y = new("deep")
+    rooms = [begun(model, y)._online.network.layers[0].weights.shape[2]]
+    for i in range(N_BEFORE, N):
+        model.partial_fit(X[i : i + 1], y[i : i + 1])
+        rooms.append(model._online.network.layers[0].weights.shape[2])
+    assert rooms[0] < rooms[-1]
+    general()
+    otherwise, _ = learned_by_row(*new("deep"))
+    assert rooms[-1] == otherwise._online.network.layers[0].weights.shape[2]
 
 
 def test_a_target_without_a_value_is_left_out_as_in_a_chunk():
