@@ -35,7 +35,7 @@ CASES = {
     "bounded": (GLNClassifier, Y, {"max_weight": 0.5, "aggregation": "neuron", "learning_rate_init": 2.0}),
     "gaussian halfspaces": (GLNClassifier, Y, {"halfspaces": "gaussian", "aggregation": "layers"}),
     "blocks": (GLNClassifier, Y, {"preconditioner": "block", "class_weight": None}),
-    "deep": (GLNClassifier, Y, {"context_dim": 10}),
+    "deeper": (GLNClassifier, Y, {"context_dim": 6}),
     "target": (GLNRegressor, TARGETS[:, 0], {}),
     "targets": (GLNRegressor, TARGETS, {}),
     "targets, no squares": (GLNRegressor, TARGETS, {"squares": False, "bias": False, "aggregation": "last_layer"}),
@@ -157,14 +157,14 @@ def test_other_rows_are_learned_the_general_way(params, monkeypatch):
 
 
 def test_makes_room_for_new_contexts(general):
-    model, y = new("deep")
+    model, y = new("deeper")
     rooms = [begun(model, y)._online.network.layers[0].weights.shape[2]]
     for i in range(N_BEFORE, N):
         model.partial_fit(X[i : i + 1], y[i : i + 1])
         rooms.append(model._online.network.layers[0].weights.shape[2])
     assert rooms[0] < rooms[-1]
     general()
-    otherwise, _ = learned_by_row(*new("deep"))
+    otherwise, _ = learned_by_row(*new("deeper"))
     assert rooms[-1] == otherwise._online.network.layers[0].weights.shape[2]
 
 
