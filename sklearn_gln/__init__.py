@@ -8,7 +8,10 @@ How data flow, one file a step::
         levels           which columns are categories, their levels as numbers    _levels.py
         OnlineNetwork    samples in, in order                                     _online.py
           Schedule       the clock: what happens after which sample               _schedule.py
-          Categories     what earlier samples of a level were; indicators         _categories.py
+          SparseRows     SciPy's matrices, of which a chunk is made dense         _sparse_rows.py
+          Evidence       what is known of single columns, met and then learned    _evidence.py
+            Categories   what earlier samples of a level were; indicators         _categories.py
+            WideRows     linear models over the columns of words and clicks       _wide_rows.py
           BasePredictor  features -> base logits, basis and side information      _base_predictor.py
           Window         the last samples, by which wild values are known         _window.py
           halfspaces     where neurons cut, drawn from the first samples          _halfspaces.py
@@ -17,6 +20,7 @@ How data flow, one file a step::
             StepInputs   size and direction of a step                             _learning_rate.py
             Spread       how noisy the target is where a sample lies              _spread.py
             kernels      the loops, one file a backend; shared out on threads     kernels/
+          single row     all of this in few compiled calls, one row a call        _single_row.py
           Head           layers -> the answer                                     _head.py
             stacks       layers weighed by what they predicted honestly           _stack.py
             TargetScale  the unit of a real target                                _target_scale.py

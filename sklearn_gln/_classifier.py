@@ -464,9 +464,10 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             counts (Notes): small weights are little evidence. Rows of weight 0 are left out.
 
         check_input : bool, default=True
-            False skips the checks of X, y and sample_weight in all calls but the first. They take longer than learning
-            a single row. X must then be a float32 or float64 array of the right width without infinities, y an array
-            of labels (n_samples,) or of bool (n_samples, n_labels), sample_weight a float64 array or None.
+            False skips the checks of X, y and sample_weight in all calls but the first. Of NumPy's arrays of floats
+            they take a tenth of a call with one row, of lists and tables longer than the rest. X must then be a float32
+            or float64 array of the right width without infinities, y an array of labels (n_samples,) or of bool
+            (n_samples, n_labels), sample_weight a float64 array or None.
 
         Returns
         -------

@@ -1176,11 +1176,14 @@ def test_the_plain_loop_predicts_what_kernels_predict(load, small_data):
 
 def test_calls_of_one_row(load):
     single = load("speed.single")
-    X = np.random.default_rng(0).normal(size=(600, 3))
-    calls = single.gln_calls(X, (X[:, 0] > 0).astype(int))
-    assert len(calls) == 8
-    for call, rows in calls.values():
+    X = np.random.default_rng(0).normal(size=(600, 4))
+    y = (X[:, 0] > 0).astype(int)
+    calls = single.gln_calls(X, y)
+    assert len(calls) == 9
+    for call, rows in (calls | single.other_gln_calls(X, y) | single.calls_after(400)).values():
         assert load("common").microseconds_per_row(call, rows[:3]) > 0
+    served = single.in_threads("GLN", single.fitted(X, y)["GLNClassifier"], X, n_calls=10)
+    assert 0 < served["p50"] <= served["p99"]
 
 
 @pytest.mark.thorough

@@ -22,14 +22,15 @@ N_SPARSE = 2**14  # columns
 
 def add_single(subparsers):
     parser = add_command(subparsers, single, "one row a call, compared with linear models", "speed")
-    add_options(parser, "--repeats")
+    add_options(parser, "--repeats", "--rows", rows=1_000_000)
 
 
 def single(options):
-    """Microseconds of a call with one row, on breast_cancer's 30 features, after 512 rows."""
+    """Microseconds of a call with one row, of 30 features; where nothing else is said breast_cancer's, after 512."""
     X, y = load_breast_cancer(return_X_y=True)
     X = scale(X)
     measures = {**gln_calls(X, y), **other_gln_calls(X, y), **sgd_calls(X, y), **river_calls(X, y)}
+    measures |= {**calls_after(1000), **calls_after(options.rows)}
     summaries = time_in_turn(
         {name: partial(microseconds_per_row, *call) for name, call in measures.items()}, options.repeats
     )
@@ -115,6 +116,18 @@ def other_gln_calls(X, y):
         calls[f"{name}: learn"] = model.partial_fit, parts
         calls[f"{name}: predict"] = lambda x, _, answer=answer: answer(x), parts
     return calls
+
+
+def calls_after(n_rows):
+    """Calls of GLNClassifier after so many rows of 30 normal numbers, in most of its contexts."""
+    X = np.random.default_rng(0).normal(size=(n_rows + 1000, 30))
+    y = (X[:, 0] * X[:, 1] > X[:, 2]).astype(int)
+    model = GLNClassifier(random_state=0).partial_fit(X[:n_rows], y[:n_rows], classes=[0, 1])
+    rows = [(X[i : i + 1], y[i : i + 1]) for i in range(n_rows, len(X))]
+    return {
+        f"after {n_rows:,} rows: learn": (model.partial_fit, rows),
+        f"after {n_rows:,} rows: predict": (lambda x, _: model.predict_proba(x), rows),
+    }
 
 
 def sparse(X):
