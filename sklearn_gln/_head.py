@@ -374,8 +374,8 @@ class TargetHead(Head):
 
     def gather(self, outputs: LayerOutputs, kernels: Kernels) -> Array:
         mean, disagreement = map(kernels.to_numpy, kernels.neuron_moments(outputs.layers[-1]))
-        means = np.concatenate([layer_means(outputs.layers[:-1], kernels), mean[..., np.newaxis]], axis=2)
-        return self.gathered(means, outputs.within + disagreement)
+        below = (layer_means([layer], kernels) for layer in outputs.layers[:-1])
+        return self.gathered(np.concatenate([*below, mean[..., np.newaxis]], axis=2), outputs.within + disagreement)
 
     def gathered(self, means: Array, variance: Array) -> Array:
         """The layers' means and the logarithm of the raw variance: (n, n_outputs, n_layers + 1)."""
