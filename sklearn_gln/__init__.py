@@ -45,7 +45,7 @@ What takes fitted estimators, and which nothing above knows of::
 from sklearn_gln._classifier import GLNClassifier
 from sklearn_gln._regressor import GLNRegressor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
 GLNClassifier.__module__ = GLNRegressor.__module__ = __name__  # what saved models keep, wherever the code moves

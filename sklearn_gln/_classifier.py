@@ -33,7 +33,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     Every neuron predicts the target itself: it mixes the logits of the layer below (and, with skip connections, the
     scaled features) with a weight vector that halfspaces of the features select, and learns by its own online step.
-    More than two classes are learned one against all and joined by a softmax. See the README for the method.
+    More than two classes are learned one against all and joined by a softmax. ``METHOD.rst`` beside this module is the
+    method.
 
     The model depends on the rows and their order alone: any split of a stream into `partial_fit` calls gives the same
     one.
@@ -41,11 +42,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     Parameters
     ----------
     layer_sizes : array-like of int, default=(50, 50, 50)
-        Neurons of each hidden layer. ``()`` is one neuron per output.
+        Neurons of each hidden layer. ``()`` is one neuron per output. More of them average over more halfspaces:
+        smoother, more accurate, in proportion slower.
 
     context_dim : int, default=8
-        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory.
-        0: no gating.
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory. 0: no
+        gating. More cut the space more finely, and need more rows to fill it; time hardly grows.
 
     halfspaces : {"cuts", "gaussian", "raw_gaussian"}, default="cuts"
         How halfspaces are drawn. "cuts": from the first 256 rows, seven of ten on one feature, drawn by the entropy of
@@ -55,7 +57,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         normals not scaled to length 1.
 
     offset_scale : float or None, default=None
-        See `halfspaces`. None: 1.5 for "cuts", 0 for Gaussian halfspaces.
+        See `halfspaces`. None: 1.5 for "cuts", 0 for Gaussian halfspaces. Smaller ones cut nearer the middle of the
+        data, which suits images.
 
     share_halfspaces : bool, default=True
         Whether all outputs gate by the same halfspaces: as accurate, and gating takes no longer for more classes.
@@ -107,7 +110,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         min(a, 1 / (1 + 0.1 t)), with t the row number; a callable maps row numbers (n,) to rates (n,).
 
     learning_rate_init : float or None, default=None
-        The a above. None: 4 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+        The a above. None: 4 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic". Larger ones learn
+        faster and are noisier; "normalized" steps forgive a factor of two.
 
     label_smoothing : float or None, default=None
         The s of the probabilities s and 1 - s that neurons learn as targets, in place of 0 and 1: it bounds their
@@ -131,13 +135,16 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         logit of the last layer. "neuron": that of a final layer of one neuron [1]_.
 
     eps : float, default=1e-4
-        Every neuron's probability is clipped to [eps, 1 - eps].
+        Every neuron's probability is clipped to [eps, 1 - eps]. A larger one bounds overconfidence and hides what a
+        neuron knows; with 1e-9 explanations are exact nearly everywhere.
 
     max_weight : float or None, default=None
-        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all.
+        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all. A brake for plain steps that
+        diverge.
 
     batch_size : int, default=1
-        Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only.
+        Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates only. Faster
+        on PyTorch, and no longer exactly online.
 
     half_life : {"auto", "mixed"}, float or None, default="auto"
         The number of rows after which earlier rows count half, as streams change. "mixed": in step sizes it is 50 for
@@ -149,10 +156,11 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         and in `fit` without `shuffle`, else None; `partial_fit` goes on as `fit` began.
 
     max_iter : int, default=3
-        Passes over the rows in `fit`; `partial_fit` makes one.
+        Passes over the rows in `fit`; `partial_fit` makes one. More do not overfit soon: steps of pass e are divided by
+        e.
 
     shuffle : bool, default=True
-        Whether `fit` visits rows in a new random order in each pass.
+        Whether `fit` visits rows in a new random order in each pass. False for rows in the order of time.
 
     warm_start : bool, default=False
         Whether `fit` goes on from the last model instead of starting from nothing; features must stay, and classes too,
@@ -160,6 +168,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
 
     early_stopping : bool, default=False
         Whether `fit` stops once the log-loss on held-out rows no longer falls, and keeps the network with the lowest.
+        Saves time with a large `max_iter`, and costs rows.
 
     validation_fraction : float, default=0.1
         The share of rows that `early_stopping` holds out, unless `X_val` and `y_val` are given to `fit`.
@@ -172,8 +181,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         See `n_iter_no_change`.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of classes, {label: weight}, which multiply sample weights. "balanced": inversely proportional to
-        class frequencies, in `fit` as in scikit-learn, in `partial_fit` from the counts so far, at most 10.
+        Weights of classes, {label: weight}, which multiply sample weights. "balanced": inversely proportional to class
+        frequencies, in `fit` as in scikit-learn, in `partial_fit` from the counts so far, at most 10. It raises the
+        probabilities of rare classes, which are then better found and no longer calibrated.
 
     new_classes : {"error", "add"}, default="error"
         What `partial_fit` does with a label that was not announced. "error": it raises ValueError. "add": the label
@@ -184,11 +194,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         row.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of weights and kernels. Statistics and probabilities are always float64.
+        Precision of weights and kernels. Statistics and probabilities are always float64. "float64" takes twice the
+        memory and changes results in the sixth digit.
 
     backend : {"auto", "numba", "numpy", "torch", "tensorflow", "jax"}, default="auto"
         The library that the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on
-        each, except for rounding. See the README on speed.
+        each, except for rounding. See ``kernels/README.rst``.
 
     device : str, device of the framework, or None, default=None
         Where "torch", "tensorflow" and "jax" learn and predict: "cpu", "cuda" or "gpu", "cuda:1", "tpu". None: the
@@ -201,7 +212,8 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
+        Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results. The spread over
+        several is the model's own noise.
 
     verbose : bool or int, default=False
         Whether `fit` prints the losses after each pass. For progress bars see `set_callbacks` (scikit-learn 1.9).
@@ -304,6 +316,19 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
     ...     stream = stream.partial_fit(X_train[rows], y_train[rows], classes=[0, 1])
     >>> stream.progressive_accuracy_ > 0.9
     True
+
+    Words, hashed:
+
+    >>> from sklearn.feature_extraction.text import HashingVectorizer
+    >>> words = HashingVectorizer(n_features=2**18)
+    >>> mails = ["your parcel waits", "meeting at ten", "claim your prize now", "minutes of the meeting"] * 25
+    >>> is_spam = [True, False, True, False] * 25
+    >>> reader = GLNClassifier(random_state=0)
+    >>> for start in range(0, len(mails), 20):
+    ...     chunk = slice(start, start + 20)
+    ...     reader = reader.partial_fit(words.transform(mails[chunk]), is_spam[chunk], classes=[False, True])
+    >>> reader.predict(words.transform(["your prize waits"]))
+    array([ True])
     """
 
     _parameter_constraints: dict = {

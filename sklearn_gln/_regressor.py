@@ -27,7 +27,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     Every neuron predicts the target itself: it mixes what the layer below predicts and, with skip connections, the
     scaled features with a weight vector that halfspaces of the features select, and learns by its own online step.
-    Several targets are learned independently of each other. See the README for the method.
+    Several targets are learned independently of each other. ``METHOD.rst`` beside this module is the method.
 
     The model depends on the rows and their order alone: any split of a stream into `partial_fit` calls gives the same
     one.
@@ -36,11 +36,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
     ----------
     layer_sizes : array-like of int, default=(50, 50, 50)
         Neurons of each hidden layer. With "squared", the first of them is preceded by a layer of one linear neuron, so
-        that ``()`` is online linear regression.
+        that ``()`` is online linear regression. More of them average over more halfspaces: smoother, more accurate, in
+        proportion slower.
 
     context_dim : int, default=8
-        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory.
-        0: no gating.
+        Halfspaces of each neuron, so up to 2**context_dim weight vectors. Only those that rows visit take memory. 0: no
+        gating. More cut the space more finely, and need more rows to fill it; time hardly grows.
 
     likelihood : {"squared", "gaussian"}, default="squared"
         The neurons' loss. "squared": the mean of the target, by squared error; the variance is estimated from past
@@ -54,7 +55,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         normals not scaled to length 1.
 
     offset_scale : float or None, default=None
-        See `halfspaces`. None: 1.5 for "cuts", 0 for Gaussian halfspaces.
+        See `halfspaces`. None: 1.5 for "cuts", 0 for Gaussian halfspaces. Smaller ones cut nearer the middle of the
+        data, which suits images.
 
     share_halfspaces : bool, default=False
         Whether all targets gate by the same halfspaces, chosen to tell all of them apart. False: each gates by its own,
@@ -106,7 +108,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         "squared" is longer than 1 / (u . P u), or 1 / (u . u), with which it meets the row's own target.
 
     learning_rate_init : float or None, default=None
-        The a above. None: 0.5 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic".
+        The a above. None: 0.5 for "normalized", 1e-3 "constant", 1e-2 "inverse", 3e-3 "hyperbolic". Larger ones learn
+        faster and are noisier; "normalized" steps forgive a factor of two.
 
     preconditioner : {"auto", "full", "block"} or None, default="auto"
         P of "normalized" steps. "full": the regularised inverse of the d inputs' second moments, for which a row
@@ -124,11 +127,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         layer. "neuron": that of a final layer of one neuron [1]_.
 
     max_weight : float or None, default=None
-        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all, but for batches at 1e6.
+        Weights are clipped to [-max_weight, max_weight] after each step; None: not at all, but for batches at 1e6. A
+        brake for plain steps that diverge.
 
     batch_size : int, default=1
         Consecutive rows of a call that see the same weights; their steps are summed. Plain learning rates of "squared"
-        only.
+        only. Faster on PyTorch, and no longer exactly online.
 
     half_life : {"auto", "mixed"}, float or None, default="auto"
         The number of rows after which earlier rows count half, as streams change. "mixed": in step sizes it is 50 for
@@ -145,7 +149,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         them: what is predicted for these rows fits the stack and the variances, before they too are learned, once.
 
     shuffle : bool, default=True
-        Whether `fit` visits rows in a new random order in each pass.
+        Whether `fit` visits rows in a new random order in each pass. False for rows in the order of time.
 
     warm_start : bool, default=False
         Whether `fit` goes on from the last model instead of starting from nothing; features and the number of
@@ -153,6 +157,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
 
     early_stopping : bool, default=False
         Whether `fit` stops once the log-loss on held-out rows no longer falls, and keeps the network with the lowest.
+        Saves time with a large `max_iter`, and costs rows.
 
     validation_fraction : float, default=0.1
         The share of rows that `early_stopping` holds out, unless `X_val` and `y_val` are given to `fit`.
@@ -165,11 +170,12 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         See `n_iter_no_change`.
 
     dtype : {"float32", "float64"}, default="float32"
-        Precision of weights and kernels. Statistics and predictions are always float64.
+        Precision of weights and kernels. Statistics and predictions are always float64. "float64" takes twice the
+        memory and changes results in the sixth digit.
 
     backend : {"auto", "numba", "numpy", "torch", "tensorflow", "jax"}, default="auto"
         The library that the kernels run on. "auto": Numba if it is installed, else NumPy. The model is the same on
-        each, except for rounding. See the README on speed.
+        each, except for rounding. See ``kernels/README.rst``.
 
     device : str, device of the framework, or None, default=None
         Where "torch", "tensorflow" and "jax" learn and predict: "cpu", "cuda" or "gpu", "cuda:1", "tpu". None: the
@@ -182,7 +188,8 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         does not depend on it.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results.
+        Draws the halfspaces and, in `fit`, the orders of rows. Pass an int for reproducible results. The spread over
+        several is the model's own noise.
 
     verbose : bool or int, default=False
         Whether `fit` prints the losses after each pass. For progress bars see `set_callbacks` (scikit-learn 1.9).
