@@ -23,7 +23,7 @@ PAGES = {
         ROOT / "benchmarks" / "README.rst",
         ROOT / "benchmarks" / "backprop" / "README.rst",
     )
-    if path.exists()  # a source distribution has no figures
+    if path.exists()  # of a source distribution's benchmarks are the scripts alone
 }
 
 
@@ -106,7 +106,10 @@ def test_links_to_files_exist(readme):
     text = readme.read_text(encoding="utf-8")
     found = re.findall(r"(?:image|figure):: (\S+)|`[^`<]+ <([^>:]+)>`_", text)
     targets = {next(filter(None, target)) for target in found}
+    has_figures = (ROOT / "benchmarks" / "results").exists()
     for path, _, section in (target.partition("#") for target in targets):
+        if "benchmarks" in path and not has_figures:
+            continue
         assert (readme.parent / path).exists(), path
         if section:  # as GitHub names them
             titles = re.findall(r"^(.+)\n[=-]{3,}$", (readme.parent / path).read_text(encoding="utf-8"), re.MULTILINE)
