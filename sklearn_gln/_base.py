@@ -224,6 +224,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         context = self._init_callback_context(max_subtasks=self.max_iter)
         with self._unchanged_on_error():
             begun = self.warm_start and hasattr(self, "_online")
+            self._check_learns(self._online if begun else None)
             X, y, sample_weight = self._check_X_y(X, y, sample_weight, self._online if begun else None)
             targets, weights = self._encode_all(y, _of_mean_1(sample_weight), begun)
             rows = np.flatnonzero(weights)
@@ -259,6 +260,7 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         with self._unchanged_on_error():
             online = getattr(self, "_online", None)
             begun = online is not None
+            self._check_learns(online)
             if not begun:
                 self._validate_params()
             X, y, sample_weight = self._check_X_y(
@@ -282,6 +284,15 @@ class BaseGLN(CallbackSupportMixin, BaseEstimator, ABC):
         if read is None:
             return None
         return read(np.concatenate([self._arranged(self._online.before_sample_1(0)), *parts]))
+
+    def _check_learns(self, online):
+        """Raise ValueError if the network that was learned cannot go on."""
+        if online is not None and online.predicts_only:
+            raise ValueError(
+                f"This {type(self).__name__} comes from a file saved with half=True and only predicts: its weights are "
+                "rounded. Go on with the model that was saved, or with a file saved with half=False; `fit` without "
+                "warm_start starts anew."
+            )
 
     @abstractmethod
     def _read_targets(self, y):

@@ -110,6 +110,15 @@ class Layer:
         vars(taken).update({name: take(array) for name, array in by_slot.items()})
         return taken
 
+    def trimmed(self) -> "Layer":
+        """The layer without room for slots to come."""
+        n_used = self.weights.shape[2] if self.n_slots is None else int(self.n_slots.max())
+        if n_used == self.weights.shape[2]:
+            return self
+        trimmed = copy(self)
+        trimmed._map_slots(lambda array: np.ascontiguousarray(array[:, :, :n_used]))
+        return trimmed
+
     def make_room(self, n_slots: int) -> None:
         """Have room for n_slots slots."""
         if self.weights.shape[2] < n_slots:

@@ -57,6 +57,7 @@ class OnlineNetwork:
     unit_weight: float = 1.0  # for which neurons learn a sample once
     categories: Categories | None = None  # None: no feature is a category
     wide: WideRows | None = None  # None: rows are not wide
+    predicts_only: bool = False  # its weights have been rounded to half precision
 
     @classmethod
     def new(

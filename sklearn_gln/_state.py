@@ -3,7 +3,10 @@
 Compiled kernels read and write wherever shapes and slots say: state that does not fit together must not reach them.
 """
 
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import fields, is_dataclass, replace
 from numbers import Integral, Real
 from reprlib import repr as brief
 from types import UnionType
@@ -33,6 +36,7 @@ from sklearn_gln.kernels import as_numpy
 
 Shape = tuple[int, ...]
 
+MAX_HALF = float(np.finfo(np.float16).max)
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
@@ -41,10 +45,27 @@ TYPES = (
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
 _NDARRAY = get_origin(Array)  # np.ndarray, but an alias from NumPy 2.5 on
+_halves = ContextVar("halves", default=False)
+
+
+@contextmanager
+def half_precision() -> Iterator[None]:
+    """Have `to_plain` make state that only predicts, with weights in half precision."""
+    token = _halves.set(True)
+    try:
+        yield
+    finally:
+        _halves.reset(token)
 
 
 def to_plain(state: Any) -> Any:
     """Learned state as dicts, lists and tuples of NumPy arrays, numbers and strings."""
+    if isinstance(state, Layer):
+        state = state.trimmed()
+        if _halves.get():
+            state = replace(state, weights=_halved(as_numpy(state.weights)))
+    if isinstance(state, OnlineNetwork) and _halves.get():
+        state = replace(state, predicts_only=True)
     if is_dataclass(state):
         values = {item.name: to_plain(getattr(state, item.name)) for item in fields(state)}
         return {"type": type(state).__name__, **values}
@@ -66,10 +87,24 @@ def from_plain(plain: Any) -> Any:
                 raise ValueError(
                     f"{kind.__name__}.{item.name} must be of type {item.type}; got {values[item.name]!r:.200}."
                 )
-        return kind(**values)
+        state = kind(**values)
+        if isinstance(state, OnlineNetwork) and state.predicts_only and state.network is not None:
+            for layer in state.network.layers:
+                layer.weights = layer.weights.astype(state.settings.dtype)
+        return state
     if isinstance(plain, list | tuple):
         return type(plain)(from_plain(item) for item in plain)
     return plain
+
+
+def _halved(weights: Array) -> Array:
+    largest = float(np.abs(weights).max(initial=0))
+    if largest > MAX_HALF:
+        raise ValueError(
+            f"The largest weight is {largest:.6g}, and half precision has numbers up to {MAX_HALF:g}; "
+            "save with half=False."
+        )
+    return weights.astype(np.float16)
 
 
 def _types_by_name() -> dict[Any, Any]:

@@ -7,7 +7,7 @@ makes of it what it knows and nothing else.
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from io import BytesIO
 from numbers import Real
@@ -30,6 +30,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_gln._input import is_sparse_table
 from sklearn_gln._runtime import interrupts_held
+from sklearn_gln._state import half_precision
 from sklearn_gln.kernels import as_numpy
 
 try:
@@ -118,7 +119,7 @@ HARMLESS = (
 KNOWN = (*OUR_TYPES, *HARMLESS)
 
 
-def save(estimator, path, *, trusted=()):
+def save(estimator, path, *, trusted=(), half=False):
     """Write an estimator to a file that `load` reads, whole or not at all.
 
     Callbacks stay behind. If anything fails, a full disk too, a file that was there before stays as it was. When this
@@ -138,11 +139,16 @@ def save(estimator, path, *, trusted=()):
         Names of further types and functions that the estimator may hold, such as ``"mypackage.MyTransformer"``. The
         file names them only, so whoever loads it must have and trust them too.
 
+    half : bool, default=False
+        Whether weights are written in half precision (IEEE 754, 11 bits), in files of half the size. What is loaded
+        from such a file only predicts: `partial_fit` refuses.
+
     Raises
     ------
     ValueError
         If it is not an estimator, or holds what `load` with the same `trusted` would refuse, such as functions, trees,
-        or in a search distributions of `scipy.stats`: of a search, `best_estimator_` may be all that is needed.
+        or in a search distributions of `scipy.stats`: of a search, `best_estimator_` may be all that is needed. With
+        `half`, if a weight is larger than 65,504.
 
     OSError
         If the file cannot be written.
@@ -167,7 +173,8 @@ def save(estimator, path, *, trusted=()):
             f"estimator={brief(estimator)} is not a scikit-learn estimator; pass an instance of one, such as a "
             "GLNClassifier or a Pipeline."
         )
-    _write(estimator, estimator, path, trusted)
+    with half_precision() if half else nullcontext():
+        _write(estimator, estimator, path, trusted)
 
 
 def load(path, *, trusted=()):

@@ -127,6 +127,52 @@ def test_estimators_around_ours(wrap, fitted, path):
         assert_array_equal(loaded.predict_proba(X_FULL), model.predict_proba(X_FULL))
 
 
+@pytest.mark.parametrize("name", thorough_but(KINDS, "classifier"))
+def test_half_precision_predicts_nearly_the_same_and_learns_no_more(name, path):
+    kind = KINDS[name]
+    model = kind.new(layer_sizes=(20,)).fit(X, kind.y)
+    save(model, path)
+    n_bytes = path.stat().st_size
+    save(model, path, half=True)
+    weights = [layer.trimmed().weights for layer in model._online.network.layers]
+    assert n_bytes - path.stat().st_size == pytest.approx(sum(each.nbytes for each in weights) / 2, rel=0.05, abs=500)
+    assert not model._online.predicts_only
+    half = load(path)
+    for layer, expected in zip(half._online.network.layers, weights, strict=True):
+        assert layer.weights.dtype == expected.dtype
+        assert_allclose(layer.weights, expected, rtol=2**-11, atol=1e-7)
+    assert_allclose(kind.predict(half), kind.predict(model), rtol=0.02, atol=0.02)
+    expected = kind.predict(half)
+    for learn in (half.partial_fit, half.set_params(warm_start=True).fit):
+        with pytest.raises(ValueError, match=r"half=True and only predicts"):
+            learn(X, kind.y)
+    assert_array_equal(kind.predict(half), expected)
+    save(half, path)  # and so does what is saved again
+    with pytest.raises(ValueError, match=r"half=True and only predicts"):
+        load(path).partial_fit(X, kind.y)
+    assert half.set_params(warm_start=False).fit(X, kind.y)._online.predicts_only is False
+
+
+def test_half_precision_refuses_weights_beyond_it(path):
+    model = new().fit(X, Y)
+    model._online.network.layers[0].weights[0, 0, 0, 0] = 1e5
+    with pytest.raises(ValueError, match=r"The largest weight is 100000, .* half=False"):
+        save(model, path, half=True)
+    assert not path.exists()
+
+
+def test_room_for_contexts_to_come_is_not_saved(path):
+    model = new(context_dim=6).partial_fit(X, Y, classes=CLASSES)
+    layer = model._online.network.layers[0]
+    assert layer.weights.shape[2] > layer.n_slots.max()
+    save(model, path)
+    loaded = load(path)
+    assert loaded._online.network.layers[0].weights.shape[2] == layer.n_slots.max()
+    for estimator in (model, loaded):
+        estimator.partial_fit(-X, Y)
+    assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
 @pytest.mark.parametrize("fitted", [False, True])
 def test_callbacks_stay_behind(fitted, path):
     monitor = pytest.importorskip("sklearn.callback").ProgressBar()
@@ -142,13 +188,13 @@ def test_callbacks_stay_behind(fitted, path):
 
 def test_state_of_other_versions(path, monkeypatch):
     save(new(), path)
-    monkeypatch.setattr(sklearn_gln, "__version__", "0.2.0")
-    with pytest.warns(InconsistentVersionWarning, match=r"0\.1\.0"):
+    monkeypatch.setattr(sklearn_gln, "__version__", "0.3.0")
+    with pytest.warns(InconsistentVersionWarning, match=r"0\.2\.0"):
         load(path)
     monkeypatch.setattr(sklearn_gln, "__version__", "2.0.0")
     save(new(), path)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"saved by sklearn_gln 2\.0\.0, and 0\.1\.0 is installed"):
+    with pytest.raises(ValueError, match=r"saved by sklearn_gln 2\.0\.0, and 0\.2\.0 is installed"):
         load(path)
 
 
