@@ -1179,6 +1179,15 @@ def test_calls_of_one_row(load):
     assert 0 < served["p50"] <= served["p99"]
 
 
+def test_sizes_of_files(load):
+    X, y = load_digits(return_X_y=True)
+    record = load("speed.files").describe_files(
+        "digits", GLNClassifier(layer_sizes=(5,)), X[:900], X[900:], y[:900], y[900:]
+    )
+    assert 0 < record["half"] < record["whole"]
+    assert record["half: accuracy"] == pytest.approx(record["whole: accuracy"], abs=0.01)
+
+
 @pytest.mark.thorough
 def test_the_speed_package_runs_as_a_command():
     ran = subprocess.run([sys.executable, BENCHMARKS / "speed", "--help"], check=True, capture_output=True, text=True)

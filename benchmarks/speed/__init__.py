@@ -18,6 +18,10 @@ Peak memory of a pass against weights and data; how seconds grow with each size 
     python benchmarks/speed memory
     python benchmarks/speed scaling --picture speed_scaling.png
 
+Sizes of models and of files, and what half precision changes::
+
+    python benchmarks/speed files --mnist FOLDER
+
 One row a call, compared with river's and scikit-learn's linear models, and where the time goes::
 
     python benchmarks/speed single
@@ -39,6 +43,7 @@ import argparse
 from common import run_and_record
 
 from speed.default import add_default
+from speed.files import add_files
 from speed.memory import add_memory
 from speed.peers import add_peers
 from speed.plain import add_plain
@@ -50,6 +55,6 @@ def main(arguments=None):
     """Run the subcommand that the arguments name; returns its results, as recorded by --json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_plain, add_default, add_peers, add_memory, add_scaling, add_single):
+    for add in (add_plain, add_default, add_peers, add_memory, add_files, add_scaling, add_single):
         add(subparsers)
     return run_and_record(parser.parse_args(arguments))
