@@ -155,8 +155,7 @@ def streams(options):
     """Subcommand `streams`."""
     tasks = [task for name in options.streams for task in make_tasks(MODELS, options, stream=name, rows=options.rows)]
     records = run_tasks(partial(run_stream, options.data), tasks, options.json, n_jobs=options.jobs)
-    for name, of_stream in pd.DataFrame(records).groupby("stream", sort=False):
-        print_stream(name, of_stream)
+    print_streams(records)
     return records
 
 
@@ -310,6 +309,15 @@ MODELS = {
     "Logistic": on_levels(make_hashed_logistic),
     "ARF": on_levels(make_arf),
 }
+
+
+def print_streams(records):
+    """A table for each stream of each model's longest runs, models in their order."""
+    order = list(MODELS)
+    frame = pd.DataFrame(sorted(records, key=lambda record: order.index(record["model"])))
+    frame = frame[frame["n_rows"] == frame.groupby(["stream", "model"])["n_rows"].transform("max")]
+    for name, of_stream in frame.groupby("stream"):
+        print_stream(name, of_stream)
 
 
 def print_stream(name, records):

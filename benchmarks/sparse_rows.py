@@ -458,6 +458,8 @@ MODELS = {
 
 def print_records(records):
     """Scores on all rows and on the first, and costs, as reStructuredText; means over seeds."""
+    order = [*STREAMS, *MODELS]  # not that in which tasks were done
+    records = sorted(records, key=lambda record: (order.index(record["stream"]), order.index(record["model"])))
     whole = [record for record in records if record["model"] not in MAX_ROWS]
     if whole:
         print_measures("all rows", whole, SCORES, ".3f")

@@ -1,5 +1,6 @@
-"""Recorded runs can be read, and the front page's figures are those of the last records."""
+"""Recorded runs can be read; the front page's figures and the marked tables of benchmarks/README.rst are theirs."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -113,3 +114,24 @@ def test_recorded_runs_can_be_read(path):
     for facts, of_run in runs(path.stem):
         assert of_run
         assert facts["environment"]
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    """The script that writes marked tables, and the page."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    for package in ("pandas", "tqdm"):
+        pytest.importorskip(package)
+    return importlib.import_module("readme_tables"), (ROOT / "benchmarks" / "README.rst").read_text(encoding="utf-8")
+
+
+def test_marked_tables_are_those_of_their_records(tables):
+    script, text = tables
+    assert text.count(".. written by ") == len(script.MARKED.findall(text)) > 0
+    assert script.rewrite(text) == text
+
+
+def test_a_typed_figure_in_a_marked_table_is_found(tables):
+    script, text = tables
+    table = script.MARKED.search(text)[6]
+    assert script.rewrite(text.replace(table, table.replace("1", "7"))) == text
