@@ -234,14 +234,13 @@ class StackedHead(LayersHead):
         return self._answer(self._inputs(gathered, self.class_weight))
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
-        codes, weights = y, sample_weight
-        if y.ndim == 2:
-            codes, weights = np.nan_to_num(y).astype(int), of_targets(sample_weight, y)
-        seen = np.zeros((len(codes) + 1, *self.class_weight.shape))
+        seen = np.zeros((len(y) + 1, *self.class_weight.shape))
         seen[0] = self.class_weight
-        if codes.ndim == 1:
+        if y.ndim == 1:
+            codes, weights = y, sample_weight
             seen[np.arange(1, len(seen)), codes] = weights
         else:
+            codes, weights = np.nan_to_num(y).astype(int), of_targets(sample_weight, y)
             np.put_along_axis(seen[1:], codes[..., np.newaxis], weights[..., np.newaxis], axis=-1)
         seen = np.cumsum(seen, axis=0)
         inputs = self._inputs(gathered, seen[:-1])

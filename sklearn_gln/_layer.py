@@ -38,6 +38,11 @@ class Layer:
         default=None, metadata=BY_OUTPUT
     )  # (n_outputs, n_neurons, n_slots) float64: weights of the samples that each slot has learned, summed
 
+    @property
+    def n_used(self) -> int:
+        """The slots in use, of the neuron that uses most."""
+        return self.weights.shape[2] if self.n_slots is None else int(self.n_slots.max())
+
     def slots(self, contexts: Array) -> Array:
         """The slots (n, n_outputs | 1, n_neurons) of contexts, shaped alike."""
         return contexts if self.slot_of is None else self.slot_of.reshape(-1).take(self._keys(contexts))
@@ -94,7 +99,7 @@ class Layer:
 
     def of_outputs(self, places: Array) -> "Layer":
         """The layer, in NumPy, of the outputs at these places, which share halfspaces; with as much room for slots."""
-        n_used = self.weights.shape[2] if self.n_slots is None else int(self.n_slots.max())
+        n_used = self.n_used
 
         def take(array: Array) -> Array:
             taken = np.zeros((len(places), *array.shape[1:]), array.dtype)  # what is not written costs nothing
@@ -112,7 +117,7 @@ class Layer:
 
     def trimmed(self) -> "Layer":
         """The layer without room for slots to come."""
-        n_used = self.weights.shape[2] if self.n_slots is None else int(self.n_slots.max())
+        n_used = self.n_used
         if n_used == self.weights.shape[2]:
             return self
         trimmed = copy(self)

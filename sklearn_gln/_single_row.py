@@ -11,7 +11,7 @@ import numpy as np
 
 from sklearn_gln._arrays import Array
 from sklearn_gln._base_predictor import CLIP, PIECE_LIMIT, SAMPLED, SCALED, WIDE_CLIP, RunningMoments
-from sklearn_gln._learning_rate import Preconditioner
+from sklearn_gln._learning_rate import TINY, Preconditioner
 from sklearn_gln._likelihood import SQUARE_LIMIT, SQUARE_SCALE
 from sklearn_gln._network import Network
 from sklearn_gln.kernels import Kernels
@@ -63,7 +63,7 @@ def serves_learning(online: "OnlineNetwork", kernels: Kernels) -> bool:
 def infer(online: "OnlineNetwork", x: Array, kernels: Kernels) -> Array:
     """As `OnlineNetwork.infer`, of a row x (n_columns,)."""
     network, settings, rows = _network(online), online.settings, kernels.ROWS
-    inputs = _inputs(online, x, rows)
+    inputs = _inputs(online, np.array(x, float), rows)
     contexts = rows.contexts(inputs.side_info, network.hyperplanes, network.offsets)
     number, below, limits = inputs.base.dtype.type, inputs.basis, _limits(online)
     means, limit, place = np.empty((1, online.n_outputs, len(network.layers))), number(settings.limit), 0
@@ -83,6 +83,7 @@ def infer(online: "OnlineNetwork", x: Array, kernels: Kernels) -> Array:
 def learn(online: "OnlineNetwork", x: Array, targets: Array, kernels: Kernels) -> Array:
     """As `OnlineNetwork._learn_chunk`, of a row x (n_columns,) and the targets of neurons (n_outputs,)."""
     network, settings, rows = _network(online), online.settings, kernels.ROWS
+    x = np.array(x, float)
     likelihood, inputs = settings.likelihood, _inputs(online, x, rows)
     side_info = inputs.side_info[np.newaxis]
     contexts = kernels.select_contexts(side_info, network.hyperplanes, network.offsets, settings.dtype)
@@ -115,7 +116,7 @@ def learn(online: "OnlineNetwork", x: Array, targets: Array, kernels: Kernels) -
         damping = number(likelihood.damping(layer.weights.shape[3], rate))
         rows.learn(
             layer.weights, layer.accumulator, of_layer, below, base[0], of_below, of_base[0], below_squares,
-            base_squares[0], targets, step, squared, damping, limit, max_weight, limits, logits, i, means[0],
+            base_squares[0] + TINY, targets, step, squared, damping, limit, max_weight, limits, logits, i, means[0],
         )  # fmt: skip
         below = logits
     variance, spread = NO_VARIANCE, layer.spread
@@ -134,7 +135,8 @@ def _network(online: "OnlineNetwork") -> Network:
 
 
 def _inputs(online: "OnlineNetwork", x: Array, rows: Any) -> Inputs:
-    predictor, settings, x = online.predictor, online.settings, np.array(x, float)  # of one compiled type
+    """What the network sees of a row x (n_columns,) in float64, an array of its own: of one compiled type."""
+    predictor, settings = online.predictor, online.settings
     n_features, bins = len(predictor.mean), predictor.bins
     n_basis, n_base = predictor.n_basis, settings.n_base(n_features)
     side_info, basis = np.empty(n_features), np.empty((1, n_basis), settings.dtype)
@@ -173,7 +175,7 @@ def _update(online: "OnlineNetwork", x: Array, rows: Any) -> None:
     """Take the row into the statistics of features."""
     predictor, moments = online.predictor, online.predictor.moments
     online.n_samples_seen += 1
-    of_row = rows.moments(np.array(x, float), *predictor.bounds, moments.weight, moments.mean, moments.squares)
+    of_row = rows.moments(x, *predictor.bounds, moments.weight, moments.mean, moments.squares)
     predictor.moments = RunningMoments(*of_row)
     if online.n_samples_seen % SAMPLED == 0:
         predictor.window.add(x[np.newaxis, : len(moments.mean)], np.ones(1))

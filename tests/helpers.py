@@ -250,7 +250,8 @@ def forget_backend(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     modules = [BACKENDS[name]]
     if name == "numba":
-        modules += [f"sklearn_gln.kernels.{module}" for module in ("_columns_numba", "_jit", "_rows_numba")]
+        names = "_columns_numba", "_jit", "_neuron_numba", "_rows_numba"
+        modules += [f"sklearn_gln.kernels.{module}" for module in names]
     for module in modules:
         monkeypatch.delitem(sys.modules, module, raising=False)
 

@@ -6,7 +6,7 @@ Threads are the caller's (``TASK_SIZE``): ``parallel=True`` would abort under tw
 """
 
 from collections.abc import Sequence
-from math import exp, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -14,6 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from sklearn_gln.kernels import _rows_numba
 from sklearn_gln.kernels._columns_numba import columns_infer, columns_learn  # noqa: F401
 from sklearn_gln.kernels._jit import inline, jit
+from sklearn_gln.kernels._neuron_numba import dot, move, repeat, within
 from sklearn_gln.kernels._numpy import (  # noqa: F401  (the rest of the contract)
     CHUNK_SIZES,
     MAX_PROJECTIONS,
@@ -154,34 +155,8 @@ def _addresses(weights: Array, slots: Array) -> tuple[int, int, Array]:
     return step, n_slots, np.ascontiguousarray(slots.transpose(1, 2, 0))
 
 
-# Below, (p, x) is one sample of the two blocks and (v, z) of their directions; w are the weights of one slot. A view
-# that is given a name costs two atomic operations wherever it is made: views are taken in the calls.
-
-
-@inline
-def _dot(w, p, x):
-    from_previous = from_base = w.dtype.type(0)
-    for i in range(p.size):
-        from_previous += w[i] * p[i]
-    n_previous = np.uint64(p.size)  # unsigned: no check for negative indices
-    for i in range(x.size):
-        from_base += w[n_previous + np.uint64(i)] * x[i]
-    return from_previous + from_base
-
-
-@inline
-def _within(weight, max_weight):
-    return weight if max_weight is None else min(max(weight, -max_weight), max_weight)
-
-
-@inline
-def _step(w, g, v, z, max_weight):
-    for i in range(v.size):
-        w[i] = _within(w[i] - g * v[i], max_weight)
-    n_previous = np.uint64(v.size)
-    for i in range(z.size):
-        at = n_previous + np.uint64(i)
-        w[at] = _within(w[at] - g * z[i], max_weight)
+# A view that is given a name costs two atomic operations wherever it is made: below views are taken in the calls. Names
+# are those of `_neuron_numba`.
 
 
 @inline
@@ -189,13 +164,13 @@ def _step_and_dot(w, g, v, z, max_weight, p, x):
     """One sample's step and the next sample's dot product in one pass over the weights."""
     from_previous = from_base = w.dtype.type(0)
     for i in range(v.size):
-        stepped = _within(w[i] - g * v[i], max_weight)
+        stepped = within(w[i] - g * v[i], max_weight)
         w[i] = stepped
         from_previous += stepped * p[i]
     n_previous = np.uint64(v.size)
     for i in range(z.size):
         at = n_previous + np.uint64(i)
-        stepped = _within(w[at] - g * z[i], max_weight)
+        stepped = within(w[at] - g * z[i], max_weight)
         w[at] = stepped
         from_base += stepped * x[i]
     return from_previous + from_base
@@ -229,7 +204,7 @@ def _infer(weights, step, n_slots, slots, previous, base, limit, logits):
                 row = j * n_slots + slots[ks, j, t]
                 for k in range(first, last):
                     kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
-                    s = _dot(weights[k * step + row], previous[t, kp], base[t, kb])
+                    s = dot(weights[k * step + row], previous[t, kp], base[t, kb])
                     logits[t, k, j] = min(max(s, -limit), limit)
 
 
@@ -237,25 +212,6 @@ def _infer(weights, step, n_slots, slots, previous, base, limit, logits):
 def _outputs_of(ks, slots, n_outputs):
     """The outputs, first and last + 1, whose slots these are."""
     return (0, n_outputs) if len(slots) == 1 else (ks, ks + 1)
-
-
-@jit
-def _repeat(s, target, rate, accumulated, square, times, one, squared, damping, limit):
-    """Return the size of the summed step of all repeats of one sample, on scalars, and their summed gain."""
-    step = gain = one - one
-    while times > 0:
-        part = min(times, one)
-        if squared:
-            e, gained = s - target, one
-        else:
-            e = one / (one + exp(-min(max(s, -limit), limit))) - target
-            gained = e * e
-        g = part * rate * e / (one + damping * (accumulated + gain))
-        s -= g * square
-        step += g
-        gain += part * gained
-        times -= one
-    return step, gain
 
 
 @jit
@@ -281,7 +237,7 @@ def _learn(
             for q in range(in_step):
                 _sort_by_slot(slots[ks, first + q], n_slots, ends, order[q])
                 t = order[q, 0]
-                s[q] = _dot(weights[row + q * n_slots + slots[ks, first + q, t]], previous[t, kp], base[t, kb])
+                s[q] = dot(weights[row + q * n_slots + slots[ks, first + q, t]], previous[t, kp], base[t, kb])
             for r in range(n_samples):
                 for q in range(in_step):
                     t, j = order[q, r], first + q
@@ -290,7 +246,7 @@ def _learn(
                     if repeats.size:
                         times, square = repeats[t, k], squares[t, k]
                     before = weights.dtype.type(accumulator[at])
-                    s[q], gain = _repeat(
+                    s[q], gain = repeat(
                         s[q], targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
                     )
                     accumulator[at] += gain
@@ -305,8 +261,8 @@ def _learn(
                             previous[after, kp], base[after, kb],
                         )  # fmt: skip
                     else:
-                        _step(weights[at + slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
-                        s[q] = _dot(weights[at + slots[ks, j, after]], previous[after, kp], base[after, kb])
+                        move(weights[at + slot], s[q], previous_directions[t, kp], base_directions[t, kb], max_weight)
+                        s[q] = dot(weights[at + slots[ks, j, after]], previous[after, kp], base[after, kb])
 
 
 @jit
@@ -327,7 +283,7 @@ def _learn_together(
         row = j * n_slots + slots[0, j, t]
         for k in range(n_outputs):
             kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
-            s[k] = _dot(weights[k * step + row], previous[t, kp], base[t, kb])
+            s[k] = dot(weights[k * step + row], previous[t, kp], base[t, kb])
         for r in range(n_samples):
             t, after = order[r], order[min(r + 1, n_samples - 1)]
             row, then = j * n_slots + slots[0, j, t], j * n_slots + slots[0, j, after]
@@ -337,7 +293,7 @@ def _learn_together(
                 if repeats.size:
                     times, square = repeats[t, k], squares[t, k]
                 before, rate = weights.dtype.type(accumulator[at]), rates[t, min(k, rates.shape[1] - 1)]
-                s[k], gain = _repeat(s[k], targets[t, k], rate, before, square, times, one, squared, damping, limit)
+                s[k], gain = repeat(s[k], targets[t, k], rate, before, square, times, one, squared, damping, limit)
                 accumulator[at] += gain
             if r + 1 < n_samples and then == row:
                 for k in range(n_outputs):
@@ -349,8 +305,8 @@ def _learn_together(
                 continue
             for k in range(n_outputs):
                 kp, kb = min(k, previous.shape[1] - 1), min(k, base.shape[1] - 1)
-                _step(weights[k * step + row], s[k], previous_directions[t, kp], base_directions[t, kb], max_weight)
-                s[k] = _dot(weights[k * step + then], previous[after, kp], base[after, kb])
+                move(weights[k * step + row], s[k], previous_directions[t, kp], base_directions[t, kb], max_weight)
+                s[k] = dot(weights[k * step + then], previous[after, kp], base[after, kb])
 
 
 @jit
@@ -381,21 +337,21 @@ def _learn_batches(
                     summed, before = one - one, weights.dtype.type(accumulator[at])
                     for r in range(first, last):
                         t = order[r]
-                        s = _dot(weights[at], previous[t, kp], base[t, kb])
+                        s = dot(weights[at], previous[t, kp], base[t, kb])
                         logits[t, k, j] = min(max(s, -limit), limit)
                         if repeats.size:
                             times, square = repeats[t, k], squares[t, k]
-                        steps[r], gain = _repeat(
+                        steps[r], gain = repeat(
                             s, targets[t, k], rates[t, kr], before, square, times, one, squared, damping, limit
                         )
                         summed += gain
                     accumulator[at] += summed
                     for r in range(first, last):
                         t = order[r]
-                        _step(weights[at], steps[r], previous_directions[t, kp], base_directions[t, kb], None)
+                        move(weights[at], steps[r], previous_directions[t, kp], base_directions[t, kb], None)
                     if max_weight is not None:
                         for i in range(weights.shape[1]):
-                            weights[at, i] = _within(weights[at, i], max_weight)
+                            weights[at, i] = within(weights[at, i], max_weight)
                 first = last
 
 

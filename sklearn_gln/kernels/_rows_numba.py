@@ -8,8 +8,7 @@ from math import exp, isnan
 import numpy as np
 
 from sklearn_gln.kernels._jit import inline, short
-
-TINY = 1e-30  # as in `normalized_rates`
+from sklearn_gln.kernels._neuron_numba import dot, move, repeat
 
 
 @inline
@@ -55,17 +54,6 @@ def contexts(side_info, hyperplanes, offsets):
 
 
 @inline
-def _dot(w, below, base):
-    from_below = from_base = w.dtype.type(0)
-    for i in range(below.size):
-        from_below += w[i] * below[i]
-    n_below = np.uint64(below.size)  # unsigned: no check for negative indices
-    for i in range(base.size):
-        from_base += w[n_below + np.uint64(i)] * base[i]
-    return from_below + from_base
-
-
-@inline
 def _bounded(logit, k, limits):
     """Within the limits (k,) of outputs; size 0: there are none."""
     return min(max(logit, -limits[k]), limits[k]) if limits.size else logit
@@ -83,8 +71,8 @@ def infer(weights, slot_of, contexts, first, below, base, limit, limits, logits,
         total = 0.0
         for j in range(n_neurons):
             slot = slot_of[ks, j, contexts[ks, first + j]]
-            s = min(max(_dot(weights[k, j, slot], below[kp], base), -limit), limit)
-            logits[k, j] = _bounded(s, k, limits)
+            s = dot(weights[k, j, slot], below[kp], base)
+            logits[k, j] = _bounded(min(max(s, -limit), limit), k, limits)
             total += logits[k, j]
         means[k, number] = total / n_neurons
 
@@ -163,21 +151,6 @@ def directions(u, matrices, places, moment, v):
     return squares
 
 
-@inline
-def _within(weight, max_weight):
-    return weight if max_weight is None else min(max(weight, -max_weight), max_weight)
-
-
-@inline
-def _step(w, g, below, base, max_weight):
-    for i in range(below.size):
-        w[i] = _within(w[i] - g * below[i], max_weight)
-    n_below = np.uint64(below.size)  # unsigned: no check for negative indices
-    for i in range(base.size):
-        at = n_below + np.uint64(i)
-        w[at] = _within(w[at] - g * base[i], max_weight)
-
-
 @short
 def learn(
     weights, accumulator, slots, below, base, below_directions, base_directions, below_squares, base_square, targets,
@@ -188,23 +161,17 @@ def learn(
     one = weights.dtype.type(1)
     for k in range(n_outputs):
         ks, kp = min(k, len(slots) - 1), min(k, len(below) - 1)
-        stepped = rate / (below_squares[kp] + base_square + weights.dtype.type(TINY))
+        stepped = rate / (below_squares[kp] + base_square)
         total = 0.0
         for j in range(n_neurons):
             slot = slots[ks, j]
-            s = _dot(weights[k, j, slot], below[kp], base)
-            within = min(max(s, -limit), limit)
-            logits[k, j] = _bounded(within, k, limits)
+            s = dot(weights[k, j, slot], below[kp], base)
+            logits[k, j] = _bounded(min(max(s, -limit), limit), k, limits)
             total += logits[k, j]
-            if squared:
-                e = s - targets[k]
-                gained = one
-            else:
-                e = one / (one + exp(-within)) - targets[k]
-                gained = e * e
-            g = stepped * e / (one + damping * weights.dtype.type(accumulator[k, j, slot]))
-            accumulator[k, j, slot] += gained
-            _step(weights[k, j, slot], g, below_directions[kp], base_directions, max_weight)
+            before = weights.dtype.type(accumulator[k, j, slot])
+            g, gain = repeat(s, targets[k], stepped, before, one, one, one, squared, damping, limit)
+            accumulator[k, j, slot] += gain
+            move(weights[k, j, slot], g, below_directions[kp], base_directions, max_weight)
         means[k, number] = total / n_neurons
 
 
