@@ -49,6 +49,12 @@ def test_code_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
         said = re.findall(r"^print\(.*\)  # (\S.*\d.*)$", code, re.MULTILINE)
         printed = capsys.readouterr().out.splitlines()
         assert set(said) <= set(printed), printed
+    if "X_test" in namespace:
+        assert namespace["model"].score(namespace["X_test"], namespace["y_test"]) > 0.9
+    if "search" in namespace:
+        assert namespace["search"].best_score_ > 0.9
+    if "stream" in namespace:
+        assert namespace["stream"].progressive_accuracy_ > 0.9
 
 
 def test_the_front_page_says_what_it_prints():
@@ -104,8 +110,9 @@ def test_renders_without_warnings(readme):
 @pytest.mark.parametrize("readme", PAGES.values(), ids=PAGES)
 def test_links_to_files_exist(readme):
     text = readme.read_text(encoding="utf-8")
-    found = re.findall(r"(?:image|figure):: (\S+)|`[^`<]+ <([^>:]+)>`_", text)
+    found = re.findall(r"(?:image|figure):: (\S+)|`[^`<]+\s<([^>:]+)>`_", text)
     targets = {next(filter(None, target)) for target in found}
+    assert targets
     has_figures = (ROOT / "benchmarks" / "results").exists()
     for path, _, section in (target.partition("#") for target in targets):
         if "benchmarks" in path and not has_figures:

@@ -11,8 +11,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_gln import GLNClassifier
 from sklearn_gln.io import load, save
-
-MEGABYTE = 1e6
+from speed.memory import MEGABYTE
 
 
 def add_files(subparsers):

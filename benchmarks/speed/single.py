@@ -90,8 +90,13 @@ def gln_calls(X, y):
         "predict_proba, check_input=False predict": lambda x, _: model.predict_proba(x, check_input=False),
         **{name: call for name, call in parts.items() if name.endswith("predict")},
     }
-    rows = [(X[i : i + 1], y[i : i + 1]) for i in range(len(X))]
+    rows = one_by_one(X, y)
     return {f"GLNClassifier: {name}": (call, rows) for name, call in calls.items()}
+
+
+def one_by_one(X, y, first=0):
+    """The rows from one on and their targets, as single calls get them."""
+    return [(X[i : i + 1], y[i : i + 1]) for i in range(first, X.shape[0])]
 
 
 def other_gln_calls(X, y):
@@ -111,7 +116,7 @@ def other_gln_calls(X, y):
     calls = {}
     for name, (model, rows, targets, given) in kinds.items():
         model.partial_fit(rows[:N_BEFORE], targets[:N_BEFORE], **given)
-        parts = [(rows[i : i + 1], targets[i : i + 1]) for i in range(rows.shape[0])]
+        parts = one_by_one(rows, targets)
         answer = model.predict_proba if given else model.predict
         calls[f"{name}: learn"] = model.partial_fit, parts
         calls[f"{name}: predict"] = lambda x, _, answer=answer: answer(x), parts
@@ -123,7 +128,7 @@ def calls_after(n_rows):
     X = np.random.default_rng(0).normal(size=(n_rows + 1000, 30))
     y = (X[:, 0] * X[:, 1] > X[:, 2]).astype(int)
     model = GLNClassifier(random_state=0).partial_fit(X[:n_rows], y[:n_rows], classes=[0, 1])
-    rows = [(X[i : i + 1], y[i : i + 1]) for i in range(n_rows, len(X))]
+    rows = one_by_one(X, y, n_rows)
     return {
         f"after {n_rows:,} rows: learn": (model.partial_fit, rows),
         f"after {n_rows:,} rows: predict": (lambda x, _: model.predict_proba(x), rows),
@@ -140,7 +145,7 @@ def sparse(X):
 
 def sgd_calls(X, y):
     model = SGDClassifier(loss="log_loss").partial_fit(X, y, classes=[0, 1])
-    rows = [(X[i : i + 1], y[i : i + 1]) for i in range(len(X))]
+    rows = one_by_one(X, y)
     return {
         "SGDClassifier: learn": (model.partial_fit, rows),
         "SGDClassifier: predict": (lambda x, _: model.predict_proba(x), rows),
