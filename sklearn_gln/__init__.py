@@ -25,7 +25,8 @@ How data flow, one file a step::
             stacks       layers weighed by what they predicted honestly           _stack.py
             TargetScale  the unit of a real target                                _target_scale.py
             Calibration  variances and quantiles that hold what they promise      _calibration.py
-            RecentErrors what the last errors say of the next one                 _recent.py
+            RecentErrors what the last errors say of the next one                 _recent.py, _recent_errors.py
+            RecentLabels what the last labels say of the next one                 _recent_labels.py
         shards           outputs shared out over processes                        _shards.py
         outputs          some of a network's outputs as one of their own          _outputs.py
 

@@ -150,10 +150,13 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         The number of rows after which earlier rows count half, as streams change. "mixed": in step sizes it is 50 for
         one neuron in six (all but a new start, every 256 rows), 1,000 for another, and none for the others, and the
         layers above find out which to trust; preconditioners, the stack and class frequencies have 4,000, and scaling
-        stays. It follows abrupt and slow change, and costs next to nothing where there is none. A number is that of all
-        of these, scaling too, for streams whose pace is known. None: all rows count alike, so that steps shrink and a
-        late change is learned slowly. "auto": "mixed" where steps are normalized and rows in order, in `partial_fit`
-        and in `fit` without `shuffle`, else None; `partial_fit` goes on as `fit` began.
+        stays. It follows abrupt and slow change, and costs next to nothing where there is none. Probabilities then also
+        follow the last labels, by memories of 4 and 32 rows, as far as these have foretold labels so far: they are
+        those of the row that comes next. Where labels come in runs they are not those of other rows: for these shuffle,
+        or give None or a number. A number is that of all of these, scaling too, for streams whose pace is known. None:
+        all rows count alike, so that steps shrink and a late change is learned slowly. "auto": "mixed" where steps are
+        normalized and rows in order, in `partial_fit` and in `fit` without `shuffle`, else None; `partial_fit` goes on
+        as `fit` began.
 
     max_iter : int, default=3
         Passes over the rows in `fit`; `partial_fit` makes one. More do not overfit soon: steps of pass e are divided by
@@ -749,7 +752,7 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_classes = np.count_nonzero(self._has_come)
         shape = (n_classes, 2) if self._multilabel else (n_classes + is_open,)
         precision = PRECISION if settings.half_life is None else WITH_HALF_LIFE
-        return StackedHead.empty(n_layers, *shape, precision=precision, is_open=is_open)
+        return StackedHead.empty(n_layers, *shape, precision=precision, is_open=is_open, has_memories=settings.is_mixed)
 
     def _read_targets(self, y):
         return labels(y)

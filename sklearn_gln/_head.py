@@ -21,11 +21,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sklearn_gln import _outputs
+from sklearn_gln import _outputs, _recent_errors, _recent_labels
 from sklearn_gln._arrays import BY_SAMPLE_AND_OUTPUT, Array
 from sklearn_gln._calibration import Calibration, ErrorScores
 from sklearn_gln._network import LayerOutputs
-from sklearn_gln._recent import UNCORRECTED, RecentErrors, corrected
+from sklearn_gln._recent_errors import RecentErrors
+from sklearn_gln._recent_labels import RecentLabels
 from sklearn_gln._stack import PRECISION, LogitStack, MeanStack
 from sklearn_gln._target_scale import TargetScale
 from sklearn_gln.kernels import Kernels
@@ -218,20 +219,31 @@ class StackedHead(LayersHead):
     class_weight: Array = field(
         kw_only=True
     )  # (n_classes,), of an open head (n_classes + 1,), or (n_labels, 2): sums of weights of each class's samples
+    recent: RecentLabels = field(kw_only=True)
     pending: list[PendingLogits] = field(default_factory=list)
 
     @classmethod
-    def empty(cls, n_layers: int, *shape: int, precision: float = PRECISION, is_open: bool = False) -> "StackedHead":
+    def empty(
+        cls,
+        n_layers: int,
+        *shape: int,
+        precision: float = PRECISION,
+        is_open: bool = False,
+        has_memories: bool = False,
+    ) -> "StackedHead":
         """A head for n_classes classes, or for labels: n_labels, 2."""
         stack, class_weight = LogitStack.empty(n_layers, precision), np.zeros(shape)
-        return cls(n_layers, is_open=is_open, stack=stack, class_weight=class_weight)
+        n_labels, n_classes = (1, *shape)[-2:]
+        recent = RecentLabels.empty(n_labels, n_classes - is_open, stopped=not has_memories)
+        return cls(n_layers, is_open=is_open, stack=stack, class_weight=class_weight, recent=recent)
 
     @property
     def is_by_output(self) -> bool:
         return False
 
     def predict(self, gathered: Array) -> Array:
-        return self._answer(self._inputs(gathered, self.class_weight))
+        logits = self._stacked(self._inputs(gathered, self.class_weight))
+        return _recent_labels.corrected(logits, self.recent.correction)
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
         seen = np.zeros((len(y) + 1, *self.class_weight.shape))
@@ -245,10 +257,15 @@ class StackedHead(LayersHead):
         seen = np.cumsum(seen, axis=0)
         inputs = self._inputs(gathered, seen[:-1])
         self.class_weight = seen[-1]
-        exists = sample_weight > 0
-        if exists.any():
-            self.pending.append(PendingLogits(inputs[exists], codes[exists], weights[exists]))
-        return self._answer(inputs)
+        logits, exists = self._stacked(inputs), sample_weight > 0
+        if not exists.any():
+            return _recent_labels.corrected(logits, self.recent.correction)
+        self.pending.append(PendingLogits(inputs[exists], codes[exists], weights[exists]))
+        by_label = (np.count_nonzero(exists), -1)
+        correction = self.recent.learn(
+            logits[exists], codes[exists].reshape(by_label), weights[exists].reshape(by_label)
+        )
+        return _recent_labels.corrected(logits, correction[np.cumsum(exists) - exists])
 
     def update(self, again: Again | None = None) -> None:
         """Fit the stack; too few samples wait for more."""
@@ -264,6 +281,7 @@ class StackedHead(LayersHead):
             return
         if again is not None:
             self.stack.forget(0)  # the rest of all samples so far counts again
+            self.recent.stop()
         inputs, codes, weight = _concatenate(parts, "inputs", "codes", "weight")
         self.pending = []
         if not self.is_open or len(self.class_weight) > 2:  # else there is no other class
@@ -274,7 +292,7 @@ class StackedHead(LayersHead):
         self.stack.forget(factor)
 
     def shares(self) -> Array:
-        return self.stack.weights[np.newaxis, :-1]
+        return self.recent.factor[:, np.newaxis] * self.stack.weights[:-1]
 
     def with_class(self, number: int) -> Self:
         n_classes = len(self.class_weight) - 1
@@ -284,6 +302,7 @@ class StackedHead(LayersHead):
             # Where two classes have a logit each, these are of opposite sign, and their difference is twice as large.
             stack=self.stack.scaled(0.5) if n_classes == 2 else self.stack,
             class_weight=np.insert(self.class_weight, number, 0.0),
+            recent=self.recent.with_class(number),
             pending=[
                 replace(part, inputs=part.inputs[:, places], codes=renumbered(part.codes, number))
                 for part in self.pending
@@ -298,11 +317,13 @@ class StackedHead(LayersHead):
             replace(part, inputs=part.inputs[:, places], codes=part.codes[:, places], weight=part.weight[:, places])
             for part in self.pending
         ]
-        return replace(self, class_weight=self.class_weight[places], pending=pending)
+        recent = _outputs.take(self.recent, places, shares_halfspaces=True)
+        return replace(self, class_weight=self.class_weight[places], recent=recent, pending=pending)
 
     @property
     def origin(self) -> Array:
-        return self.stack.weights[-1] * np.ravel(_prior_logit(self.class_weight))
+        logits = self.stack.weights[-1] * np.ravel(_prior_logit(self.class_weight))
+        return _recent_labels.corrected(logits, self.recent.correction)
 
     def has_sound_pending(self, n_outputs: int) -> bool:
         return all(
@@ -329,9 +350,10 @@ class StackedHead(LayersHead):
             answering = np.concatenate([answering[..., :-1], prior], axis=2)
         return answering
 
-    def _answer(self, inputs: Array) -> Array:
-        answer: Array = self._of_answering(inputs) @ self.stack.weights
-        return answer
+    def _stacked(self, inputs: Array) -> Array:
+        """Logits before correction."""
+        logits: Array = self._of_answering(inputs) @ self.stack.weights
+        return logits
 
 
 @dataclass
@@ -367,7 +389,7 @@ class TargetHead(Head):
             TargetScale.empty(n_outputs, knows_wild),
             MeanStack.empty(n_outputs, n_layers, first_that_counts(n_layers, aggregation), aggregation == "stacked"),
             Calibration.empty(n_outputs, is_calibrated),
-            RecentErrors.empty(n_outputs, has_memories),
+            RecentErrors.empty(n_outputs, stopped=not has_memories),
             ErrorScores.empty(n_outputs),
         )
 
@@ -397,7 +419,7 @@ class TargetHead(Head):
         return np.vecdot(gathered[..., :-1], self.stack.weights), self.calibration.variance(gathered[..., -1])
 
     def _answer(self, mean: Array, variance: Array, correction: Array) -> Array:
-        mean, variance = corrected(mean, variance, correction)
+        mean, variance = _recent_errors.corrected(mean, variance, correction)
         return np.stack([self.restore(mean), np.where(self.scale.is_late, np.inf, variance * self.unit**2)], axis=2)
 
     def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
@@ -442,7 +464,7 @@ class TargetHead(Head):
             residuals = np.nan_to_num(rest.gathered[..., :-1] - target[..., np.newaxis])
             once = [replace(part, weight=np.minimum(part.weight, 1)) for part in parts]
             log_variance = rest.gathered[..., -1]
-            none = np.broadcast_to(UNCORRECTED, (*log_variance.shape, 3))
+            none = np.broadcast_to(_recent_errors.UNCORRECTED, (*log_variance.shape, 3))
             parts = [*once, PendingErrors(residuals, log_variance, none, of_targets(rest.weight, rest.y))]
             self.stack.restart()  # the rest of all samples so far counts again
             self.calibration.restart()
@@ -460,7 +482,7 @@ class TargetHead(Head):
         self.stack.fit(residuals, weights)
         errors = np.vecdot(residuals, self.stack.weights)
         self.calibration.fit(log_variance, np.square(errors), weights)
-        errors, variance = corrected(errors, self.calibration.variance(log_variance), correction)
+        errors, variance = _recent_errors.corrected(errors, self.calibration.variance(log_variance), correction)
         self.scores.add(-errors / np.sqrt(variance), weights > 0)
 
     def restart(self) -> None:

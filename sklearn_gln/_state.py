@@ -24,7 +24,8 @@ from sklearn_gln._learning_rate import Preconditioner, group_shape, random_group
 from sklearn_gln._likelihood import BERNOULLI, TARGET_LIKELIHOODS
 from sklearn_gln._network import OF_BASIS, InputSizes, Network
 from sklearn_gln._online import OnlineNetwork
-from sklearn_gln._recent import RecentErrors
+from sklearn_gln._recent_errors import RecentErrors
+from sklearn_gln._recent_labels import RecentLabels
 from sklearn_gln._samples import Samples
 from sklearn_gln._settings import Settings
 from sklearn_gln._spread import Spread
@@ -41,7 +42,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 TYPES = (
     OnlineNetwork, Settings, Samples, BasePredictor, Bins, RunningMoments, Window, Network, Layer, Preconditioner,
     Spread, Categories, Levels, WideRows, LayersHead, PlainHead, StackedHead, LogitStack, PendingLogits,
-    TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, ErrorScores, PendingErrors,
+    TargetHead, TargetScale, MeanStack, Calibration, RecentErrors, RecentLabels, ErrorScores, PendingErrors,
 )  # fmt: skip
 WAITING = ("expected", "pending", "window")  # fields whose size follows the stream
 _NDARRAY = get_origin(Array)  # np.ndarray, but an alias from NumPy 2.5 on
