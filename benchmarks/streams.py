@@ -423,11 +423,12 @@ def generated(make_dataset):
 
 
 def changing(*make_datasets):
-    """Streams of river's, one after the other, each for as many rows."""
+    """Streams of river's, one after the other, each for as many rows and with a seed of its own: no row comes again."""
 
     def make(n_rows, seed):
         bounds = np.linspace(0, n_rows, len(make_datasets) + 1).astype(int)
-        parts = [take(make(seed), n) for make, n in zip(make_datasets, np.diff(bounds), strict=True)]
+        sizes = np.diff(bounds).tolist()
+        parts = [take(make(seed + 1000 * i), n) for i, (make, n) in enumerate(zip(make_datasets, sizes, strict=True))]
         X, y, n_classes = zip(*parts, strict=True)
         return Stream(np.concatenate(X), np.concatenate(y), max(n_classes), tuple(bounds[1:-1].tolist()))
 
@@ -475,7 +476,7 @@ def rescaled(make):
 
 
 def gradual_agrawal(n_rows, seed):
-    before, after = agrawal(0)(seed), agrawal(4)(seed)
+    before, after = agrawal(0)(seed), agrawal(4)(seed + 1000)
     drift = synth.ConceptDriftStream(before, after, seed=seed, position=n_rows // 2, width=n_rows // 5)
     return Stream(*take(drift, n_rows))
 
@@ -502,10 +503,6 @@ def led_drift(seed):
 
 def rbf(seed):
     return synth.RandomRBF(seed_model=seed, seed_sample=seed, n_classes=4, n_features=10, n_centroids=30)
-
-
-def other_rbf(seed):
-    return synth.RandomRBF(seed_model=seed + 1000, seed_sample=seed, n_classes=4, n_features=10, n_centroids=30)
 
 
 def rbf_drift(speed):
@@ -555,10 +552,8 @@ STREAMS = {
         "sea-recurring": changing(sea(2), sea(3), sea(2), sea(3)),
         "agrawal-abrupt": changing(agrawal(0), agrawal(4)),
         "agrawal-gradual": gradual_agrawal,
-        "sine-reversed": changing(
-            *(lambda seed, f=f: synth.Sine(classification_function=f, seed=seed) for f in (2, 3))
-        ),
-        "rbf-abrupt": changing(rbf, other_rbf),
+        "sine-reversed": changing(sine(2), sine(3)),
+        "rbf-abrupt": changing(rbf, rbf),
         "rbf-slow": generated(rbf_drift(0.0005)),
         "rbf-fast": generated(rbf_drift(0.005)),
         "hyperplane-slow": generated(hyperplane(0.001)),

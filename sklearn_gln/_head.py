@@ -17,6 +17,7 @@ not: no sample has been of its class.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -125,8 +126,11 @@ class Head(ABC):
         """Neurons' means (..., n_outputs) in the target's units."""
         return means
 
-    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
-        """As `predict`, of samples between two events, whose y become known."""
+    def learn(self, gathered: Array, y: Array, sample_weight: Array, rows: ModuleType | None = None) -> Array:
+        """As `predict`, of samples between two events, whose y become known.
+
+        With kernels' functions of a single row it is one of weight 1, without gaps.
+        """
         return self.predict(gathered)
 
     def rebuild(self, y: Array, sample_weight: Array, kernels: Kernels) -> None:
@@ -245,7 +249,7 @@ class StackedHead(LayersHead):
         logits = self._stacked(self._inputs(gathered, self.class_weight))
         return _recent_labels.corrected(logits, self.recent.correction)
 
-    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
+    def learn(self, gathered: Array, y: Array, sample_weight: Array, rows: ModuleType | None = None) -> Array:
         seen = np.zeros((len(y) + 1, *self.class_weight.shape))
         seen[0] = self.class_weight
         if y.ndim == 1:
@@ -260,12 +264,14 @@ class StackedHead(LayersHead):
         logits, exists = self._stacked(inputs), sample_weight > 0
         if not exists.any():
             return _recent_labels.corrected(logits, self.recent.correction)
-        self.pending.append(PendingLogits(inputs[exists], codes[exists], weights[exists]))
-        by_label = (np.count_nonzero(exists), -1)
-        correction = self.recent.learn(
-            logits[exists], codes[exists].reshape(by_label), weights[exists].reshape(by_label)
-        )
-        return _recent_labels.corrected(logits, correction[np.cumsum(exists) - exists])
+        inputs, codes, weights = inputs[exists], codes[exists], weights[exists]
+        self.pending.append(PendingLogits(inputs, codes, weights))
+        by_label = len(codes), -1
+        if rows is not None:
+            correction = self.recent.learn_row(logits, codes.reshape(by_label), rows)
+        else:
+            correction = self.recent.learn(logits[exists], codes.reshape(by_label), weights.reshape(by_label))
+        return _recent_labels.corrected(logits, correction[_numbers_before(exists)])
 
     def update(self, again: Again | None = None) -> None:
         """Fit the stack; too few samples wait for more."""
@@ -422,7 +428,7 @@ class TargetHead(Head):
         mean, variance = _recent_errors.corrected(mean, variance, correction)
         return np.stack([self.restore(mean), np.where(self.scale.is_late, np.inf, variance * self.unit**2)], axis=2)
 
-    def learn(self, gathered: Array, y: Array, sample_weight: Array) -> Array:
+    def learn(self, gathered: Array, y: Array, sample_weight: Array, rows: ModuleType | None = None) -> Array:
         exists = sample_weight > 0
         if not exists.any():
             return self.predict(gathered)
@@ -431,7 +437,7 @@ class TargetHead(Head):
         mean, variance = self._moments(gathered)
         counted = np.minimum(weight, 1) * self.scale.varied
         correction = self.recent.learn(target - mean[exists], variance[exists], counted)
-        predictions = self._answer(mean, variance, correction[np.cumsum(exists) - exists])
+        predictions = self._answer(mean, variance, correction[_numbers_before(exists)])
         residuals = np.nan_to_num(gathered[exists, :, :-1] - target[..., np.newaxis])
         self.pending.append(PendingErrors(residuals, gathered[exists, :, -1], correction[:-1], weight))
         self.scale.take_in(y[exists], target, sample_weight[exists])
@@ -545,6 +551,11 @@ def first_that_counts(n_layers: int, aggregation: str) -> int:
 def layer_means(layers: Sequence[Array], kernels: Kernels) -> Array:
     """The mean prediction of each layer's neurons: (n, n_outputs, n_layers) float64 of NumPy."""
     return np.stack([kernels.to_numpy(kernels.neuron_mean(layer)) for layer in layers], axis=2)
+
+
+def _numbers_before(exists: Array) -> Array | slice:
+    """How many of the samples that exist come before each sample."""
+    return slice(-1) if exists.all() else np.cumsum(exists) - exists
 
 
 def _prior_logit(class_weight: Array) -> Array:

@@ -193,7 +193,7 @@ class OnlineNetwork:
         """
         event = self.schedule.event_after(self.n_samples_seen)
         targets = self.head.targets(y, self.output_numbers)[0]
-        predictions = self.head.learn(_single_row.learn(self, x, targets, kernels), y, np.ones(1))
+        predictions = self.head.learn(_single_row.learn(self, x, targets, kernels), y, np.ones(1), kernels.ROWS)
         if self.n_samples_seen == event.number:
             self._happen(event, 1, kernels)
         return predictions

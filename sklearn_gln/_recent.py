@@ -23,35 +23,39 @@ class Recent(Protocol):
         """As `learn_known`, of samples of which all is known."""
 
 
-def discounted(values: Array, before: Array, half_lives: Sequence[float]) -> Array:
+def kept(*half_lives: float) -> Array:
+    """The shares of sums that are left after one more sample, for half-lives in samples."""
+    return 0.5 ** (1 / np.array(half_lives))
+
+
+def discounted(values: Array, before: Array, shares: Array) -> Array:
     """Sums of values (n, n_outputs, m | 1, ...) before each sample and after the last: (n + 1, n_outputs, m, ...).
 
-    With m half-lives in samples, and the sums before the first, (n_outputs, m, ...).
+    With the shares of m half-lives, as `kept` gives them, and the sums before the first, (n_outputs, m, ...).
     """
-    kept = 0.5 ** (1 / np.array(half_lives))
     sums = np.empty((len(values) + 1, *before.shape))
     sums[0] = before
     if len(values) <= FEW:  # a filter takes longer to start
-        factors = kept.reshape(-1, *[1] * (before.ndim - 2))
+        factors = shares.reshape(-1, *[1] * (before.ndim - 2))
         for number, value in enumerate(values):
             sums[number + 1] = value + factors * sums[number]
         return sums
     from scipy.signal import lfilter  # a tenth of the time that importing this package would take
 
     values = np.broadcast_to(values, sums[1:].shape)
-    for number, factor in enumerate(kept.tolist()):
-        carried = factor * before[np.newaxis, :, number]
-        sums[1:, :, number], _ = lfilter([1.0], [1.0, -factor], values[:, :, number], axis=0, zi=carried)
+    for number, share in enumerate(shares.tolist()):
+        carried = share * before[np.newaxis, :, number]
+        sums[1:, :, number], _ = lfilter([1.0], [1.0, -share], values[:, :, number], axis=0, zi=carried)
     return sums
 
 
-def evidence_after(log_likelihood: Array, weights: Array, before: Array, half_life: float) -> Array:
+def evidence_after(log_likelihood: Array, weights: Array, before: Array, share: Array) -> Array:
     """The evidence before each sample and after the last: (n + 1, n_outputs, n_hypotheses).
 
     Of samples' log-likelihoods (n, n_outputs, n_hypotheses) and weights (n, n_outputs, 1), and the evidence before.
     """
     losses = np.minimum(log_likelihood.max(axis=2, keepdims=True) - log_likelihood, MAX_LOSS)
-    return discounted(-(weights * losses)[:, :, np.newaxis], before[:, np.newaxis], (half_life,))[:, :, 0]
+    return discounted((-weights * losses)[:, :, np.newaxis], before[:, np.newaxis], share)[:, :, 0]
 
 
 def learn_known(recent: Recent, columns: Sequence[Array], known: Array) -> Array:

@@ -17,10 +17,10 @@ import numpy as np
 from scipy.special import softmax
 
 from sklearn_gln._arrays import BY_OUTPUT, Array
-from sklearn_gln._recent import discounted, evidence_after, learn_known
+from sklearn_gln._recent import discounted, evidence_after, kept, learn_known
 
-MEMORIES = (4, 64)  # half-lives in samples
-OF_EVIDENCE = 50  # half-life in samples
+MEMORIES = kept(4, 64)
+OF_EVIDENCE = kept(50)
 AS_PREDICTED = 4.0  # samples with errors as predicted
 WITHOUT_OFFSET = 2.0  # samples with none on average
 MAX_SQUARE = 1e6
@@ -62,7 +62,7 @@ class RecentErrors:
         counts = discounted(weights, self.counts, MEMORIES)
         offsets = _offsets(sums, counts)
         z2 = np.minimum((errors - offsets[:-1]) ** 2 / variances, MAX_SQUARE)
-        squares = discounted(weights * z2[..., 1:], self.squares, 2 * MEMORIES)
+        squares = discounted(weights * z2[..., 1:], self.squares, np.tile(MEMORIES, 2))
         factors = _factors(squares, counts)
         log_likelihood = -(np.log(factors[:-1]) + z2 / factors[:-1]) / 2
         evidence = evidence_after(log_likelihood, weights, self.evidence, OF_EVIDENCE)

@@ -13,19 +13,21 @@ proportion to the largest so far. A label that applies or not is one of two clas
 """
 
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 
 import numpy as np
 
 from sklearn_gln._arrays import BY_OUTPUT, Array
-from sklearn_gln._recent import discounted, evidence_after, learn_known
+from sklearn_gln._recent import MAX_LOSS, discounted, evidence_after, kept, learn_known
 
-MEMORIES = (4, 32)  # half-lives in samples
-OF_EVIDENCE = 100  # half-life in samples
+MEMORIES = kept(4, 32)
+OF_EVIDENCE = kept(100)
 AS_PREDICTED = 0.5  # samples with classes as frequent as predicted
 EXPONENTS = np.array([1.0, 0.25, 0.5, 0.75, 1.5])
 FACTORS = np.append(EXPONENTS, np.ones(len(MEMORIES)))  # of the hypotheses' logits
 HEAD_START = np.log([9.0] + [1.0] * (len(FACTORS) - 1))
 UNCORRECTED = 1.0, 0.0  # factor, offset
+SIGNS = np.array([1.0, -1.0])
 
 
 @dataclass
@@ -35,20 +37,16 @@ class RecentLabels:
     sums: Array = field(metadata=BY_OUTPUT)  # (n_labels, n_memories, 2, n_classes): discounted, of [class is k] and p_k
     evidence: Array = field(metadata=BY_OUTPUT)  # (n_labels, n_hypotheses)
     max_weight: Array = field(metadata=BY_OUTPUT)  # (n_labels,): of a sample so far
+    correction: Array = field(metadata=BY_OUTPUT)  # (n_logits, 2) of the next sample, as `corrected` takes it
     stopped: bool  # nothing is corrected: the order of samples means nothing
 
     @classmethod
     def empty(cls, n_labels: int, n_classes: int, *, stopped: bool) -> "RecentLabels":
-        sums = np.zeros((n_labels, len(MEMORIES), 2, n_classes))
-        return cls(sums, np.zeros((n_labels, len(FACTORS))), np.zeros(n_labels), stopped)
-
-    @property
-    def correction(self) -> Array:
-        """That of the next sample's logits, as `corrected` takes it: (n_logits, 2)."""
-        if self.stopped:
-            n_labels, _, _, n_classes = self.sums.shape
-            return np.tile(UNCORRECTED, (n_labels if n_classes == 2 else n_classes, 1))
-        return _mixture(_log_ratios(self.sums), self.evidence)
+        sums, evidence = np.zeros((n_labels, len(MEMORIES), 2, n_classes)), np.zeros((n_labels, len(FACTORS)))
+        recent = cls(sums, evidence, np.zeros(n_labels), _mixture(_log_ratios(sums), evidence), False)
+        if stopped:
+            recent.stop()
+        return recent
 
     @property
     def factor(self) -> Array:
@@ -65,33 +63,50 @@ class RecentLabels:
             return np.broadcast_to(self.correction, (len(logits) + 1, *self.correction.shape))
         return learn_known(self, (self._log_probabilities(logits), codes, weights), weights > 0)
 
+    def learn_row(self, logits: Array, codes: Array, rows: ModuleType) -> Array:
+        """As `learn`, of one sample of weight 1 of which all is known, by kernels' functions of a single row."""
+        before = self.correction
+        if not self.stopped:
+            prior = AS_PREDICTED / self.sums.shape[3]
+            self.sums, self.evidence, self.max_weight, self.correction = rows.recent_labels(
+                logits[0], codes[0], self.sums, self.evidence, self.max_weight,
+                EXPONENTS, HEAD_START, MEMORIES, OF_EVIDENCE, prior, MAX_LOSS,
+            )  # fmt: skip
+        return np.stack([before, self.correction])
+
     def learn_all(self, log_p: Array, codes: Array, weights: Array) -> Array:
         largest = np.maximum.accumulate(np.concatenate([self.max_weight[np.newaxis], weights]))
         weights, self.max_weight = (weights / largest[1:])[..., np.newaxis], largest[-1]
         values = np.empty((*codes.shape, 1, 2, log_p.shape[2]))
-        happened, predicted = values[:, :, 0, 0], values[:, :, 0, 1]
-        happened[...], predicted[...] = codes[..., np.newaxis] == np.arange(log_p.shape[2]), np.exp(log_p)
+        happened, predicted = values[:, :, :, 0], values[:, :, :, 1]
+        log_p = log_p[:, :, np.newaxis]
+        happened[...], predicted[...] = codes[..., np.newaxis, np.newaxis] == np.arange(log_p.shape[3]), np.exp(log_p)
         sums = discounted(weights[..., np.newaxis, np.newaxis] * values, self.sums, MEMORIES)
-        log_ratios, log_p, happened = _log_ratios(sums), log_p[:, :, np.newaxis], happened[:, :, np.newaxis]
+        log_ratios = _log_ratios(sums)
         scores = np.concatenate([EXPONENTS[:, np.newaxis] * log_p, log_p + log_ratios[:-1]], axis=2)
         # Scores are of a size that allows exp.
         log_likelihood = np.vecdot(scores, happened) - np.log(np.exp(scores).sum(axis=3))
         evidence = evidence_after(log_likelihood, weights, self.evidence, OF_EVIDENCE)
-        self.sums, self.evidence = sums[-1], evidence[-1]
-        return _mixture(log_ratios, evidence)
+        corrections = _mixture(log_ratios, evidence)
+        self.sums, self.evidence, self.correction = sums[-1], evidence[-1], corrections[-1]
+        return corrections
 
     def with_class(self, number: int) -> "RecentLabels":
         """The same where one class more, which has not come yet, has this number from now on."""
-        return replace(self, sums=np.insert(self.sums, number, 0.0, axis=3))
+        added = replace(self, sums=np.insert(self.sums, number, 0.0, axis=3))
+        added.correction = _mixture(_log_ratios(added.sums), added.evidence)
+        if added.stopped:
+            added.stop()
+        return added
 
     def stop(self) -> None:
         """Correct nothing from now on: the order of samples means nothing."""
-        self.stopped = True
+        self.stopped, self.correction = True, np.tile(UNCORRECTED, (len(self.correction), 1))
 
     def _log_probabilities(self, logits: Array) -> Array:
         """Of classes (n, n_labels, n_classes)."""
         if self.sums.shape[3] == 2:
-            log_p: Array = -np.logaddexp(0, logits[..., np.newaxis] * [1, -1])
+            log_p: Array = -np.logaddexp(0, logits[..., np.newaxis] * SIGNS)
         else:
             logits = logits - logits.max(axis=1, keepdims=True)
             log_p = (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))[:, np.newaxis]

@@ -3,7 +3,7 @@
 u are the inputs of neurons, (k|1, size) as blocks are without their time axis, and v the directions of their steps.
 """
 
-from math import exp, isnan
+from math import exp, isnan, log
 
 import numpy as np
 
@@ -215,3 +215,58 @@ def moments(x, lower, upper, weight, mean, squares):
             squares[i] += shift * shift * weight[i] * share
             weight[i] += 1
     return weight, mean, squares
+
+
+@short
+def recent_labels(logits, codes, sums, evidence, max_weight, exponents, head_start, shares, share, prior, max_loss):
+    """As `_recent_labels.RecentLabels.learn_all`, of a row's logits and codes (n_labels,): what it leaves behind."""
+    n_labels, n_memories, _, n_classes = sums.shape
+    sums, evidence, max_weight = sums.copy(), evidence.copy(), np.maximum(max_weight, 1.0)
+    correction = np.empty((logits.size, 2))
+    log_p, scores = np.empty(n_classes), np.empty(n_classes)
+    offsets, likelihood = np.empty(n_classes), np.empty(evidence.shape[1])
+    for label in range(n_labels):
+        weight = 1 / max_weight[label]
+        if n_classes == 2:
+            log_p[0], log_p[1] = -_softplus(logits[label]), -_softplus(-logits[label])
+        else:
+            log_p[:] = logits - _log_sum_exp(logits)
+        for h in range(likelihood.size):
+            m = h - exponents.size
+            for c in range(n_classes):
+                if m < 0:
+                    scores[c] = exponents[h] * log_p[c]
+                else:
+                    of_class = sums[label, m, :, c]
+                    scores[c] = log_p[c] + log(prior + of_class[0]) - log(prior + of_class[1])
+            likelihood[h] = scores[codes[label]] - _log_sum_exp(scores)
+        evidence[label] = share * evidence[label] - weight * np.minimum(likelihood.max() - likelihood, max_loss)
+        mixed = np.exp(head_start + evidence[label])
+        mixed /= mixed.sum()
+        factor = mixed[exponents.size :].sum()
+        for h in range(exponents.size):
+            factor += mixed[h] * exponents[h]
+        offsets[:] = 0
+        for m in range(n_memories):
+            for c in range(n_classes):
+                of_class = sums[label, m, :, c]
+                of_class[0] = shares[m] * of_class[0] + weight * (c == codes[label])
+                of_class[1] = shares[m] * of_class[1] + weight * exp(log_p[c])
+                log_ratio = log(prior + of_class[0]) - log(prior + of_class[1])
+                offsets[c] += mixed[exponents.size + m] * log_ratio
+        if n_classes == 2:
+            correction[label, 0], correction[label, 1] = factor, offsets[1] - offsets[0]
+        else:
+            correction[:, 0], correction[:, 1] = factor, offsets
+    return sums, evidence, max_weight, correction
+
+
+@inline
+def _softplus(x):
+    return max(x, 0.0) + log(1 + exp(-abs(x)))
+
+
+@inline
+def _log_sum_exp(values):
+    largest = values.max()
+    return largest + log(np.exp(values - largest).sum())
