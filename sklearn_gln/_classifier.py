@@ -752,7 +752,9 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
         n_classes = np.count_nonzero(self._has_come)
         shape = (n_classes, 2) if self._multilabel else (n_classes + is_open,)
         precision = PRECISION if settings.half_life is None else WITH_HALF_LIFE
-        return StackedHead.empty(n_layers, *shape, precision=precision, is_open=is_open, has_memories=settings.is_mixed)
+        return StackedHead.empty(
+            n_layers, *shape, precision=precision, is_open=is_open, has_memories=settings.follows_last
+        )
 
     def _read_targets(self, y):
         return labels(y)
