@@ -6,9 +6,10 @@ The streams of `streams.py` whose concept changes at known rows, 5,000 rows each
     python benchmarks/recovery.py --streams led-swap --models GLN --param half_life=None
 
 After each change, the log-loss (means over seeds) begins at a level, the mean of the first 50 rows, and ends at
-another, the mean of the last quarter before the next change; what lies between is the gain. Rows back are counted from
-the change to the end of the first window of 100 rows, of those that begin every 25, whose mean has 90 % of the gain.
-Where a model gains less than 0.1, there is too little to tell and nothing is shown.
+another, the mean of the last quarter before the next change; what lies between is the gain. Rows are counted from the
+change to the end of the first window of 100 rows, of those that begin every 25, whose mean has 90 % of the gain. Where
+a model gains less than 0.1, there is too little to tell and nothing is shown. As a model that gains more has further to
+go, "to common" counts the rows to one level for all: the highest, of all models, at which one has 90 % of its gain.
 
 With --json, a run that was stopped goes on where it was, and one that is complete only prints its table again.
 """
@@ -70,27 +71,39 @@ def means_of_bins(losses):
     return losses[: n_bins * BIN_ROWS].reshape(n_bins, BIN_ROWS).mean(axis=1)
 
 
-def rows_back(losses):
-    """The level after the change, the last one, and the rows until 90 % of what lies between is gained.
+def levels_of(losses):
+    """The losses right after the change and at the end, of means of each 25 rows."""
+    return np.mean(losses[:LEVEL_BINS]), np.mean(losses[-(len(losses) // 4) :])
 
-    None for the rows where too little is gained to tell. Losses are means of each 25 rows.
-    """
-    first, last = np.mean(losses[:LEVEL_BINS]), np.mean(losses[-(len(losses) // 4) :])
-    if first - last < MIN_GAIN:
-        return first, last, None
+
+def level_back(first, last):
+    """The loss at which 90 % is gained; NaN where too little is to tell."""
+    return first - SHARE * (first - last) if first - last >= MIN_GAIN else np.nan
+
+
+def rows_until(losses, level):
+    """The rows from the change until a window is down at a level; None where none is."""
     windows = np.convolve(losses, np.full(WINDOW_BINS, 1 / WINDOW_BINS), mode="valid")
-    reached = np.flatnonzero(windows <= first - SHARE * (first - last))
-    return first, last, BIN_ROWS * (reached[0] + WINDOW_BINS) if len(reached) else None
+    reached = np.flatnonzero(windows <= level)
+    return BIN_ROWS * (reached[0] + WINDOW_BINS) if len(reached) else None
 
 
 def print_table(records):
     """A line for each change and model: log-loss right after the change and at the end, and rows back."""
     lines = []
-    for (stream, model), of_model in pd.DataFrame(records).groupby(["stream", "model"], sort=False):
-        for change, *losses in zip(of_model["changes"].iloc[0], *of_model["losses"], strict=True):
-            lines.append((stream, change, model, *rows_back(np.mean(losses, axis=0))))
-    table = pd.DataFrame(lines, columns=["stream", "change", "model", "first", "last", "rows"])
-    print(show_frame(table.astype({"rows": "Int64"}).set_index("stream")))
+    for stream, of_stream in pd.DataFrame(records).groupby("stream", sort=False):
+        for number, change in enumerate(of_stream["changes"].iloc[0]):
+            losses = {
+                model: np.mean([parts[number] for parts in of_model["losses"]], axis=0)
+                for model, of_model in of_stream.groupby("model", sort=False)
+            }
+            back = {model: level_back(*levels_of(of_model)) for model, of_model in losses.items()}
+            common = np.nanmax([*back.values(), -np.inf])
+            for model, of_model in losses.items():
+                rows = rows_until(of_model, back[model]), rows_until(of_model, common)
+                lines.append((stream, change, model, *levels_of(of_model), *rows))
+    table = pd.DataFrame(lines, columns=["stream", "change", "model", "first", "last", "rows", "to common"])
+    print(show_frame(table.astype({"rows": "Int64", "to common": "Int64"}).set_index("stream")))
 
 
 if __name__ == "__main__":

@@ -751,9 +751,12 @@ class GLNClassifier(ClassifierMixin, BaseGLN):
             return PlainHead.empty(n_layers, settings.aggregation, is_open=is_open)
         n_classes = np.count_nonzero(self._has_come)
         shape = (n_classes, 2) if self._multilabel else (n_classes + is_open,)
-        precision = PRECISION if settings.half_life is None else WITH_HALF_LIFE
         return StackedHead.empty(
-            n_layers, *shape, precision=precision, is_open=is_open, has_memories=settings.follows_last
+            n_layers,
+            *shape,
+            precision=PRECISION if settings.half_life is None else WITH_HALF_LIFE,
+            is_open=is_open,
+            has_memories=settings.is_mixed and not self._is_of_bandit,  # whose labels are of the actions that it chose
         )
 
     def _read_targets(self, y):

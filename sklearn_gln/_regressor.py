@@ -723,7 +723,7 @@ class GLNRegressor(RegressorMixin, BaseGLN):
         calibrated = settings.likelihood.has_spread or settings.aggregation == "stacked"
         n_layers, knows_wild = len(settings.layer_sizes), not self._is_of_bandit
         return TargetHead.empty(
-            self.n_outputs_, n_layers, settings.aggregation, calibrated, settings.follows_last, knows_wild
+            self.n_outputs_, n_layers, settings.aggregation, calibrated, settings.is_mixed, knows_wild
         )
 
     def _hold_out(self, rows, weights, random_state):

@@ -44,9 +44,9 @@ class Settings:
         return self.likelihood.can_solve_first and self.preconditioner == "full"
 
     @property
-    def follows_last(self) -> bool:
-        """Whether answers are corrected by the last samples: not of actions, which are known where they were chosen."""
-        return isinstance(self.half_life, str) and not self.counts_visits
+    def is_mixed(self) -> bool:
+        """Whether there are several half-lives."""
+        return isinstance(self.half_life, str)
 
     @property
     def half_lives(self) -> tuple[float | None, ...]:

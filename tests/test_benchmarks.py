@@ -758,11 +758,23 @@ def test_learners_of_moa_need_its_jar(streams, capsys):
 def test_rows_until_the_gain_is_back(streams, load):
     recovery = load("recovery")
     losses = [2, 2, 2, 2, 2, 1, *[0.1] * 18]
-    first, last, rows = recovery.rows_back(losses)
+    first, last = recovery.levels_of(losses)
     assert (first, last) == (2, pytest.approx(0.1))
-    assert rows == 25 * 10  # the first four means of 25 rows of which none is above 0.29 on average
-    assert recovery.rows_back([0.55, 0.55, *[0.5] * 22])[2] is None
+    level = recovery.level_back(first, last)
+    assert level == pytest.approx(0.29)
+    assert recovery.rows_until(losses, level) == 25 * 10  # the first four means of 25 rows that are 0.29 on average
+    assert recovery.rows_until(losses, 0.05) is recovery.rows_until(losses, recovery.level_back(0.55, 0.5)) is None
     np.testing.assert_array_equal(recovery.means_of_bins(np.repeat([1.0, 3.0, 9.0], [25, 25, 10])), [1, 3])
+
+
+def test_recovery_to_a_common_level(streams, load, capsys):
+    slow, fast = ([[2.0] * n + [low] * (40 - n)] for n, low in ((20, 1.0), (8, 0.3)))
+    load("recovery").print_table(
+        {"stream": "s", "model": model, "changes": [100], "losses": losses}
+        for model, losses in zip("ab", (slow, fast), strict=True)
+    )
+    rows = [line.split()[-2:] for line in capsys.readouterr().out.splitlines() if line.startswith("s ")]
+    assert rows == [["600", "600"], ["300", "275"]]
 
 
 @pytest.mark.thorough

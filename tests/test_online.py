@@ -120,7 +120,7 @@ def new_online(params, n_features, outputs, seed=7, n_given=0):
     aggregation, n_layers = settings.aggregation, len(settings.layer_sizes)
     if "likelihood" in params:
         calibrated = params["likelihood"] == "squared" or aggregation == "stacked"
-        head = TargetHead.empty(len(outputs), n_layers, aggregation, calibrated, settings.follows_last)
+        head = TargetHead.empty(len(outputs), n_layers, aggregation, calibrated, settings.is_mixed)
     else:
         head = PlainHead.empty(n_layers, aggregation)
     of_head = np.array(outputs), seed, head, n_given
