@@ -192,6 +192,12 @@ def test_estimate_memory_counts_visits(kind):
     assert estimate * 0.75 <= n_bytes(bandit.reward_model_._online.network) <= estimate
 
 
+def test_labels_of_the_actions_chosen_do_not_correct_the_next():
+    bandit, model = learned(), MODELS["classifier"]().partial_fit(X, CLASSES == 0, classes=[False, True])
+    assert bandit.reward_model_._online.head.recent.stopped
+    assert not model._online.head.recent.stopped
+
+
 def test_estimators_count_nothing():
     model = GLNClassifier(**SMALL).partial_fit(X, CLASSES, classes=[0, 1, 2])
     assert all(layer.visits is None for layer in model._online.network.layers)

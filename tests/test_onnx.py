@@ -40,7 +40,13 @@ STRUCTURES = [
     {"aggregation": "last_layer"},
     {"aggregation": "neuron"},
 ]
-CLASSIFIERS = [*STRUCTURES, {"eps": 0.2}, {"base_predictor": "minmax"}, {"half_life": 200, "max_weight": 0.5}]
+CLASSIFIERS = [
+    *STRUCTURES,
+    {"eps": 0.2},
+    {"base_predictor": "minmax"},
+    {"half_life": 200, "max_weight": 0.5},
+    {"half_life": "mixed"},
+]
 REGRESSORS = [*STRUCTURES, {"squares": False}, {"base_predictor": "identity"}, {"half_life": "mixed"}]
 X, Y, WEIGHTS = make_stream(0, 600)
 X, X_TEST, Y, WEIGHTS = X[:400], X[400:], Y[:400], WEIGHTS[:400]

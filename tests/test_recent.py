@@ -5,13 +5,14 @@ import math
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 
 from sklearn_gln import GLNClassifier, GLNRegressor
 from sklearn_gln._recent_errors import RecentErrors, corrected
 from sklearn_gln._recent_labels import RecentLabels
 from sklearn_gln._recent_labels import corrected as corrected_logits
+from sklearn_gln.inspection import local_coefficients
 from tests.helpers import BACKEND, assert_same_object, make_stream
 
 PARAMS = {"layer_sizes": (8, 7), "context_dim": 3, "random_state": 0, "backend": BACKEND}
@@ -243,6 +244,22 @@ def test_a_stream_sorted_by_class_is_foreseen():
     assert losses["auto"] < 0.7 * losses[None]
 
 
+@pytest.mark.parametrize("labels", ["two", "three", "of two"])
+def test_inspection_follows_the_last_labels(labels):
+    X, y = sorted_stream()
+    X, y = X[::2], y[::2]
+    y = {"two": y > 1, "three": y, "of two": np.stack([y > 0, y > 1], axis=1)}[labels]
+    model = GLNClassifier(**PARAMS)
+    model.partial_fit(X, y, classes=np.unique(y))
+    assert np.all(model._online.head.recent.correction[:, 1] != 0)
+    local = local_coefficients(model, X[::50])
+    p, stages = model.predict_proba(X[::50]), local.intercept + local.contributions.sum(axis=2)
+    if labels == "three":
+        assert_allclose(softmax(stages, axis=1), p, rtol=1e-5)
+    else:
+        assert_allclose(expit(stages), p if labels == "of two" else p[:, 1:], rtol=1e-5)
+
+
 def test_the_scale_of_weights_does_not_matter_to_recent_labels():
     logits, codes, weights = make_codes(100, 3)
     one, other = (RecentLabels.empty(1, 3, stopped=False) for _ in range(2))
@@ -254,3 +271,18 @@ def test_only_rows_in_order_have_recent_labels(shuffle):
     X, y = sorted_stream()
     model = GLNClassifier(**PARAMS, shuffle=shuffle, max_iter=1).fit(X, y)
     assert model._online.head.recent.stopped == shuffle
+
+
+def test_balanced_weights_are_not_undone():
+    """A rare class that weighs more is still foreseen as if it were not rare."""
+    X, y, _ = make_stream(3, 3000, n_classes=2)
+    X, rare = np.nan_to_num(X), y == 1
+    keep = ~rare | (np.random.default_rng(0).random(3000) < 0.1)
+    X, y = X[keep], y[keep]
+    p = {
+        half_life: GLNClassifier(**PARAMS, class_weight="balanced", half_life=half_life).progressive_predict_proba(
+            X, y, [0, 1]
+        )[500:, 1]
+        for half_life in ("auto", None)
+    }
+    assert p["auto"].mean() == pytest.approx(p[None].mean(), abs=0.05)
