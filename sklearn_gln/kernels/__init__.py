@@ -89,7 +89,8 @@ information selects, may or may not have a slot of the same number: kernels that
     CHUNK_SIZES: tuple[int, ...] | None     # chunk sizes to which callers pad their arrays (with samples of 0 repeats),
                                             # because others would be compiled again; None: any number of samples
     ROWS: ModuleType | None                 # functions by which `_single_row` has one row go through the network, to
-                                            # the results of those above; None: there are none, and it goes their way
+                                            # the results of those above, and the head takes in its label; None: there
+                                            # are none, and it goes their way
 
 Rules that every backend keeps:
 
