@@ -267,10 +267,7 @@ class StackedHead(LayersHead):
         inputs, codes, weights = inputs[exists], codes[exists], weights[exists]
         self.pending.append(PendingLogits(inputs, codes, weights))
         by_label = len(codes), -1
-        if rows is not None:
-            correction = self.recent.learn_row(logits, codes.reshape(by_label), rows)
-        else:
-            correction = self.recent.learn(logits[exists], codes.reshape(by_label), weights.reshape(by_label))
+        correction = self.recent.learn(logits[exists], codes.reshape(by_label), weights.reshape(by_label), rows)
         return _recent_labels.corrected(logits, correction[_numbers_before(exists)])
 
     def update(self, again: Again | None = None) -> None:

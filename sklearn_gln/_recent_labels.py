@@ -37,15 +37,14 @@ class RecentLabels:
     sums: Array = field(metadata=BY_OUTPUT)  # (n_labels, n_memories, 2, n_classes): discounted, of [class is k] and p_k
     evidence: Array = field(metadata=BY_OUTPUT)  # (n_labels, n_hypotheses)
     max_weight: Array = field(metadata=BY_OUTPUT)  # (n_labels,): of a sample so far
-    correction: Array = field(metadata=BY_OUTPUT)  # (n_logits, 2) of the next sample, as `corrected` takes it
+    correction: Array = field(metadata=BY_OUTPUT)  # (n_logits, 2): of the next sample, kept for its many predictions
     stopped: bool  # nothing is corrected: the order of samples means nothing
 
     @classmethod
     def empty(cls, n_labels: int, n_classes: int, *, stopped: bool) -> "RecentLabels":
         sums, evidence = np.zeros((n_labels, len(MEMORIES), 2, n_classes)), np.zeros((n_labels, len(FACTORS)))
-        recent = cls(sums, evidence, np.zeros(n_labels), _mixture(_log_ratios(sums), evidence), False)
-        if stopped:
-            recent.stop()
+        recent = cls(sums, evidence, np.zeros(n_labels), np.empty((0, 2)), stopped)
+        recent._correct()
         return recent
 
     @property
@@ -53,25 +52,22 @@ class RecentLabels:
         """That of each label's logits, or of all classes': (n_labels,)."""
         return self.correction[: len(self.sums), 0]
 
-    def learn(self, logits: Array, codes: Array, weights: Array) -> Array:
+    def learn(self, logits: Array, codes: Array, weights: Array, rows: ModuleType | None = None) -> Array:
         """Take in samples in order: the logits (n, n_logits) that were predicted, and numbers of classes (n, n_labels).
 
-        A label of weight 0 is not known, and no memory takes notice of it; weights are (n, n_labels). Returns the
-        corrections before each sample and after the last: (n + 1, n_logits, 2).
+        A label of weight 0 is not known, and no memory takes notice of it; weights are (n, n_labels). With kernels'
+        functions of a single row it is one sample of weight 1, of which all is known. Returns the corrections before
+        each sample and after the last: (n + 1, n_logits, 2).
         """
         if self.stopped:
             return np.broadcast_to(self.correction, (len(logits) + 1, *self.correction.shape))
-        return learn_known(self, (self._log_probabilities(logits), codes, weights), weights > 0)
-
-    def learn_row(self, logits: Array, codes: Array, rows: ModuleType) -> Array:
-        """As `learn`, of one sample of weight 1 of which all is known, by kernels' functions of a single row."""
-        before = self.correction
-        if not self.stopped:
-            prior = AS_PREDICTED / self.sums.shape[3]
-            self.sums, self.evidence, self.max_weight, self.correction = rows.recent_labels(
-                logits[0], codes[0], self.sums, self.evidence, self.max_weight,
-                EXPONENTS, HEAD_START, MEMORIES, OF_EVIDENCE, prior, MAX_LOSS,
-            )  # fmt: skip
+        if rows is None:
+            return learn_known(self, (self._log_probabilities(logits), codes, weights), weights > 0)
+        before, prior = self.correction, AS_PREDICTED / self.sums.shape[3]
+        self.sums, self.evidence, self.max_weight, self.correction = rows.recent_labels(
+            logits[0], codes[0], self.sums, self.evidence, self.max_weight,
+            EXPONENTS, HEAD_START, MEMORIES, OF_EVIDENCE, prior, MAX_LOSS,
+        )  # fmt: skip
         return np.stack([before, self.correction])
 
     def learn_all(self, log_p: Array, codes: Array, weights: Array) -> Array:
@@ -94,14 +90,18 @@ class RecentLabels:
     def with_class(self, number: int) -> "RecentLabels":
         """The same where one class more, which has not come yet, has this number from now on."""
         added = replace(self, sums=np.insert(self.sums, number, 0.0, axis=3))
-        added.correction = _mixture(_log_ratios(added.sums), added.evidence)
-        if added.stopped:
-            added.stop()
+        added._correct()
         return added
 
     def stop(self) -> None:
         """Correct nothing from now on: the order of samples means nothing."""
-        self.stopped, self.correction = True, np.tile(UNCORRECTED, (len(self.correction), 1))
+        self.stopped = True
+        self._correct()
+
+    def _correct(self) -> None:
+        """Set the correction, which follows from all else."""
+        mixture = _mixture(_log_ratios(self.sums), self.evidence)
+        self.correction = np.tile(UNCORRECTED, (len(mixture), 1)) if self.stopped else mixture
 
     def _log_probabilities(self, logits: Array) -> Array:
         """Of classes (n, n_labels, n_classes)."""
